@@ -1,0 +1,85 @@
+"""usage: python -m bench [--only NAME...] [--quick] [--tail N] [--size MIB] [--sessions N] [--repetitions N]
+
+Writes bench/results/NAME.json and summary.png, prints the tables. Needs root: namespaces and a user of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import bulk, idle, report, startup, storm, tail
+
+RESULTS = Path(__file__).parent / "results"
+NAMES = ("bulk", "startup", "storm", "idle", "tail")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.strip()
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "cpu": f"{os.cpu_count()} × {model}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "ssh": ssh,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--quick", action="store_true", help="small and few: does it run at all?")
+    parser.add_argument("--tail", type=int, default=100, metavar="N")
+    parser.add_argument("--size", type=int, default=1024, metavar="MIB")
+    parser.add_argument("--sessions", type=int, default=50, metavar="N")
+    parser.add_argument("--repetitions", type=int, default=5, metavar="N")
+    given = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("needs root: it makes network namespaces and a user")
+    if given.quick:
+        given.tail, given.size, given.sessions, given.repetitions = 4, 64, 3, 2
+    runs = {
+        "bulk": lambda: bulk.measure(given.size, given.repetitions),
+        "startup": lambda: startup.measure(given.repetitions * 2),
+        "storm": lambda: storm.measure(seconds=2.0 if given.quick else storm.SECONDS),
+        "idle": lambda: idle.measure(given.sessions),
+        "tail": lambda: tail.measure(given.tail),
+    }
+    results = {}
+    folder = RESULTS.with_name("out") if given.quick else RESULTS
+    folder.mkdir(exist_ok=True)
+    about = machine()
+    for name in given.only:
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        results[name] = runs[name]()
+        text = json.dumps({"machine": about, "rows": results[name]}, indent=1, ensure_ascii=False)
+        (folder / f"{name}.json").write_text(text + "\n")
+    print(f"{about['cpu']}, Linux {about['kernel']}, {about['ssh']}, {about['date']}\n")
+    print(report.markdown(results))
+    kept = {name: path for name in NAMES if (path := folder / f"{name}.json").exists()}
+    everything = {name: json.loads(path.read_text())["rows"] for name, path in kept.items()}
+    try:
+        report.draw(everything, folder / "summary.png")
+    except ImportError:
+        print("no plot: matplotlib is missing (make bench installs it)", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

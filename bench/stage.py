@@ -1,0 +1,236 @@
+"""Who is measured and where: programs, their servers, networks, processes and their cost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import secrets
+import select
+import shutil
+import signal
+import statistics
+import subprocess
+import termios
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.procs import PROMPT, Daemon, Files, LoginUser, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.netns import Network
+
+__all__ = ["Cgroup", "Stage", "Terminal", "Tool", "quantile", "summary"]
+
+SIZE_KB = 1024
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program with the options that it is measured with."""
+
+    name: str
+    server: str
+    """sshd or qshd"""
+    options: tuple[str, ...] = ()
+    exec: bool = True
+    """Whether it can run a command without a terminal."""
+
+
+OPENSSH = Tool("ssh", "sshd")
+OPENSSH_GCM = Tool("ssh aes128-gcm", "sshd", ("-c", "aes128-gcm@openssh.com"))
+QSH = Tool("qsh", "qshd")
+MOSH = Tool("mosh", "sshd", exec=False)
+TSSH = Tool("tssh", "sshd", exec=False)
+
+
+def quantile(values: Sequence[float], fraction: float) -> float:
+    """By nearest rank."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, max(0, -int(-fraction * len(ranked) // 1) - 1))]
+
+
+def summary(values: Sequence[float], digits: int = 1) -> dict[str, float]:
+    return {
+        "n": len(values),
+        "min": round(min(values), digits),
+        "median": round(statistics.median(values), digits),
+        "p99": round(quantile(values, 0.99), digits),
+        "max": round(max(values), digits),
+    }
+
+
+class Cgroup:
+    """Counts what the processes in it cost, those that ended too."""
+
+    def __init__(self, name: str) -> None:
+        self.path = _cgroup2() / f"qsh-bench-{secrets.token_hex(4)}-{name}"
+        self.path.mkdir()
+
+    @property
+    def wrap(self) -> list[str]:
+        """Words before a command, so that it runs in here."""
+        return ["sh", "-c", f'echo 0 > {self.path}/cgroup.procs && exec "$@"', "sh"]
+
+    def cpu_s(self) -> float:
+        text = (self.path / "cpu.stat").read_text()
+        return int(dict(line.split() for line in text.splitlines())["usage_usec"]) / 1e6
+
+    def pids(self) -> list[int]:
+        return [int(word) for word in (self.path / "cgroup.procs").read_text().split()]
+
+    def close(self) -> None:
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            for pid in self.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+                return
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.path} does not empty")
+
+
+def _cgroup2() -> Path:
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        words = line.split()
+        if words[2] == "cgroup2":
+            return Path(words[1])
+    raise SystemExit("bench: no cgroup2 is mounted")
+
+
+class Stage:
+    """One network with both servers on it, and everything that a measurement needs; ends what it began."""
+
+    def __init__(self, network: Network | None = None, *, server: str = "") -> None:
+        """Without a network: loopback. ``server`` goes into both servers' configuration."""
+        self._stack = ExitStack()
+        try:
+            if network is not None:
+                self._stack.enter_context(network)
+            self.network = network
+            self.user = self._stack.enter_context(LoginUser())
+            self.files = self._stack.enter_context(Files(self.user.name, server=server))
+            self.client_cost = self._cgroup("client")
+            self.server_cost = {name: self._cgroup(name) for name in ("sshd", "qshd")}
+            side = network.server if network else None
+            self.daemons = {
+                name: self._stack.enter_context(
+                    getattr(Daemon, name)(self.files, side=side, wrap=self.server_cost[name].wrap)
+                )
+                for name in ("sshd", "qshd")
+            }
+        except BaseException:
+            self.close()
+            raise
+
+    def _cgroup(self, name: str) -> Cgroup:
+        group = Cgroup(name)
+        self._stack.callback(group.close)
+        return group
+
+    @property
+    def host(self) -> str:
+        return self.network.server.ip4 if self.network else "127.0.0.1"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self.files.env
+
+    def argv(self, tool: Tool, *command: str) -> list[str]:
+        """The client's words, run on the client's side and counted there."""
+        port = self.daemons[tool.server].port
+        if tool.name == "mosh":
+            ssh = f"ssh -F {self.files.home}/ssh_config -p {port}"
+            words = ["mosh", f"--ssh={ssh}", f"{self.user.name}@{self.host}"]
+        elif tool.name == "tssh":
+            words = [
+                "tssh",
+                "--udp",
+                "-F",
+                f"{self.files.home}/ssh_config",
+                "-p",
+                str(port),
+                self.host,
+            ]
+        else:
+            make = self.files.qsh if tool.server == "qshd" else self.files.ssh
+            words = make(self.host, port, *command, options=tool.options)
+        words = [*self.client_cost.wrap, *words]
+        return self.network.client.argv(words) if self.network else words
+
+    def run(self, tool: Tool, command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(self.argv(tool, command), env=self.env, check=False, **options)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Terminal:
+    """A client on a pseudo-terminal. Times are those of the reads."""
+
+    def __init__(self, stage: Stage, tool: Tool) -> None:
+        self.started = time.perf_counter()
+        self.shown = bytearray()
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(ours, (24, 80))
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *stage.argv(tool)],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=stage.env,
+        )  # fmt: skip
+        os.close(theirs)
+        self.fd = ours
+
+    def expect(self, text: bytes, limit_s: float = 30.0) -> float:
+        """When ``text`` was shown. What came before and it are taken."""
+        deadline = time.perf_counter() + limit_s
+        while (at := self.shown.find(text)) < 0:
+            left_s = deadline - time.perf_counter()
+            if left_s <= 0 or not select.select([self.fd], [], [], left_s)[0]:
+                raise TimeoutError(f"{text!r} is not shown, but {bytes(self.shown[-500:])!r}")
+            try:
+                self.shown += os.read(self.fd, 65536)
+            except OSError as error:
+                raise TimeoutError(f"the client ended, showing {bytes(self.shown)!r}") from error
+        now = time.perf_counter()
+        del self.shown[: at + len(text)]
+        return now
+
+    def prompt(self) -> float:
+        """Seconds from the start of the client to the first prompt."""
+        return self.expect(PROMPT.strip().encode()) - self.started
+
+    def type(self, data: bytes) -> None:
+        os.write(self.fd, data)
+
+    def pids(self) -> list[int]:
+        return tree(self.process.pid)
+
+    def close(self) -> None:
+        """As if the window was closed."""
+        if self.process.poll() is None:
+            for pid in self.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGHUP)
+        os.close(self.fd)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def installed(tool: Tool) -> bool:
+    return shutil.which(tool.name.split()[0]) is not None or tool is QSH

@@ -1,0 +1,39 @@
+//! Descriptors that cross the border from Python: the only file with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{self, Errno};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::splice::Port;
+
+/// A duplicate of the caller's descriptor, close-on-exec. The caller keeps its own.
+pub(crate) fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: `raw` is not negative, and the borrow ends with this call. If it is not open,
+    // fcntl says EBADF; nothing else is done with it.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+    io::fcntl_dupfd_cloexec(borrowed, 3)
+}
+
+/// Take over the caller's descriptor, which the contract says is ours to close from now on.
+pub(crate) fn adopt(raw: RawFd) -> io::Result<OwnedFd> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not negative; borrowed for one fcntl that proves that it is open.
+    io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(raw) })?;
+    // SAFETY: it is open, and by the contract of splice_from/splice_to the caller has given it up.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Let tokio watch a descriptor. Must run inside the runtime.
+pub(crate) fn watch(port: Port, interest: Interest) -> std::io::Result<AsyncFd<Port>> {
+    // SAFETY: a `Port` owns its descriptor, always names the same one, and hands it to nobody; it is closed when the
+    // `AsyncFd` drops it, after deregistration.
+    unsafe { AsyncFd::register_with_interest(port, interest) }.map_err(std::io::Error::from)
+}

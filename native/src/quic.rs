@@ -1,0 +1,18 @@
+//! QUIC: endpoints, connections, streams, and the TLS identity of qsh/1.
+
+pub(crate) mod address;
+pub(crate) mod backlog;
+pub(crate) mod config;
+pub(crate) mod congestion;
+pub(crate) mod connection;
+pub(crate) mod endpoint;
+pub(crate) mod incoming;
+pub(crate) mod keylog;
+pub(crate) mod recv;
+pub(crate) mod send;
+pub(crate) mod session;
+pub(crate) mod signer;
+pub(crate) mod verifier;
+
+/// The protocol's name in the TLS handshake.
+pub(crate) const ALPN: &[u8] = b"qsh/1";

@@ -1,0 +1,248 @@
+//! quinn's and rustls's settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::{digest, hkdf, hmac};
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
+use quinn_proto::HashedConnectionIdGenerator;
+use rustls::SignatureScheme;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
+use rustls::version::TLS13;
+
+use crate::error::Error;
+use crate::quic::ALPN;
+use crate::quic::backlog;
+use crate::quic::congestion::{Closing, Factory};
+use crate::quic::keylog::{KeyLogFile, open_private};
+use crate::quic::session::Slot;
+use crate::quic::signer::{Keys, NoKeys, Resolver};
+use crate::quic::verifier::Verifier;
+
+/// UDP's largest payload over IPv6.
+const UDP_PAYLOAD_MAX: u16 = 65_527;
+/// Datagrams waiting in either direction, in bytes.
+const DATAGRAM_BYTES: usize = 1 << 20;
+/// Packets that the peer may receive before it must acknowledge.
+const ACK_EVERY: u32 = 10;
+/// Longest delay of an acknowledgement: quinn's default, kept so that a lone keystroke's RTT stays honest.
+const ACK_DELAY: Duration = Duration::from_millis(25);
+/// Steps that the search for the MTU takes at most before it is content: 2^10 of them fit between the bounds.
+const MTU_STEPS: u16 = 256;
+/// quinn's smallest useful step.
+const MTU_CHANGE_MIN: u16 = 20;
+
+/// quinn hands ten packets at once to the kernel, which takes 65,507 bytes and drops what is larger (and quinn then
+/// believes in a black hole); packets larger than this are worth a system call each.
+const GSO_PAYLOAD_MAX: u16 = 6550;
+
+/// What an endpoint's connections start with.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) idle: Duration,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) initial_rtt: Duration,
+    pub(crate) bidi_streams: VarInt,
+    pub(crate) uni_streams: VarInt,
+    pub(crate) stream_window: VarInt,
+    pub(crate) connection_window: VarInt,
+}
+
+impl Limits {
+    pub(crate) fn transport(&self, largest_payload: u16, closing: Closing) -> TransportConfig {
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(largest_payload)
+            .minimum_change((largest_payload / MTU_STEPS).max(MTU_CHANGE_MIN));
+        let mut acks = AckFrequencyConfig::default();
+        acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY))
+            .max_ack_delay(Some(ACK_DELAY));
+        let mut config = TransportConfig::default();
+        config
+            .max_idle_timeout(IdleTimeout::try_from(self.idle).ok())
+            .keep_alive_interval(self.keep_alive)
+            .initial_rtt(self.initial_rtt)
+            .max_concurrent_bidi_streams(self.bidi_streams)
+            .max_concurrent_uni_streams(self.uni_streams)
+            .stream_receive_window(self.stream_window)
+            .receive_window(self.connection_window)
+            .send_window(backlog::MIN)
+            .datagram_receive_buffer_size(Some(DATAGRAM_BYTES))
+            .datagram_send_buffer_size(DATAGRAM_BYTES)
+            .mtu_discovery_config(Some(mtu))
+            .ack_frequency_config(Some(acks))
+            .enable_segmentation_offload(largest_payload <= GSO_PAYLOAD_MAX)
+            .congestion_controller_factory(Arc::new(Factory {
+                closing,
+                inner: Arc::default(),
+            }))
+            .allow_spin(false);
+        config
+    }
+}
+
+/// Keys that outlive the process, so that its successor can answer for it.
+pub(crate) struct PersistentKeys<'a> {
+    pub(crate) reset: Option<&'a [u8]>,
+    pub(crate) token: Option<&'a [u8]>,
+}
+
+fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Setup("no random bytes".into()))?;
+    Ok(bytes)
+}
+
+pub(crate) fn endpoint(keys: &PersistentKeys<'_>) -> Result<EndpointConfig, Error> {
+    let secret = match keys.reset {
+        Some(key) => key.to_vec(),
+        None => random()?.to_vec(),
+    };
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret)));
+    config
+        .max_udp_payload_size(UDP_PAYLOAD_MAX)
+        .map_err(|e| Error::Setup(e.to_string()))?;
+    // A successor must recognize our connection ids, so their key hangs on the reset key.
+    let hash = digest::digest(
+        &digest::SHA256,
+        &[b"qsh connection ids", &secret[..]].concat(),
+    );
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&hash.as_ref()[..8]);
+    let seed = u64::from_be_bytes(seed);
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(seed)));
+    Ok(config)
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn no_initial(error: NoInitialCipherSuite) -> Error {
+    Error::Setup(error.to_string())
+}
+
+/// What makes a server configuration per connection: 20 to 40 µs each.
+#[derive(Clone)]
+pub(crate) struct ServerParts {
+    provider: Arc<CryptoProvider>,
+    token_key: Arc<hkdf::Prk>,
+    limits: Limits,
+    max_incoming: usize,
+}
+
+impl ServerParts {
+    pub(crate) fn new(
+        limits: Limits,
+        keys: &PersistentKeys<'_>,
+        max_incoming: usize,
+    ) -> Result<Self, Error> {
+        let secret = match keys.token {
+            Some(key) => key.to_vec(),
+            None => random()?.to_vec(),
+        };
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, b"qsh address tokens").extract(&secret);
+        Ok(Self {
+            provider: provider(),
+            token_key: Arc::new(token_key),
+            limits,
+            max_incoming,
+        })
+    }
+
+    fn build(
+        &self,
+        resolver: Arc<dyn rustls::server::ResolvesServerCert>,
+        largest_payload: u16,
+        closing: Closing,
+    ) -> Result<quinn::ServerConfig, Error> {
+        let mut tls = rustls::ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.session_storage = Arc::new(NoServerSessionStorage {});
+        tls.send_tls13_tickets = 0;
+        let crypto = Arc::new(QuicServerConfig::try_from(tls).map_err(no_initial)?);
+        let mut config = quinn::ServerConfig::new(crypto, self.token_key.clone());
+        config
+            .transport_config(Arc::new(self.limits.transport(largest_payload, closing)))
+            .max_incoming(self.max_incoming);
+        Ok(config)
+    }
+
+    /// For the endpoint, which opens first packets and answers with Retry.
+    pub(crate) fn base(&self) -> Result<quinn::ServerConfig, Error> {
+        self.build(Arc::new(NoKeys), UDP_PAYLOAD_MAX, Closing::default())
+    }
+
+    pub(crate) fn connection(
+        &self,
+        keys: Arc<Keys>,
+        slot: Arc<Slot>,
+        largest_payload: u16,
+        closing: Closing,
+    ) -> Result<quinn::ServerConfig, Error> {
+        self.build(Arc::new(Resolver { keys, slot }), largest_payload, closing)
+    }
+}
+
+/// What one outgoing connection asks of its server.
+pub(crate) struct ClientRequest {
+    pub(crate) schemes: Vec<u16>,
+    pub(crate) trusted: Vec<Vec<u8>>,
+    pub(crate) revoked: Vec<Vec<u8>>,
+    pub(crate) key_log: Option<String>,
+    pub(crate) qlog: Option<String>,
+}
+
+pub(crate) fn client(
+    request: ClientRequest,
+    limits: &Limits,
+    slot: Arc<Slot>,
+    largest_payload: u16,
+    closing: Closing,
+) -> Result<quinn::ClientConfig, Error> {
+    let provider = provider();
+    let verifier = Verifier {
+        slot,
+        schemes: request
+            .schemes
+            .into_iter()
+            .map(SignatureScheme::from)
+            .collect(),
+        trusted: request.trusted.into_iter().collect(),
+        revoked: request.revoked.into_iter().collect(),
+        algorithms: provider.signature_verification_algorithms,
+    };
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.resumption = Resumption::disabled();
+    if let Some(path) = &request.key_log {
+        let file = KeyLogFile::open(path).map_err(|e| log_error(path, &e))?;
+        tls.key_log = Arc::new(file);
+    }
+    let crypto = Arc::new(QuicClientConfig::try_from(tls).map_err(no_initial)?);
+    let mut transport = limits.transport(largest_payload, closing);
+    if let Some(path) = &request.qlog {
+        let file = open_private(path).map_err(|e| log_error(path, &e))?;
+        let mut log = quinn::QlogConfig::default();
+        log.writer(Box::new(file)).title(Some("qsh".into()));
+        transport.qlog_stream(log.into_stream());
+    }
+    let mut config = quinn::ClientConfig::new(crypto);
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+fn log_error(path: &str, error: &std::io::Error) -> Error {
+    Error::Setup(format!("{path}: {error}"))
+}

@@ -1,0 +1,268 @@
+//! One connection: streams, datagrams, statistics, its end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::quic::address;
+use crate::quic::congestion::Closing;
+use crate::quic::endpoint::varint;
+use crate::quic::recv::RecvStream;
+use crate::quic::send::SendStream;
+use crate::quic::session::Seen;
+use crate::runtime::{Engine, Value};
+
+/// How long `flushed` waits at most, and how often it looks.
+const FLUSH_MAX: Duration = Duration::from_millis(100);
+const FLUSH_STEP: Duration = Duration::from_millis(1);
+
+/// Whether the peer's Finished has arrived.
+pub(crate) struct Handshake(watch::Receiver<bool>);
+
+impl Handshake {
+    pub(crate) fn finished() -> Self {
+        Self(watch::channel(true).1)
+    }
+
+    /// On a server. `accepted` also ends when the connection is lost: whoever waits looks at that first.
+    pub(crate) fn watch(engine: &Engine, accepted: quinn::ZeroRttAccepted) -> Self {
+        let (sender, receiver) = watch::channel(false);
+        engine.handle.spawn(async move {
+            accepted.await;
+            let _ = sender.send(true);
+        });
+        Self(receiver)
+    }
+}
+
+#[pyclass(frozen, module = "qsh._native")]
+pub(crate) struct Connection {
+    engine: Engine,
+    inner: quinn::Connection,
+    seen: Seen,
+    handshake: Handshake,
+    closing: Closing,
+    /// Datagrams sent when `close` was called.
+    sent_at_close: AtomicU64,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        engine: Engine,
+        inner: quinn::Connection,
+        seen: Seen,
+        handshake: Handshake,
+        closing: Closing,
+    ) -> Self {
+        Self {
+            engine,
+            inner,
+            seen,
+            handshake,
+            closing,
+            sent_at_close: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+#[pymethods]
+impl Connection {
+    #[getter]
+    fn session_id(&self) -> &[u8] {
+        &self.seen.session_id
+    }
+
+    #[getter]
+    fn host_signature(&self) -> &[u8] {
+        &self.seen.host_signature
+    }
+
+    #[getter]
+    fn peer_key(&self) -> &[u8] {
+        &self.seen.peer_key
+    }
+
+    #[getter]
+    fn peer_key_trusted(&self) -> bool {
+        self.seen.trusted
+    }
+
+    #[getter]
+    fn remote_address(&self, py: Python<'_>) -> (String, u16) {
+        address::show(py.detach(|| self.inner.remote_address()))
+    }
+
+    #[getter]
+    fn local_ip(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.inner.local_ip())
+            .map(|ip| ip.to_canonical().to_string())
+    }
+
+    fn handshake_done(&self, token: u64) {
+        let mut done = self.handshake.0.clone();
+        let connection = self.inner.clone();
+        self.engine.complete(token, async move {
+            tokio::select! {
+                biased;
+                error = connection.closed() => Err(error.into()),
+                Ok(_) = done.wait_for(|done| *done) => Ok(Value::None),
+            }
+        });
+    }
+
+    fn open_bi(&self, token: u64) {
+        let (engine, connection) = (self.engine.clone(), self.inner.clone());
+        self.engine.complete(token, async move {
+            let (send, recv) = connection.open_bi().await?;
+            Ok(bi(engine, connection, send, recv))
+        });
+    }
+
+    fn open_uni(&self, token: u64) {
+        let (engine, connection) = (self.engine.clone(), self.inner.clone());
+        self.engine.complete(token, async move {
+            let send = connection.open_uni().await?;
+            Ok(Value::Send(SendStream::new(engine, connection, send)))
+        });
+    }
+
+    fn accept_bi(&self, token: u64) {
+        let (engine, connection) = (self.engine.clone(), self.inner.clone());
+        self.engine.complete(token, async move {
+            let (send, recv) = connection.accept_bi().await?;
+            Ok(bi(engine, connection, send, recv))
+        });
+    }
+
+    fn accept_uni(&self, token: u64) {
+        let (engine, connection) = (self.engine.clone(), self.inner.clone());
+        self.engine.complete(token, async move {
+            Ok(Value::Recv(RecvStream::new(
+                engine,
+                connection.accept_uni().await?,
+            )))
+        });
+    }
+
+    /// A lost connection is reported by `closed`, not here.
+    fn send_datagram(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        let data = Bytes::copy_from_slice(data);
+        match py.detach(|| self.inner.send_datagram(data)) {
+            Ok(()) | Err(quinn::SendDatagramError::ConnectionLost(_)) => Ok(()),
+            Err(error) => Err(PyValueError::new_err(error.to_string())),
+        }
+    }
+
+    fn read_datagram(&self, token: u64) {
+        let connection = self.inner.clone();
+        self.engine.complete(token, async move {
+            Ok(Value::Bytes(connection.read_datagram().await?))
+        });
+    }
+
+    fn max_datagram_size(&self, py: Python<'_>) -> Option<usize> {
+        py.detach(|| self.inner.max_datagram_size())
+    }
+
+    #[pyo3(signature = (*, bidi_streams, uni_streams, connection_window))]
+    fn set_limits(
+        &self,
+        py: Python<'_>,
+        bidi_streams: u64,
+        uni_streams: u64,
+        connection_window: u64,
+    ) -> PyResult<()> {
+        let bidi_streams = varint("bidi_streams", bidi_streams)?;
+        let uni_streams = varint("uni_streams", uni_streams)?;
+        let connection_window = varint("connection_window", connection_window)?;
+        py.detach(|| {
+            self.inner.set_max_concurrent_bi_streams(bidi_streams);
+            self.inner.set_max_concurrent_uni_streams(uni_streams);
+            self.inner.set_receive_window(connection_window);
+        });
+        Ok(())
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = py.detach(|| self.inner.stats());
+        let path = stats.path;
+        let dict = PyDict::new(py);
+        let rtt_us = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
+        for (name, value) in [
+            ("rtt_us", rtt_us),
+            ("cwnd", path.cwnd),
+            ("mtu", u64::from(path.current_mtu)),
+            ("lost_packets", path.lost_packets),
+            ("sent_packets", path.sent_packets),
+            ("sent_bytes", stats.udp_tx.bytes),
+            ("received_packets", stats.udp_rx.datagrams),
+            ("received_bytes", stats.udp_rx.bytes),
+            ("congestion_events", path.congestion_events),
+            ("black_holes", path.black_holes_detected),
+        ] {
+            dict.set_item(name, value)?;
+        }
+        Ok(dict)
+    }
+
+    fn close(&self, py: Python<'_>, code: u64, reason: &[u8]) -> PyResult<()> {
+        let code = varint("code", code)?;
+        py.detach(|| {
+            let sent = self.inner.stats().udp_tx.datagrams;
+            self.sent_at_close.store(sent, Ordering::Relaxed);
+            self.closing.connection_closes();
+            self.inner.close(code, reason);
+        });
+        Ok(())
+    }
+
+    fn flushed(&self, token: u64) {
+        let connection = self.inner.clone();
+        let before = self.sent_at_close.load(Ordering::Relaxed);
+        self.engine.complete(token, async move {
+            let deadline = tokio::time::Instant::now() + FLUSH_MAX;
+            // quinn does not say when it has sent; but it counts and sends under one lock, and sends nothing else once closed.
+            while connection.stats().udp_tx.datagrams <= before
+                && tokio::time::Instant::now() < deadline
+            {
+                tokio::time::sleep(FLUSH_STEP).await;
+            }
+            Ok(Value::None)
+        });
+    }
+
+    fn closed(&self, token: u64) {
+        let connection = self.inner.clone();
+        self.engine.complete(token, async move {
+            Ok(Value::Closed(
+                Error::from(connection.closed().await).parts(),
+            ))
+        });
+    }
+}
+
+fn bi(
+    engine: Engine,
+    connection: quinn::Connection,
+    send: quinn::SendStream,
+    recv: quinn::RecvStream,
+) -> Value {
+    Value::Bi(
+        SendStream::new(engine.clone(), connection, send),
+        RecvStream::new(engine, recv),
+    )
+}
+
+/// Nobody can close it any more, so it is closed now; streams and waiting calls end with it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.closing.connection_closes();
+        self.inner.close(quinn::VarInt::from_u32(0), b"");
+    }
+}

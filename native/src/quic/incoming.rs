@@ -1,0 +1,121 @@
+//! A first packet that was not answered yet.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::quic::address;
+use crate::quic::config::ServerParts;
+use crate::quic::congestion::Closing;
+use crate::quic::connection::{Connection, Handshake};
+use crate::quic::session::Slot;
+use crate::quic::signer::Signer;
+use crate::runtime::{Engine, Value, lock};
+
+#[pyclass(frozen, module = "qsh._native")]
+pub(crate) struct Incoming {
+    engine: Engine,
+    inner: Mutex<Option<quinn::Incoming>>,
+    parts: Arc<ServerParts>,
+    handshake: Duration,
+    closing: Closing,
+    remote: std::net::SocketAddr,
+    validated: bool,
+}
+
+impl Incoming {
+    pub(crate) fn new(
+        engine: Engine,
+        inner: quinn::Incoming,
+        parts: Arc<ServerParts>,
+        handshake: Duration,
+        closing: Closing,
+    ) -> Self {
+        let (remote, validated) = (inner.remote_address(), inner.remote_address_validated());
+        Self {
+            engine,
+            inner: Mutex::new(Some(inner)),
+            parts,
+            handshake,
+            closing,
+            remote,
+            validated,
+        }
+    }
+
+    fn take(&self) -> PyResult<quinn::Incoming> {
+        lock(&self.inner)
+            .take()
+            .ok_or_else(|| PyValueError::new_err("the incoming connection was already answered"))
+    }
+}
+
+#[pymethods]
+impl Incoming {
+    #[getter]
+    fn remote_address(&self) -> (String, u16) {
+        address::show(self.remote)
+    }
+
+    #[getter]
+    fn address_validated(&self) -> bool {
+        self.validated
+    }
+
+    fn accept(&self, token: u64, signer: &Signer) -> PyResult<()> {
+        let incoming = self.take()?;
+        let (engine, parts) = (self.engine.clone(), self.parts.clone());
+        let (keys, timeout, remote) = (signer.keys.clone(), self.handshake, self.remote);
+        let closing = self.closing.clone();
+        self.engine.complete(token, async move {
+            let slot = Arc::new(Slot::default());
+            let largest = address::largest_payload(remote);
+            let config = parts.connection(keys, slot.clone(), largest, closing.clone())?;
+            let connecting = incoming.accept_with(Arc::new(config))?;
+            let Ok((inner, accepted)) = connecting.into_0rtt() else {
+                return Err(Error::Setup("no 0.5-RTT".into()));
+            };
+            // Dropping the connection, also by returning an error here, closes it.
+            let seen = tokio::select! {
+                seen = slot.signed() => seen,
+                error = inner.closed() => return Err(error.into()),
+                () = tokio::time::sleep(timeout) => return Err(Error::Timeout),
+            };
+            let done = Handshake::watch(&engine, accepted);
+            Ok(Value::Connection(Box::new(Connection::new(
+                engine, inner, seen, done, closing,
+            ))))
+        });
+        Ok(())
+    }
+
+    fn retry(&self, py: Python<'_>) -> PyResult<bool> {
+        py.detach(|| {
+            let incoming = self.take()?;
+            match incoming.retry() {
+                Ok(()) => Ok(true),
+                Err(error) => {
+                    *lock(&self.inner) = Some(error.into_incoming());
+                    Ok(false)
+                }
+            }
+        })
+    }
+
+    fn refuse(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            self.take()?.refuse();
+            Ok(())
+        })
+    }
+
+    fn ignore(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            self.take()?.ignore();
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! The receiving half of a stream; built like the sending half.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+use quinn::VarInt;
+use rustix::fs::OFlags;
+
+use crate::error::Error;
+use crate::quic::endpoint::varint;
+use crate::runtime::{Engine, Ticket, Value, lock, os_error};
+use crate::splice::{Interrupt, Port, Signal, to_port};
+
+enum Op {
+    Read(Ticket, usize),
+    Splice(Ticket, Port),
+}
+
+/// The stream, and what a cancelled splice had taken from it but not written.
+struct Half {
+    stream: quinn::RecvStream,
+    pending: VecDeque<Bytes>,
+}
+
+struct State {
+    half: Option<Half>,
+    waiting: VecDeque<Op>,
+    splices: usize,
+    stop: Option<VarInt>,
+}
+
+pub(crate) struct Shared {
+    engine: Engine,
+    id: u64,
+    total: Arc<AtomicU64>,
+    interrupt: Interrupt,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn submit(self: &Arc<Self>, op: Op) {
+        let mut state = lock(&self.state);
+        let op = match (op, state.half.as_mut()) {
+            (Op::Read(ticket, max), Some(half)) => {
+                let poll = pin!(self.read(half, max)).poll(&mut Context::from_waker(Waker::noop()));
+                match poll {
+                    Poll::Ready(result) => {
+                        drop(state);
+                        return ticket.done(result);
+                    }
+                    Poll::Pending => Op::Read(ticket, max),
+                }
+            }
+            (op, _) => op,
+        };
+        state.splices += usize::from(matches!(op, Op::Splice(..)));
+        state.waiting.push_back(op);
+        if let Some(half) = state.half.take() {
+            drop(state);
+            self.engine.handle.spawn(run(self.clone(), half));
+        }
+    }
+
+    async fn read(&self, half: &mut Half, max: usize) -> Result<Value, Error> {
+        let data = match half.pending.front_mut() {
+            Some(front) => {
+                let data = front.split_to(front.len().min(max));
+                if front.is_empty() {
+                    half.pending.pop_front();
+                }
+                data
+            }
+            None => match half.stream.read_chunk(max, true).await? {
+                Some(chunk) => chunk.bytes,
+                None => Bytes::new(),
+            },
+        };
+        self.total.fetch_add(data.len() as u64, Ordering::Relaxed);
+        Ok(Value::Bytes(data))
+    }
+
+    fn next(&self, mut half: Half) -> Option<(Half, Op)> {
+        let mut state = lock(&self.state);
+        if let Some(code) = state.stop.take() {
+            half.stop(code);
+        }
+        match state.waiting.pop_front() {
+            Some(op) => Some((half, op)),
+            None => {
+                state.half = Some(half);
+                None
+            }
+        }
+    }
+
+    fn stop(&self, code: VarInt) {
+        let mut state = lock(&self.state);
+        match state.half.as_mut() {
+            Some(half) => half.stop(code),
+            None => state.stop = Some(code),
+        }
+        drop(state);
+        self.interrupt.raise(Signal::Abort);
+    }
+
+    fn cancel_splice(&self) {
+        let state = lock(&self.state);
+        if state.splices > 0 {
+            self.interrupt.raise(Signal::Cancel);
+        }
+    }
+
+    fn splice_ended(&self) {
+        let mut state = lock(&self.state);
+        state.splices -= 1;
+        self.interrupt.clear_cancel();
+    }
+
+    pub(crate) fn splice(self: &Arc<Self>, ticket: Ticket, port: Port) {
+        self.submit(Op::Splice(ticket, port));
+    }
+}
+
+impl Half {
+    fn stop(&mut self, code: VarInt) {
+        let _ = self.stream.stop(code);
+        self.pending.clear();
+    }
+}
+
+async fn run(shared: Arc<Shared>, mut half: Half) {
+    while let Some((own, op)) = shared.next(half) {
+        half = own;
+        match op {
+            Op::Read(ticket, max) => {
+                let result = tokio::select! {
+                    biased;
+                    () = shared.interrupt.abort() => Err(Error::StreamClosed),
+                    result = shared.read(&mut half, max) => result,
+                };
+                ticket.done(result);
+            }
+            Op::Splice(ticket, port) => {
+                let Shared {
+                    engine,
+                    interrupt,
+                    total,
+                    ..
+                } = &*shared;
+                let Half { stream, pending } = &mut half;
+                let result =
+                    to_port(stream, pending, port, &engine.threads, interrupt, total).await;
+                if matches!(
+                    result,
+                    Err(Error::DescriptorClosed(_) | Error::DescriptorFailed(_))
+                ) {
+                    half.stop(VarInt::from_u32(0));
+                }
+                shared.splice_ended();
+                ticket.done(result.map(Value::Count));
+            }
+        }
+    }
+}
+
+/// The receiving half of a stream, as Python sees it.
+#[pyclass(frozen, module = "qsh._native")]
+pub(crate) struct RecvStream {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl RecvStream {
+    pub(crate) fn new(engine: Engine, stream: quinn::RecvStream) -> Self {
+        let id = VarInt::from(stream.id()).into_inner();
+        let half = Half {
+            stream,
+            pending: VecDeque::new(),
+        };
+        let state = State {
+            half: Some(half),
+            waiting: VecDeque::new(),
+            splices: 0,
+            stop: None,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                engine,
+                id,
+                total: Arc::default(),
+                interrupt: Interrupt::default(),
+                state: Mutex::new(state),
+            }),
+        }
+    }
+}
+
+#[pymethods]
+impl RecvStream {
+    #[getter]
+    fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    #[getter]
+    fn total(&self) -> u64 {
+        self.shared.total.load(Ordering::Relaxed)
+    }
+
+    #[pyo3(signature = (token, max_bytes = 65536))]
+    fn read(&self, py: Python<'_>, token: u64, max_bytes: usize) {
+        let ticket = self.shared.engine.ticket(token);
+        py.detach(|| self.shared.submit(Op::Read(ticket, max_bytes.max(1))));
+    }
+
+    fn stop(&self, py: Python<'_>, code: u64) -> PyResult<()> {
+        let code = varint("code", code)?;
+        py.detach(|| self.shared.stop(code));
+        Ok(())
+    }
+
+    #[pyo3(signature = (token, fd, *, shared = false))]
+    fn splice_to(&self, py: Python<'_>, token: u64, fd: RawFd, shared: bool) -> PyResult<()> {
+        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        py.detach(|| {
+            let port = Port::new(fd, shared, OFlags::WRONLY).map_err(os_error)?;
+            self.shared.splice(self.shared.engine.ticket(token), port);
+            Ok(())
+        })
+    }
+
+    fn cancel_splice(&self, py: Python<'_>) {
+        py.detach(|| self.shared.cancel_splice());
+    }
+}

@@ -1,0 +1,1 @@
+"""Channels on QUIC streams, shared by client and server."""

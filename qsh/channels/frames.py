@@ -1,0 +1,32 @@
+"""Reading one frame from a stream without touching the raw bytes behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from qsh.quic import RecvStream
+
+__all__ = ["read_frame"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _FrameReader(Protocol[T_co]):
+    @property
+    def needed(self) -> int: ...
+    def receive(self, data: bytes) -> T_co | None: ...
+
+
+async def read_frame(recv: RecvStream, reader: _FrameReader[T_co]) -> tuple[T_co, int]:
+    """The stream's next frame and its length in bytes.
+
+    Raises RemoteProtocolError for a bad or truncated frame, TransportError when the stream or connection fails.
+    """
+    size = 0
+    while True:
+        data = await recv.read(max(1, reader.needed))
+        size += len(data)
+        message = reader.receive(data)
+        if message is not None:
+            return message, size

@@ -1,0 +1,202 @@
+"""``qsh``: ssh's command line, what can be answered without a host, and the way out."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from qsh.cli.arguments import Arguments
+    from qsh.config.options import ClientOptions
+
+__all__ = ["main"]
+
+FAILED = 255
+"""Exit status of all errors of our own, as ssh's."""
+
+
+def main() -> NoReturn:
+    """Entry point. Leaves without waiting for anything: threads, engine and all."""
+    status = FAILED
+    gc.disable()  # nothing to collect while modules load; the session switches it on
+    try:
+        _open_standard_descriptors()
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # not where it is ignored (nohup, &)
+        status = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = FAILED
+    except Exception as error:
+        status = _bug(error)
+    finally:
+        _leave(status)
+
+
+def _open_standard_descriptors() -> None:
+    """Descriptors 0 to 2 are open from here on, so that nothing else gets their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _bug(error: Exception) -> int:
+    """An exception that nobody expected: a line, and the traceback only for those who ask."""
+    _complain(f"qsh: internal error: {type(error).__name__}: {error}")
+    if os.environ.get("QSH_TRACEBACK"):
+        import traceback
+
+        _complain(traceback.format_exc())
+    else:
+        _complain("qsh: please report this; QSH_TRACEBACK=1 shows where it happened")
+    return FAILED
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    os._exit(status)
+
+
+def _complain(text: str) -> None:
+    try:
+        os.write(2, (text + "\n").encode("utf-8", "surrogateescape"))
+    except OSError:
+        return
+
+
+def _run(argv: list[str]) -> int:
+    from qsh.cli.arguments import parse_arguments
+    from qsh.cli.environment import SystemEnvironment
+    from qsh.config.resolve import resolve
+    from qsh.errors import ConfigError, UsageError
+
+    try:
+        environment = SystemEnvironment()
+        arguments = parse_arguments(argv, environment)
+        if arguments.version:
+            return _version()
+        if arguments.query is not None:
+            from qsh.cli.query import answer
+
+            return _print(answer(arguments.query))
+        options = resolve(arguments, environment)
+        if arguments.print_config:
+            from qsh.config.dump import dump
+
+            return _print(dump(options))
+        return _connect(arguments, options)
+    except (ConfigError, UsageError) as error:
+        _complain(str(error))
+        return FAILED
+    except KeyError as error:
+        _complain(f"No user exists for uid {os.getuid()} ({error})")
+        return FAILED
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return FAILED
+    except OSError as error:
+        _complain(f"qsh: standard output: {error.strerror}")
+        return FAILED
+    return 0
+
+
+def _version() -> int:
+    from qsh.config.match import RELEASES
+
+    compatible, own = RELEASES  # what Match version is compared with
+    _complain(f"{own}, {compatible} compatible, QUIC on UDP")
+    return 0
+
+
+def _connect(arguments: Arguments, options: ClientOptions) -> int:
+    from qsh.client.log import log
+
+    log.set_level(options.log_level)
+    if arguments.log_file is not None:
+        try:
+            log.open_file(arguments.log_file)
+        except OSError as error:
+            _complain(f"Couldn't open logfile {arguments.log_file}: {error.strerror}")
+            return FAILED
+    for warning in (*arguments.warnings, *options.warnings):
+        log.info(warning)
+    if log.debugging:
+        from qsh import __version__
+
+        log.debug(f"qsh_{__version__}, for a host {options.hostname} as {options.user}")
+        for note in options.notes:
+            log.debug(note)
+    refusal = _not_yet(arguments, options)
+    if refusal:
+        log.error(refusal)
+        return FAILED
+    _warn_about_tty(options)
+    background = None
+    if options.fork_after_authentication:
+        from qsh.client.background import Background
+
+        background = Background.fork()
+    from qsh.client.run import Client
+
+    return Client(options, arguments.ssh_argv, background).run()
+
+
+def _not_yet(arguments: Arguments, options: ClientOptions) -> str:
+    """Why this command line cannot be served; empty if it can."""
+    if arguments.control_command is not None:
+        path = options.control_path
+        if path is None:
+            return 'No ControlPath specified for "-O" command'
+        return f"Control socket connect({path}.qsh): No such file or directory"
+    if arguments.dump_keys:
+        return "qsh: -Z is not supported; use ssh for it"
+    given = arguments.settings.values
+    wanted = [] if options.clear_all_forwardings else _forwards(given)
+    if "stdio_forward" in given:
+        wanted.append("-W")
+    if options.tunnel not in ("no", None):
+        wanted.append("-w")
+    if wanted and options.qsh_fallback == "no":
+        return (
+            f"qsh: {', '.join(wanted)}: forwarding over QUIC is not supported yet; "
+            f"use ssh for it (ssh {options.host_arg} works as before)"
+        )
+    return ""
+
+
+def _forwards(given: dict[str, object]) -> list[str]:
+    wanted = []
+    local = given.get("local_forward") or ()
+    if isinstance(local, (list, tuple)):
+        wanted += ["-L"] if any(not forward.dynamic for forward in local) else []
+        wanted += ["-D"] if any(forward.dynamic for forward in local) else []
+    return wanted + (["-R"] if given.get("remote_forward") else [])
+
+
+def _warn_about_tty(options: ClientOptions) -> None:
+    wanted = options.request_tty == "yes" or (options.request_tty == "auto" and not options.command)
+    if not wanted or options.session_type == "none":
+        return
+    if options.stdin_null or not os.isatty(0):
+        from qsh.client.log import log
+
+        log.info("Pseudo-terminal will not be allocated because stdin is not a terminal.")
+
+
+if __name__ == "__main__":
+    main()

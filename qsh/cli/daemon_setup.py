@@ -1,0 +1,319 @@
+"""Starting qshd: configuration, sockets, spawner, keys, monitor, in the order that keeps each process's rights small.
+
+read the configuration ── bind UDP ── fork the spawner (no keys yet) ── load host keys ── be the monitor
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from qsh.cli.daemon import default_config
+from qsh.config import daemon_dump, daemon_parser
+from qsh.errors import StartupError
+from qsh.lean_imports import import_without
+from qsh.server import account as accounts
+from qsh.server import host_keys, preload
+from qsh.server.admission import Admission
+from qsh.server.log import Log
+from qsh.server.login import group_names
+from qsh.server.monitor import Monitor
+from qsh.server.packets import PacketSocket, packet_pair
+from qsh.server.requests import SpawnerReport, SpawnerRequest
+from qsh.server.spawner import Spawner
+
+if TYPE_CHECKING:
+    from qsh.cli.daemon import Arguments
+    from qsh.config.daemon_options import DaemonConfig, DaemonOptions
+    from qsh.server.host_keys import HostKeys
+
+__all__ = ["dump", "load_host_keys", "read_config", "start"]
+
+MAX_CONFIG: Final = 4 * 1024 * 1024
+ROOT_KEY: Final = "/etc/qsh/ssh_host_ed25519_key"
+UDP_BUFFER: Final = 4 * 1024 * 1024
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+
+
+def read_config(arguments: Arguments) -> DaemonConfig:
+    """The configuration with the command line's overrides in front. Raises ConfigError, StartupError."""
+    path = arguments.config_file or default_config()
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(MAX_CONFIG)
+    except FileNotFoundError:
+        if arguments.config_file is not None:
+            raise StartupError(f"{path}: No such file or directory") from None
+        text = ""
+    except OSError as error:
+        raise StartupError(f"{path}: {error.strerror}") from None
+    return daemon_parser.parse(text, path, _read, overrides=tuple(arguments.overrides))
+
+
+def _read(pattern: str) -> list[tuple[str, str]]:
+    """Files that an Include names, sorted as glob(3) does."""
+    import glob
+
+    found = []
+    for path in sorted(glob.glob(pattern)):
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            found.append((path, file.read(MAX_CONFIG)))
+    return found
+
+
+def dump(config: DaemonConfig, connection_spec: str | None) -> str:
+    """``qshd -T``'s text."""
+    return daemon_dump.dump(config, connection_spec, _groups_of)
+
+
+def _groups_of(user: str) -> tuple[str, ...]:
+    account = accounts.lookup(user)
+    return () if account is None else group_names(account)
+
+
+def load_host_keys(config: DaemonConfig, *, make: bool = True) -> HostKeys:
+    """The host keys. Raises StartupError."""
+    options = config.options
+    own = (
+        ROOT_KEY if os.geteuid() == 0 else os.path.join(_data_home(), "qsh", "ssh_host_ed25519_key")
+    )
+    if not make and not options.host_key and not host_keys.any_exists(own):
+        return host_keys.HostKeys([])
+    return host_keys.load(options.host_key, options.host_certificate, own, _warn)
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"qshd: {text}\n")
+
+
+def _try_host_keys(config: DaemonConfig) -> None:
+    """Load them once in a child, which ends: what is wrong must be said before we go to the background, and the process that the
+    spawner is forked from must not have had them. Raises StartupError.
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        status = 0
+        try:
+            load_host_keys(config)
+        except StartupError as error:
+            os.write(write, str(error).encode(errors="replace")[:60000])
+            status = 1
+        finally:
+            os._exit(status)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        reason = pipe.read().decode(errors="replace")
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise StartupError(reason or "qshd: cannot load the host keys")
+
+
+def _freeze(config: DaemonConfig, log: Log) -> None:
+    """Load and use what monitor, spawner and all that it forks will need: they share these pages from here on."""
+    try:
+        preload.rehearse(config)
+    except Exception as error:  # it saves memory, no more
+        log.error(f"rehearsal: {type(error).__name__}: {error}")
+    gc.collect()
+    gc.freeze()
+
+
+def _data_home() -> str:
+    return os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+
+
+def start(config: DaemonConfig, arguments: Arguments) -> int:
+    """Be qshd; returns its exit status. Raises StartupError."""
+    options = config.options
+    _check_own_files(arguments)
+    sockets = _bind(options)
+    _try_host_keys(config)
+    log = _open_log(options, arguments)
+    for warning in config.warnings:
+        log.info(warning)
+    if not arguments.foreground:
+        _daemonize()
+    _write_pid(options)
+    _freeze(config, log)
+    ours, theirs = packet_pair()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise StartupError(f"qshd: cannot fork: {error.strerror}") from None
+    if pid == 0:
+        ours.close()
+        _be_spawner(PacketSocket(theirs, SpawnerRequest), config, sockets, log)
+    theirs.close()
+    for sock in sockets:
+        sock.close()
+    try:
+        keys = load_host_keys(config)
+    except StartupError as error:
+        log.fatal(str(error))
+        return 255
+    monitor = Monitor(
+        PacketSocket(ours, SpawnerReport),
+        keys,
+        log,
+        options.login_grace_time,
+        options.max_auth_tries,
+        os.geteuid() == 0,
+    )
+    status = monitor.run()
+    _remove_pid(options)
+    return status
+
+
+def _be_spawner(
+    monitor: PacketSocket[SpawnerRequest],
+    config: DaemonConfig,
+    sockets: list[socket.socket],
+    log: Log,
+) -> NoReturn:
+    admission = Admission.from_options(config.options)
+    secrets = os.urandom(96)
+
+    def start_front(to_monitor: socket.socket, sign: socket.socket) -> NoReturn:
+        import_without("asyncio", "ssl")
+        from qsh.server import front
+
+        settings = front.FrontSettings(
+            grace_s=config.options.login_grace_time,
+            idle_s=config.options.qsh_exec_max,
+            banner=_banner(config.options),
+            admission=admission,
+            reset_key=secrets[:32],
+            token_key=secrets[32:64],
+            salt=secrets[64:],
+        )
+        front.run(to_monitor, sign, sockets, settings, log)
+
+    Spawner(monitor, config, log, start_front).run()
+
+
+def _banner(options: DaemonOptions) -> str:
+    if not options.banner or options.banner == "none":
+        return ""
+    try:
+        with open(options.banner, encoding="utf-8", errors="replace") as file:
+            return file.read(16 * 1024)
+    except OSError:
+        return ""
+
+
+def _bind(options: DaemonOptions) -> list[socket.socket]:
+    """One UDP socket per ListenAddress. Raises StartupError if none can be had."""
+    sockets, reasons = [], []
+    for host, port in options.listen():
+        try:
+            sockets.append(_bind_one(host, port))
+        except OSError as error:
+            shown = host or "*"
+            reasons.append(
+                f"qshd: cannot listen on {shown} port {port} (UDP): {error.strerror or error}"
+            )
+    if not sockets:
+        raise StartupError("\n".join(reasons) or "qshd: nothing to listen on")
+    return sockets
+
+
+def _bind_one(host: str, port: int) -> socket.socket:
+    if host in ("", "::"):
+        with contextlib.suppress(OSError):
+            return _bound(socket.AF_INET6, "::", port, dual_stack=host == "")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return _bound(family, host or "0.0.0.0", port, dual_stack=False)  # noqa: S104 - a daemon listens everywhere by default
+
+
+def _bound(family: int, host: str, port: int, *, dual_stack: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        for forced, plain in (
+            (SO_RCVBUFFORCE, socket.SO_RCVBUF),
+            (SO_SNDBUFFORCE, socket.SO_SNDBUF),
+        ):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, forced, UDP_BUFFER)
+            except OSError:
+                sock.setsockopt(socket.SOL_SOCKET, plain, UDP_BUFFER)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_log(options: DaemonOptions, arguments: Arguments) -> Log:
+    level = (
+        "QUIET"
+        if arguments.quiet
+        else f"DEBUG{min(3, arguments.debug)}"
+        if arguments.debug
+        else options.log_level
+    )
+    if arguments.log_file is not None:
+        try:
+            file = os.open(
+                arguments.log_file,
+                os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+                0o600,
+            )
+        except OSError as error:
+            raise StartupError(
+                f"Couldn't open logfile {arguments.log_file}: {error.strerror}"
+            ) from None
+        return Log(level, to_stderr=True, file=file)
+    to_stderr = arguments.to_stderr or (arguments.foreground and os.geteuid() != 0)
+    return Log(level, facility=options.syslog_facility, to_stderr=to_stderr)
+
+
+def _check_own_files(arguments: Arguments) -> None:
+    """A configuration that others may write would let them in. Raises StartupError."""
+    path = arguments.config_file or default_config()
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        if status.st_mode & 0o022 and os.path.isfile(path):
+            raise StartupError(
+                f"qshd: {path} is writable by its group or by others (mode {status.st_mode & 0o7777:04o}); run: chmod go-w {path}"
+            )
+
+
+def _daemonize() -> None:
+    """To the background, as sshd goes (daemon(3))."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
+    os.chdir("/")
+
+
+def _remove_pid(options: DaemonOptions) -> None:
+    """Only our own."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(options.pid_file, encoding="ascii") as file:
+            ours = int(file.read(20)) == os.getpid()
+        if ours:
+            os.unlink(options.pid_file)
+
+
+def _write_pid(options: DaemonOptions) -> None:
+    if options.pid_file == "none" or os.geteuid() != 0:
+        return
+    try:
+        os.makedirs(os.path.dirname(options.pid_file), exist_ok=True)
+        with open(options.pid_file, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError:
+        pass  # as sshd: worth nothing that it should not start

@@ -1,0 +1,1 @@
+"""The client: from a command line to an exit status."""

@@ -1,0 +1,95 @@
+"""Names to addresses, and sockets to reach them from."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Final, NamedTuple
+
+from qsh.errors import ConnectError
+
+__all__ = ["Address", "Target", "resolve", "udp_socket"]
+
+_BUFFER_BYTES: Final = 7 << 20
+"""Socket buffers asked for; the system gives what its limit allows (the default 208 KiB overflows).
+"""
+
+_FAMILIES: Final = {"any": 0, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+
+class Target(NamedTuple):
+    """Where to connect to, as the options say."""
+
+    host: str
+    udp_port: int
+    ssh_port: int
+    family: str = "any"
+    bind_address: str | None = None
+    bind_interface: str | None = None
+
+
+class Address(NamedTuple):
+    """One numeric address; an IPv6 scope is in ``host``."""
+
+    family: int
+    host: str
+
+    @property
+    def is_loopback(self) -> bool:
+        """127.0.0.0/8 or ::1."""
+        return self.host == "::1" or (self.family == socket.AF_INET and self.host[:4] == "127.")
+
+
+def resolve(target: Target) -> list[Address]:
+    """The host's addresses in the system's order. Raises ConnectError."""
+    try:
+        found = socket.getaddrinfo(
+            _name(target.host), target.udp_port, _FAMILIES.get(target.family, 0), socket.SOCK_DGRAM
+        )
+    except socket.gaierror as error:
+        raise ConnectError(
+            f"Could not resolve hostname {target.host}: {error.strerror}", kind="resolve"
+        ) from None
+    except (OSError, UnicodeError) as error:
+        raise ConnectError(
+            f"Could not resolve hostname {target.host}: {error}", kind="resolve"
+        ) from None
+    addresses = (Address(int(each[0]), str(each[4][0])) for each in found)
+    return list(dict.fromkeys(addresses))
+
+
+def _name(host: str) -> str | bytes:
+    """For getaddrinfo: as bytes a plain name does not make it load the IDNA codec."""
+    return host.encode() if host.isascii() else host
+
+
+def udp_socket(target: Target, family: int) -> socket.socket:
+    """A bound UDP socket for ``family``. Raises ConnectError."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        if target.bind_interface:
+            device: int | None = getattr(socket, "SO_BINDTODEVICE", None)
+            if device is None:
+                raise OSError(0, "BindInterface is not supported on this system")
+            sock.setsockopt(socket.SOL_SOCKET, device, target.bind_interface.encode())
+        sock.bind(_local(target, family))
+    except OSError as error:
+        sock.close()
+        raise ConnectError(f"bind: {error.strerror or error}", kind="bind") from None
+    return sock
+
+
+def _local(target: Target, family: int) -> tuple[str, int]:
+    anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - a client's socket
+    if not target.bind_address:
+        return anywhere, 0
+    try:
+        found = socket.getaddrinfo(target.bind_address, 0, family, socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        raise ConnectError(
+            f"getaddrinfo: {target.bind_address}: {getattr(error, 'strerror', error)}", kind="bind"
+        ) from None
+    return str(found[0][4][0]), 0

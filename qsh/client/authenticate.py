@@ -1,0 +1,134 @@
+"""The client's side of the login dialogue (docs/protocol.md 5).
+
+The first AUTH names every key on offer and is signed by one of them: the key that last worked on
+this host, else the first that needs no person. When the server answers which of the others would
+do, those sign one after the other, and now people may be asked: for a passphrase, a touch, a
+confirmation. What is signed is SSH's hostbound request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from qsh.auth.userauth import default_algorithm, signed_data
+from qsh.client.log import log
+from qsh.wire.messages import MAX_BLOB, MAX_OFFERS, Auth, AuthContinue, AuthRefused, Offer, Proof
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qsh.client.identities import Candidate
+
+__all__ = ["Authenticator"]
+
+_MAX_OFFERED_BYTES: Final = 40 * 1024
+"""Bytes of all offers together: the message with its proof stays below the 64 KiB that the server
+reads.
+"""
+
+_ATTEMPTS_AT_ONCE: Final = 3
+"""Keys that are tried for the first signature, should the file or the agent fail."""
+
+
+class _Signs(Protocol):
+    def sign(self, candidate: Candidate, data: bytes, algorithm: str) -> bytes | None: ...
+    def unseal(self) -> Candidate | None: ...
+
+
+class Authenticator:
+    """One login. :meth:`first`, then :meth:`answer` for every answer of the server until it returns
+    None.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        candidates: Sequence[Candidate],
+        keyring: _Signs,
+        *,
+        session_id: bytes,
+        host_key: bytes,
+        remembered: str = "",
+    ) -> None:
+        self._user = user
+        self._keyring = keyring
+        self._session_id, self._host_key = session_id, host_key
+        self._remembered = remembered
+        self._offers = _limited(candidates)
+        self._waiting: list[Candidate] = []
+        self._heard = False
+        self.methods: list[str] = ["publickey"]
+        """Methods that can go on, as the server last said."""
+        self.used: Candidate | None = None
+        """The key that signed the last AUTH."""
+
+    def first(self) -> Auth:
+        """The AUTH that leaves together with HELLO."""
+        if log.debugging:  # a fingerprint takes importing a hash
+            for candidate in self._offers:
+                log.debug(f"Will attempt key: {candidate}")
+        proof = None
+        for candidate in self._at_once():
+            proof = self._prove(candidate, self._offers.index(candidate))
+            if proof is not None:
+                break
+        return Auth(self._user, [Offer(each.public.blob) for each in self._offers], proof)
+
+    def answer(self, message: AuthContinue | AuthRefused) -> Auth | None:
+        """The next AUTH; None when there is nothing left to try."""
+        if isinstance(message, AuthContinue):
+            if not self._heard:
+                named = [self._offers[i] for i in message.acceptable if i < len(self._offers)]
+                self._waiting = [candidate for candidate in named if candidate != self.used]
+        else:
+            self.methods = message.methods or self.methods
+            if message.final:
+                return None
+        self._heard = True
+        return self._next()
+
+    def _next(self) -> Auth | None:
+        while self._waiting:
+            candidate = self._waiting.pop(0)
+            log.debug(f"Server accepts key: {candidate}")
+            proof = self._prove(candidate, 0)
+            if proof is not None:
+                return Auth(self._user, [Offer(candidate.public.blob)], proof)
+        while (late := self._keyring.unseal()) is not None:
+            log.debug(f"Offering public key: {late}")
+            proof = self._prove(late, 0)
+            if proof is not None:
+                return Auth(self._user, [Offer(late.public.blob)], proof)
+        return None
+
+    def _at_once(self) -> list[Candidate]:
+        """Those that may sign before the server was asked, the best first."""
+        ready = [candidate for candidate in self._offers if not candidate.needs_person]
+        ready.sort(key=lambda candidate: candidate.mark != self._remembered)
+        return ready[:_ATTEMPTS_AT_ONCE]
+
+    def _prove(self, candidate: Candidate, index: int) -> Proof | None:
+        algorithm = default_algorithm(candidate.public.type)
+        data = signed_data(
+            self._session_id, self._user, algorithm, candidate.public.blob, self._host_key
+        )
+        signature = self._keyring.sign(candidate, data, algorithm)
+        self.used = candidate
+        if signature is None:
+            return None
+        if log.debugging:
+            log.debug(f"Offering public key: {candidate}")
+        return Proof(index, algorithm, signature)
+
+
+def _limited(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """As many as one AUTH carries."""
+    taken: list[Candidate] = []
+    size = 0
+    for candidate in candidates:
+        size += len(candidate.public.blob)
+        if len(candidate.public.blob) > MAX_BLOB or size > _MAX_OFFERED_BYTES:
+            log.debug(f"too many keys to offer: {candidate} is left out")
+            continue
+        taken.append(candidate)
+    return taken[:MAX_OFFERS]

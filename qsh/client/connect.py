@@ -1,0 +1,197 @@
+"""From a target to a connection: addresses raced, the limit kept, and what to do when nothing
+answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from qsh.client import probe
+from qsh.client.addresses import udp_socket
+from qsh.client.log import log
+from qsh.errors import ConnectError, QshError, TransportError
+from qsh.quic import Endpoint, client_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from qsh.client.addresses import Address, Target
+    from qsh.client.host_key import KnownHost
+    from qsh.client.tuning import Tuning
+    from qsh.quic import Connection, Driver, Early
+
+__all__ = ["Connector", "Fallback"]
+
+_STAGGER_S: Final = 0.25
+"""Between attempts at one address and the next (RFC 8305 connection attempt delay)."""
+_DEFAULT_TIMEOUT_S: Final = 30.0
+"""ConnectTimeout when none is set."""
+_PROBE_S: Final = 5.0
+"""How long sshd may take to greet; a firewall that drops gives no answer at all."""
+_FINAL_KINDS: Final = ("host-key-revoked", "handshake", "version", "closed-by-peer")
+"""Somebody has answered: no other address and no other program is tried."""
+
+
+class Fallback(Exception):
+    """QUIC does not answer here, but ssh does."""
+
+
+class Connector:
+    """One attempt to reach a host."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        target: Target,
+        addresses: Sequence[Address],
+        known: KnownHost,
+        tuning: Tuning,
+        early: Early | None = None,
+    ) -> None:
+        """``early``: the attempt at the first address that is under way already."""
+        self._driver, self._target, self._addresses = driver, target, addresses
+        self._known, self._tuning = known, tuning
+        self._early = early
+        self.endpoint: Endpoint | None = None
+        """The endpoint of the connection that won."""
+        self.under_way = asyncio.Event()
+        """The first packet is out: there is time for other things."""
+
+    async def connect(
+        self, patience_s: float, timeout_s: float | None, *, may_fall_back: bool, impatient: bool
+    ) -> Connection:
+        """The connection. Raises Fallback, ConnectError.
+
+        After ``patience_s`` (at once when the port is closed and ``impatient``) ssh on TCP is
+        looked at.
+        """
+        race = asyncio.ensure_future(self._race())
+        refused = asyncio.ensure_future(probe.udp_refused(self._addresses, self._target.udp_port))
+        limit_s = timeout_s or _DEFAULT_TIMEOUT_S
+        start_s = asyncio.get_running_loop().time()
+        try:
+            hints = {race, refused} if impatient else {race}
+            await asyncio.wait(hints, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if race.done():
+                return self._outcome(race)
+            return await self._look_around(race, refused, start_s + limit_s, may_fall_back)
+        finally:
+            race.cancel()
+            refused.cancel()
+
+    def _outcome(self, race: asyncio.Task[Connection]) -> Connection:
+        try:
+            return race.result()
+        except TransportError as error:
+            raise ConnectError(_reason(error), kind=error.kind, code=error.code) from None
+
+    async def _look_around(
+        self,
+        race: asyncio.Task[Connection],
+        refused: asyncio.Task[None],
+        deadline_s: float,
+        may_fall_back: bool,
+    ) -> Connection:
+        """Nothing has answered so far."""
+        loop = asyncio.get_running_loop()
+        log.debug(f"no answer on UDP port {self._target.udp_port} so far; looking at TCP")
+        tcp = asyncio.ensure_future(
+            probe.ssh_greets(self._addresses, self._target.ssh_port, _PROBE_S)
+        )
+        try:
+            await asyncio.wait({race, tcp}, return_when=asyncio.FIRST_COMPLETED)
+            if race.done():
+                return self._outcome(race)
+            if tcp.result() == "ssh" and may_fall_back:
+                raise Fallback
+            left_s = max(0.0, deadline_s - loop.time())
+            waited = {race, refused}
+            await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if race.done() and not _is_timeout(race):
+                return self._outcome(race)
+            raise ConnectError(self._nobody(tcp.result(), refused.done()), kind="timeout")
+        finally:
+            tcp.cancel()
+
+    def _nobody(self, tcp: str, closed: bool) -> str:
+        target = self._target
+        reason = "Connection refused" if closed else "Connection timed out"
+        what = "is closed" if closed else "does not answer"
+        lines = [
+            f"connect to host {target.host} port {target.udp_port}: {reason}",
+            f"UDP port {target.udp_port} of {target.host} {what}. Is qshd running there? "
+            f"A firewall must let UDP port {target.udp_port} in, and the answers out.",
+        ]
+        if tcp == "ssh":
+            lines.append(f"ssh answers there on TCP port {target.ssh_port}: it may work.")
+        elif tcp == "refused":
+            lines.append(f"TCP port {target.ssh_port} is closed too: ssh would not get in either.")
+        else:
+            lines.append(f"Nor does ssh answer on TCP port {target.ssh_port}.")
+        return "\n".join(lines)
+
+    async def _race(self) -> Connection:
+        """Addresses one after the other, each with a head start; the first connection wins."""
+        pending: set[asyncio.Task[tuple[Endpoint, Connection]]] = set()
+        waiting = list(self._addresses)
+        last: TransportError | None = None
+        try:
+            while waiting or pending:
+                if waiting:
+                    pending.add(asyncio.ensure_future(self._attempt(waiting.pop(0))))
+                done, pending = await asyncio.wait(
+                    pending,
+                    timeout=_STAGGER_S if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for attempt in done:
+                    error = attempt.exception()
+                    if error is None:
+                        self.endpoint, connection = attempt.result()
+                        return connection
+                    if not isinstance(error, TransportError) or error.kind in _FINAL_KINDS:
+                        raise error
+                    last = error
+            raise last or ConnectError("no address", kind="resolve")
+        finally:
+            for attempt in pending:
+                attempt.cancel()
+
+    async def _attempt(self, address: Address) -> tuple[Endpoint, Connection]:
+        endpoint, outcome = self._start(address)
+        self.under_way.set()  # whoever waits runs after the call below has started
+        try:
+            connection = await outcome
+        except BaseException as error:
+            if isinstance(error, QshError):
+                port = self._target.udp_port
+                log.debug(f"connect to address {address.host} port {port}: {error}")
+            endpoint.close()
+            raise
+        log.debug("Connection established.")
+        return endpoint, connection
+
+    def _start(self, address: Address) -> tuple[Endpoint, Awaitable[Connection]]:
+        early, self._early = self._early, None
+        if early is not None:
+            return Endpoint.adopt(self._driver, early)
+        target = self._target
+        log.debug(f"Connecting to {target.host} [{address.host}] port {target.udp_port}.")
+        with udp_socket(target, address.family) as sock:
+            endpoint = client_endpoint(self._driver, sock, **self._tuning.endpoint())
+        handshake = self._tuning.handshake(self._known)
+        return endpoint, endpoint.connect(address.host, target.udp_port, **handshake)
+
+
+def _is_timeout(race: asyncio.Task[Connection]) -> bool:
+    error = None if race.cancelled() else race.exception()
+    return isinstance(error, TransportError) and error.kind == "timeout"
+
+
+def _reason(error: TransportError) -> str:
+    if error.kind == "timeout":
+        return "Connection timed out"
+    if error.kind == "refused":
+        return "Connection refused by the server"
+    return str(error)

@@ -1,0 +1,91 @@
+"""What the client remembers of each host: its RTT, whether QUIC ever answered, which key let us in.
+
+Files in ~/.local/state/qsh/hosts (0700/0600), one small text of ``name value`` lines each. They
+only make things faster or messages clearer, so every failure to read or write them is ignored.
+"""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import os
+from typing import Final, NamedTuple
+
+__all__ = ["HostState", "load", "save"]
+
+_MAX_FILE: Final = 4096
+_MAX_RTT_MS: Final = 60_000.0
+_SAME_RTT: Final = 0.25
+
+
+class HostState(NamedTuple):
+    """One host and port."""
+
+    rtt_ms: float = 0.0
+    """Round-trip time at the end of the last connection; 0: never connected."""
+    answered: bool = False
+    """A qshd has answered here once."""
+    key: str = ""
+    """Mark of the key that last logged in (:attr:`qsh.client.identities.Candidate.mark`)."""
+
+    def is_like(self, other: HostState) -> bool:
+        """The difference is not worth a write."""
+        near = abs(self.rtt_ms - other.rtt_ms) <= _SAME_RTT * max(self.rtt_ms, other.rtt_ms)
+        return near and self.answered == other.answered and self.key == other.key
+
+
+def _directory() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "qsh", "hosts")
+
+
+def _path(user: str, host: str, port: int) -> str:
+    """A host name is not a file name: the file is named by two checksums of it.
+
+    Loading hashlib would take longer than all the rest here; should two hosts meet in one file,
+    the worst is a wrong guess at the round-trip time.
+    """
+    name = f"{user}@[{host.lower()}]:{port}".encode("utf-8", "surrogateescape")
+    return os.path.join(_directory(), f"{binascii.crc32(name):08x}{binascii.crc32(name[::-1]):08x}")
+
+
+def load(user: str, host: str, port: int) -> HostState:
+    """What is remembered; an empty state when nothing is."""
+    try:
+        with open(_path(user, host, port), "rb") as file:
+            text = file.read(_MAX_FILE).decode("utf-8", "replace")
+    except OSError:
+        return HostState()
+    state = HostState()
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "rtt_ms":
+            with contextlib.suppress(ValueError):
+                rtt_ms = float(value)
+                state = state._replace(rtt_ms=rtt_ms if 0 < rtt_ms < _MAX_RTT_MS else 0.0)
+        elif name == "answered":
+            state = state._replace(answered=value == "yes")
+        elif name == "key":
+            state = state._replace(key=value.strip()[:128])
+    return state
+
+
+def save(user: str, host: str, port: int, state: HostState) -> None:
+    """Replace what was remembered, atomically."""
+    path = _path(user, host, port)
+    lines = [f"rtt_ms {state.rtt_ms:.1f}", f"answered {'yes' if state.answered else 'no'}"]
+    lines += [f"key {state.key}"] if state.key else []
+    scratch = f"{path}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        try:
+            fd = _create(scratch)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            fd = _create(scratch)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        os.replace(scratch, path)
+
+
+def _create(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,0 +1,260 @@
+"""One connection to a qshd: its control stream, and what arrives for its channels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from qsh import __version__
+from qsh.channels.frames import read_frame
+from qsh.channels.session import ClientChannel
+from qsh.client.log import log
+from qsh.client.text import visible, visible_lines
+from qsh.errors import (
+    AuthenticationError,
+    ConnectionLost,
+    QshError,
+    RemoteProtocolError,
+    TransportError,
+)
+from qsh.wire import framing
+from qsh.wire.channel import HeaderReader
+from qsh.wire.control import ClientControl, State
+from qsh.wire.messages import (
+    Auth,
+    AuthAccepted,
+    AuthContinue,
+    AuthRefused,
+    Banner,
+    Exit,
+    ExitAck,
+    HostAuth,
+    StderrHeader,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from qsh.client.authenticate import Authenticator
+    from qsh.quic import Connection, RecvStream
+    from qsh.wire.messages import Message, Open, Signal, WindowChange
+
+__all__ = ["Link"]
+
+_REASONS: Final = {
+    "grace-exceeded": "the login took too long (LoginGraceTime)",
+    "too-many-attempts": "Too many authentication failures",
+}
+
+
+class Link:
+    """Made by :meth:`start`. All its tasks end with :meth:`close`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._control = ClientControl()
+        self._channels: dict[int, ClientChannel] = {}
+        self._early_stderr: dict[int, RecvStream] = {}
+        loop = asyncio.get_running_loop()
+        self._host_auth: asyncio.Future[HostAuth] = loop.create_future()
+        self._answers: asyncio.Queue[Message | QshError] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
+        """Done when the connection is gone."""
+        self.server_software = ""
+
+    def listen(self) -> None:
+        """Start to read what the server sends on its own."""
+        self._spawn(self._watch())
+        self._spawn(self._accept_uni())
+
+    async def open_control(self) -> None:
+        """The first stream that the client opens."""
+        stream = await self.connection.open_bi()
+        self._send, self._recv = stream.send, stream.recv
+        self._send.set_priority(_CONTROL_PRIORITY)
+
+    # -- login
+
+    async def host_auth(self, limit_s: float) -> HostAuth | None:
+        """The server's HOSTAUTH; None when it does not come in time."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._host_auth), limit_s)
+        except TimeoutError:
+            return None
+
+    async def login(self, authenticator: Authenticator, first: Auth) -> AuthAccepted:
+        """The whole dialogue. Raises AuthenticationError, TransportError, ProtocolError."""
+        hello = self._control.send_hello(f"qsh_{__version__}")
+        await self._send.write(hello + self._control.send(first))
+        self._spawn(self._read_control())
+        while True:
+            answer = await self._answers.get()
+            if isinstance(answer, QshError):
+                raise answer
+            if isinstance(answer, AuthAccepted):
+                return answer
+            if not isinstance(answer, AuthContinue | AuthRefused):
+                continue
+            auth = authenticator.answer(answer)
+            if self.lost.done():
+                raise self.lost.result()
+            if auth is None:
+                raise AuthenticationError(",".join(authenticator.methods))
+            await self._send.write(self._control.send(auth))
+
+    # -- channels
+
+    async def open_channel(self, message: Open) -> ClientChannel:
+        """Open a stream and ask for a channel on it; the answer is the channel's business."""
+        frame = framing.encode(message)
+        stream = await self.connection.open_bi()
+        channel = ClientChannel(stream.send, stream.recv, self.tell)
+        self._channels[channel.id] = channel
+        if (early := self._early_stderr.pop(channel.id, None)) is not None:
+            channel.stderr_received(early)
+        self._spawn(_ignore_loss(channel.open(frame)))
+        return channel
+
+    def tell(self, message: WindowChange | Signal | ExitAck) -> None:
+        """Queue a message on the control stream."""
+        if self._control.state is State.OPEN:
+            self._spawn(_ignore_loss(self._send.write(self._control.send(message))))
+
+    def describe_channels(self) -> list[str]:
+        """For ``~#``."""
+        return [f"#{number} session" for number in sorted(self._channels)]
+
+    # -- the end
+
+    async def close(self, code: int = 0, reason: bytes = b"") -> None:
+        """Close, and wait until the packet that says so is out.
+
+        That packet is sent once. While a program still runs, its loss would leave the program alone for QshExecMax; so
+        the end of the control stream, which is sent until it is acknowledged, goes first.
+        """
+        if not self.lost.done() and any(channel.running for channel in self._channels.values()):
+            await self._end_control()
+        self.connection.close(code, reason)
+        if not self.lost_by_peer:
+            await self.connection.flushed()
+
+    async def _end_control(self) -> None:
+        self._send.finish()
+        with contextlib.suppress(TransportError, TimeoutError):
+            await asyncio.wait_for(self._send.acknowledged(), _FAREWELL_S)
+
+    @property
+    def lost_by_peer(self) -> bool:
+        """The connection was gone before we closed it: nobody has to be told."""
+        return self.lost.done() and self.lost.result().kind != "closed-locally"
+
+    # -- readers
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, QshError):
+            self._fail(ConnectionLost(f"internal error: {type(error).__name__}: {error}"))
+
+    async def _watch(self) -> None:
+        kind, code, text = await self.connection.closed()
+        self._fail(_why(kind, code, text))
+
+    def _fail(self, error: QshError) -> None:
+        log.debug(f"connection: {error}", 2)
+        if not self.lost.done():
+            lost = error if isinstance(error, ConnectionLost) else ConnectionLost(str(error))
+            self.lost.set_result(lost)
+        if not self._host_auth.done():
+            self._host_auth.cancel()
+        self._answers.put_nowait(error)
+        for channel in self._channels.values():
+            channel.lost(error)
+
+    async def _accept_uni(self) -> None:
+        while True:
+            recv = await self.connection.accept_uni()
+            self._spawn(self._read_header(recv))
+
+    async def _read_header(self, recv: RecvStream) -> None:
+        try:
+            header, _ = await read_frame(recv, HeaderReader())
+        except RemoteProtocolError as error:
+            self._protocol_error(error)
+            return
+        if isinstance(header, HostAuth):
+            if not self._host_auth.done():
+                self._host_auth.set_result(header)
+            recv.stop(0)
+        elif isinstance(header, StderrHeader):
+            channel = self._channels.get(header.channel)
+            if channel is not None:
+                channel.stderr_received(recv)
+            else:
+                self._early_stderr[header.channel] = recv
+
+    async def _read_control(self) -> None:
+        try:
+            while data := await self._recv.read():
+                for message in self._control.receive(data):
+                    self._take(message)
+        except RemoteProtocolError as error:
+            self._protocol_error(error)
+            return
+        self._protocol_error(RemoteProtocolError("truncated", "the control stream ended"))
+
+    def _protocol_error(self, error: RemoteProtocolError) -> None:
+        if not self.lost.done():
+            self.connection.close(_PROTOCOL_ERROR, error.code.encode())
+            self._fail(ConnectionLost(f"protocol error: {visible(str(error))}", kind="protocol"))
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Exit):
+            channel = self._channels.get(message.channel)
+            if channel is not None:
+                channel.exit_received(message)
+        elif isinstance(message, Banner):
+            if log.level >= _BANNER_LEVEL:
+                log.plain(visible_lines(message.text))
+        elif isinstance(message, AuthAccepted | AuthContinue | AuthRefused):
+            self._answers.put_nowait(message)
+        else:
+            self.server_software = visible(self._control.peer_software)
+            log.debug(f"Remote software version {self.server_software}")
+
+
+_CONTROL_PRIORITY: Final = 100
+_FAREWELL_S: Final = 0.3
+"""How long an ended client waits for the server to hear of it: a dead connection must not hold it up."""
+_PROTOCOL_ERROR: Final = 1
+"""Application close code of errors that the reason names (docs/protocol.md 9)."""
+_BANNER_LEVEL: Final = 3
+
+
+async def _ignore_loss(work: Coroutine[object, object, None]) -> None:
+    try:
+        await work
+    except QshError as error:
+        log.debug(str(error), 2)
+
+
+def _why(kind: str, code: int, text: str) -> ConnectionLost:
+    """The end of a connection in words."""
+    if kind == "closed-by-peer":
+        name = visible(text)
+        known = _REASONS.get(text)
+        return ConnectionLost(f"{known} ({name})" if known else name, kind=kind, code=code)
+    if kind == "timeout":
+        return ConnectionLost("Timeout, server not responding.", kind=kind, code=code)
+    if kind == "reset-by-peer":
+        return ConnectionLost("Connection reset by peer", kind=kind, code=code)
+    return ConnectionLost(visible(text) or kind, kind=kind, code=code)

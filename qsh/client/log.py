@@ -1,0 +1,95 @@
+"""Messages to the user: standard error or the ``-E`` file, with OpenSSH's levels and wording."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+__all__ = ["LEVELS", "Log", "log"]
+
+LEVELS: Final = ("QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG1", "DEBUG2", "DEBUG3")
+"""OpenSSH's LogLevel names, least first; DEBUG is DEBUG1."""
+
+_FATAL, _ERROR, _INFO, _VERBOSE, _DEBUG1 = 1, 2, 3, 4, 5
+
+
+class Log:
+    """One per process. Every line is written at once and whole; a broken standard error is nobody's
+    problem.
+    """
+
+    def __init__(self) -> None:
+        self.level = _INFO
+        self._fd = 2
+
+    def set_level(self, name: str) -> None:
+        """LogLevel by its name; an unknown one changes nothing."""
+        name = {"DEBUG": "DEBUG1"}.get(name.upper(), name.upper())
+        if name in LEVELS:
+            self.level = LEVELS.index(name)
+
+    def change_level(self, step: int) -> str:
+        """One level up or down (``~v``, ``~V``); the new level's name."""
+        self.level = min(len(LEVELS) - 1, max(0, self.level + step))
+        return LEVELS[self.level]
+
+    def open_file(self, path: str) -> None:
+        """``-E``: append to a file instead. Raises OSError."""
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    @property
+    def quiet(self) -> bool:
+        return self.level < _ERROR
+
+    @property
+    def debugging(self) -> bool:
+        return self.level >= _DEBUG1
+
+    def error(self, text: str) -> None:
+        if self.level >= _ERROR:
+            self.write(text)
+
+    def fatal(self, text: str) -> None:
+        if self.level >= _FATAL:
+            self.write(text)
+
+    def info(self, text: str) -> None:
+        if self.level >= _INFO:
+            self.write(text)
+
+    def verbose(self, text: str) -> None:
+        if self.level >= _VERBOSE:
+            self.write(text)
+
+    def debug(self, text: str, depth: int = 1) -> None:
+        if self.level >= _DEBUG1 + depth - 1:
+            self.write(f"debug{depth}: {text}")
+
+    def write(self, text: str) -> None:
+        """Lines separated by LF; each ends with CR LF, because the terminal may be raw (as
+        OpenSSH's do).
+        """
+        end = "\r\n" if self._fd == 2 else "\n"
+        data = (text.replace("\n", end) + end).encode("utf-8", "surrogateescape")
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except (OSError, ValueError):
+            return
+
+    def plain(self, text: str) -> None:
+        """A text of the session itself (banners, escape help): always to standard error, regardless
+        of the level.
+        """
+        try:
+            sys.stderr.flush()
+            os.write(2, text.encode("utf-8", "surrogateescape"))
+        except (OSError, ValueError, AttributeError):
+            return
+
+
+log = Log()

@@ -1,0 +1,190 @@
+"""From a finished handshake to a running session: host key, authentication, the first channel.
+
+AUTH and the channel's OPEN leave together; with a key that needs nobody the prompt is there two
+round trips after the first packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from qsh.auth.keys import PublicKey
+from qsh.client.agent import Agent
+from qsh.client.authenticate import Authenticator
+from qsh.client.environment import to_send
+from qsh.client.identities import Keyring
+from qsh.client.link import Link
+from qsh.client.log import log
+from qsh.client.session import FAILED, Ended, Plan, Session
+from qsh.client.text import visible_lines
+from qsh.errors import AgentError, UsageError
+from qsh.wire.messages import MAX_COMMAND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qsh.client.background import Background
+    from qsh.client.host_key import KnownHost
+    from qsh.client.host_state import HostState
+    from qsh.client.identities import Candidate
+    from qsh.client.prompt import Prompter
+    from qsh.config.options import ClientOptions
+    from qsh.quic import Connection
+
+__all__ = ["Login"]
+
+_HOST_AUTH_S: Final = 10.0
+"""Wait for HOSTAUTH, which comes in the server's first flight; a lost packet takes a while."""
+
+
+class Login:
+    """:meth:`prepare` while the handshake runs, then :meth:`run`."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        state: HostState,
+        prompter: Prompter,
+        background: Background | None,
+    ) -> None:
+        self._options, self._state = options, state
+        self._prompter, self._background = prompter, background
+        self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
+        self._candidates: list[Candidate] = []
+        self._plan = _plan(options)
+
+    # -- before the handshake is done
+
+    def prepare(self) -> None:
+        """Read key files, ask the agent, load the key that will sign first."""
+        options = self._options
+        if options.pubkey_authentication == "no":
+            return
+        self._keyring.agent = self._agent()
+        self._candidates = self._keyring.candidates(
+            options.identity_file, options.certificate_file, identities_only=options.identities_only
+        )
+        if not any(candidate.in_agent for candidate in self._candidates):
+            self._keyring.close_agent()
+        self._keyring.preload(self._candidates, self._state.key)
+
+    def _agent(self) -> Agent | None:
+        path = self._options.identity_agent
+        if not path:
+            return None
+        try:
+            return Agent(path)
+        except AgentError as error:
+            log.debug(f"ssh_get_authentication_socket: {error}")
+            return None
+
+    # -- on the connection
+
+    async def run(self, connection: Connection, known: KnownHost) -> tuple[int, str]:
+        """Exit status, and the mark of the key that logged in."""
+        link = Link(connection)
+        link.listen()
+        try:
+            key = await self._check_host(link, known)
+            await self._bind_agent(link, key)
+            authenticator = Authenticator(
+                self._options.user,
+                self._candidates,
+                self._keyring,
+                session_id=connection.session_id,
+                host_key=key.blob,
+                remembered=self._state.key,
+            )
+            status = await self._session(link, authenticator)
+        finally:
+            await link.close()
+        used = authenticator.used
+        return status, "" if used is None else used.mark
+
+    async def _session(self, link: Link, authenticator: Authenticator) -> int:
+        options, plan = self._options, self._plan
+        session = Session(plan)
+        await link.open_control()
+        first = authenticator.first()
+        login = asyncio.ensure_future(link.login(authenticator, first))
+        await asyncio.sleep(0)  # AUTH goes first
+        channel = None
+        if plan.kind != "none":
+            channel = await link.open_channel(session.open_message())
+        accepted = await login
+        session.catch_signals()
+        ip, port = link.connection.remote_address
+        log.verbose(f'Authenticated to {options.hostname} ([{ip}]:{port}) using "publickey".')
+        for notice in accepted.notices:
+            log.info(visible_lines(notice.rstrip("\n")))
+        _local_command(options)
+        if self._background is not None:
+            self._background.ready()
+        try:
+            status = await session.run(link, channel)
+        except Ended:
+            status = FAILED
+        if plan.pty:
+            log.info(f"Connection to {options.hostname} closed.")
+        return status
+
+    async def _check_host(self, link: Link, known: KnownHost) -> PublicKey:
+        connection = link.connection
+        key = PublicKey.from_spki(connection.peer_key)
+        if log.debugging:  # a fingerprint takes importing a hash
+            log.debug(f"Server host key: {key.type} {key.fingerprint()}")
+        if connection.peer_key_trusted:
+            known.known(key)
+            return key
+        certificates: Sequence[bytes] = ()
+        if known.needs_certificates:
+            host_auth = await link.host_auth(_HOST_AUTH_S)
+            certificates = host_auth.certificates if host_auth else ()
+        ip, _ = connection.remote_address
+        known.check(key, ip, certificates, self._prompter)
+        return key
+
+    async def _bind_agent(self, link: Link, key: PublicKey) -> None:
+        """Tell the agent where this leads, proved by the host's signature, before it signs."""
+        agent = self._keyring.agent
+        if agent is None:
+            return
+        host_auth = await link.host_auth(_HOST_AUTH_S)
+        if host_auth is None or host_auth.key != key.blob:
+            log.debug("no host signature for the agent (session-bind)")
+            return
+        try:
+            agent.bind(key.blob, link.connection.session_id, host_auth.signature)
+            log.debug("bound agent to hostkey")
+        except AgentError as error:
+            log.debug(f"ssh_agent_bind_hostkey: {error}")
+
+
+def _plan(options: ClientOptions) -> Plan:
+    size = len(os.fsencode(options.command))
+    if size > MAX_COMMAND:
+        raise UsageError(f"the command is {size} bytes long; a shell takes at most {MAX_COMMAND}")
+    wants_tty = options.wants_tty(stdin_is_terminal=os.isatty(0))
+    kind = options.session_type
+    if kind not in ("none", "subsystem"):
+        kind = "exec" if options.command else "shell"
+    return Plan(
+        host=options.hostname,
+        kind=kind,
+        command=os.fsencode(options.command),
+        pty=wants_tty,
+        stdin=not options.stdin_null and not options.fork_after_authentication,
+        escape=ord(options.escape_char) if wants_tty and options.escape_char else None,
+        env=to_send(options.send_env, options.set_env, os.environ),
+    )
+
+
+def _local_command(options: ClientOptions) -> None:
+    """LocalCommand, if it is permitted: after the login, before the session, as ssh does."""
+    if not options.permit_local_command or not options.local_command:
+        return
+    command = options.expand("localcommand", options.local_command, T="NONE")
+    subprocess.run([os.environ.get("SHELL") or "/bin/sh", "-c", command], check=False)

@@ -1,0 +1,81 @@
+"""Looking at a host that does not answer QUIC: is the UDP port closed, does ssh answer on TCP?"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qsh.client.addresses import Address
+
+__all__ = ["ssh_greets", "udp_refused"]
+
+_GREETING: Final = b"SSH-2.0-"
+_MAX_GREETING: Final = 8192
+"""A server may send lines before its version (RFC 4253 4.2)."""
+
+
+async def udp_refused(addresses: Sequence[Address], port: int) -> None:
+    """Return when every address has said "port unreachable" (ICMP); else wait for ever.
+
+    The engine's socket is not connected and so hears no ICMP; a connected one that sends one byte
+    does. A qshd drops it.
+    """
+    await asyncio.gather(*(_refused(address, port) for address in addresses))
+
+
+async def _refused(address: Address, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect((address.host, port))
+            sock.send(b"\0")
+            while True:
+                await loop.sock_recv(sock, 1)
+        except ConnectionRefusedError:
+            return
+        except OSError:
+            return  # no route: nothing will come from there
+
+
+async def ssh_greets(addresses: Sequence[Address], port: int, limit_s: float) -> str:
+    """``ssh`` if one address answers on TCP with SSH's greeting, else why not (``refused``,
+    ``silent`` …).
+    """
+    reasons = await asyncio.gather(*(_greets(address, port, limit_s) for address in addresses))
+    for reason in ("ssh", "other", "refused"):
+        if reason in reasons:
+            return reason
+    return "silent"
+
+
+async def _greets(address: Address, port: int, limit_s: float) -> str:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await _greeting(address, port)
+    except TimeoutError:
+        return "silent"
+    except ConnectionRefusedError:
+        return "refused"
+    except OSError:
+        return "silent"
+
+
+async def _greeting(address: Address, port: int) -> str:
+    loop = asyncio.get_running_loop()
+    with socket.socket(address.family, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (address.host, port))
+        received = b""
+        while len(received) < _MAX_GREETING:
+            data = await loop.sock_recv(sock, 1024)
+            if not data:
+                break
+            received += data
+            if any(line.startswith(_GREETING) for line in received.split(b"\n")):
+                return "ssh"
+    return "other"

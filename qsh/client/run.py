@@ -1,0 +1,210 @@
+"""The client's top level: from resolved options to an exit status.
+
+    options → addresses, known_hosts → QUIC handshake → host key → HELLO + AUTH and OPEN in one
+    flight → session → exit
+
+The first packet leaves before asyncio and what is needed after the handshake are imported
+(conversation.py): on a far network that is time for nothing, on a near one it is half of all.
+"""
+
+from __future__ import annotations
+
+import os
+
+from qsh.client import addresses, fallback, host_state
+from qsh.client.host_key import HostKeyPolicy, KnownHost
+from qsh.client.log import log
+from qsh.client.text import visible
+from qsh.client.tuning import Tuning
+from qsh.errors import (
+    AuthenticationError,
+    ChannelError,
+    ConnectError,
+    ConnectionLost,
+    HostKeyError,
+    QshError,
+)
+from qsh.lean_imports import import_without
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final, NoReturn
+
+    from qsh.client.background import Background
+    from qsh.config.options import ClientOptions
+    from qsh.quic import Early
+
+__all__ = ["Client"]
+
+FAILED: Final = 255
+"""Exit status of every error of our own."""
+
+_IDLE_S: Final = 30 * 86400.0
+"""QUIC uses the smaller idle timeout of both ends: without ServerAliveInterval that is the server's QshExecMax."""
+_KEEP_ALIVE_S: Final = 20.0
+"""Between pings without ServerAliveInterval: NATs forget UDP after 30 s (RFC 4787 asks for 120)."""
+_INITIAL_RTT_MS: Final = 100.0
+_RTT_RANGE_MS: Final = (10.0, 1000.0)
+"""What is assumed of an unknown host, and the limits of what is believed of a known one."""
+
+
+class Client:
+    """One run of qsh with a host. ``arguments`` are the command line for ssh(1)."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        arguments: Sequence[str],
+        background: Background | None = None,
+    ) -> None:
+        self._options, self._arguments, self._background = options, arguments, background
+        self._port = options.qsh_port or options.port
+        self._state = host_state.load(options.user, options.hostname, self._port)
+
+    def run(self) -> int:
+        """The exit status. Never raises QshError; may become ssh(1) and not return."""
+        try:
+            return self._run()
+        except HostKeyError as error:
+            log.error(str(error))
+        except ConnectError as error:
+            log.error(f"qsh: {error}")
+        except AuthenticationError as error:
+            options = self._options
+            methods = visible(str(error))
+            log.error(f"{options.user}@{options.hostname}: Permission denied ({methods}).")
+            if os.isatty(2):
+                log.info("qshd takes only keys so far; ssh may ask for a password.")
+        except ConnectionLost as error:
+            log.info(self._lost_text(error))
+        except ChannelError as error:
+            log.error(f"qsh: {visible(str(error))}")
+        except QshError as error:
+            log.fatal(f"qsh: {visible(str(error))}")
+        return FAILED
+
+    def _run(self) -> int:
+        options = self._options
+        self._redirect()
+        target = addresses.Target(
+            options.hostname,
+            self._port,
+            options.port,
+            options.address_family,
+            options.bind_address,
+            options.bind_interface,
+        )
+        found = addresses.resolve(target)
+        known = KnownHost(
+            _host_key_policy(options, found), options.hostname, self._port, options.port
+        )
+        tuning = self._tuning()
+        early = _begin(target, found[0], known, tuning)
+        import_without("asyncio", "ssl")
+        import_without("qsh.wire.messages", "typing_extensions")
+        from qsh.client.conversation import Conversation
+
+        conversation = Conversation(
+            options,
+            self._state,
+            self._background,
+            reach=(target, found, known, tuning),
+        )
+        status = conversation.run(early)
+        if status is None:
+            self._exec_ssh()
+        return status
+
+    def _tuning(self) -> Tuning:
+        options = self._options
+        for path in (options.qsh_key_log, options.qsh_qlog):
+            if path:
+                log.info(f"Warning: {path} will hold secrets or traffic data of this connection.")
+        interval_s = options.server_alive_interval
+        rtt_ms = self._state.rtt_ms
+        low_ms, high_ms = _RTT_RANGE_MS
+        return Tuning(
+            initial_rtt_ms=min(max(rtt_ms, low_ms), high_ms) if rtt_ms else _INITIAL_RTT_MS,
+            keep_alive_s=float(interval_s) or _KEEP_ALIVE_S,
+            idle_s=float(interval_s * options.server_alive_count_max) if interval_s else _IDLE_S,
+            terminal=options.wants_tty(stdin_is_terminal=os.isatty(0)),
+            key_log=options.qsh_key_log,
+            qlog=options.qsh_qlog,
+        )
+
+    def _redirect(self) -> None:
+        """Options that QUIC cannot serve yet go to ssh(1)."""
+        options = self._options
+        name = ""
+        if options.proxy_jump is not None:
+            name = "ProxyJump"
+        elif options.proxy_command is not None:
+            name = "ProxyCommand"
+        elif not options.clear_all_forwardings:
+            name = _forwarding(options)
+        if not name:
+            return
+        if options.qsh_fallback == "no":
+            raise ConnectError(f"{name} does not work over QUIC yet; use ssh for it")
+        fallback.exec_ssh(self._arguments, f"{name} is set, continuing with ssh over TCP")
+
+    def _exec_ssh(self) -> NoReturn:
+        host, port = self._options.hostname, self._port
+        line = f"no answer from {host} on UDP port {port}, continuing with ssh over TCP"
+        if self._state.answered:
+            line = (
+                f"{host} has answered on UDP port {port} before, but does not now: "
+                "continuing with ssh over TCP"
+            )
+        fallback.exec_ssh(self._arguments, line)
+
+    def _lost_text(self, error: ConnectionLost) -> str:
+        host = self._options.hostname
+        if error.kind == "timeout":
+            return f"Timeout, server {host} not responding."
+        if error.kind == "closed-by-peer" and not str(error):
+            return f"Connection to {host} closed by remote host."
+        return f"Connection to {host} closed: {visible(str(error))}"
+
+
+def _forwarding(options: ClientOptions) -> str:
+    """The keyword of a forward that is asked for, or nothing."""
+    for keyword in ("LocalForward", "RemoteForward", "DynamicForward"):
+        if options.is_set(keyword.lower()):
+            return keyword
+    if "stdio_forward" in options.settings.values:
+        return "-W"
+    return "Tunnel" if options.tunnel not in ("no", None) else ""
+
+
+def _host_key_policy(options: ClientOptions, found: Sequence[addresses.Address]) -> HostKeyPolicy:
+    local = all(address.is_loopback for address in found)
+    return HostKeyPolicy(
+        strict=options.strict_host_key_checking,
+        user_files=options.user_known_hosts_file,
+        global_files=options.global_known_hosts_file,
+        revoked_files=options.revoked_host_keys,
+        alias=options.host_key_alias,
+        hash_names=options.hash_known_hosts,
+        visual=options.visual_host_key,
+        fingerprint_hash=options.fingerprint_hash,
+        anything_goes=options.no_host_authentication_for_localhost and local,
+    )
+
+
+def _begin(
+    target: addresses.Target, address: addresses.Address, known: KnownHost, tuning: Tuning
+) -> Early | None:
+    """The handshake with the first address; None where it cannot be begun: connect.py says why."""
+    from qsh.quic import Early
+
+    try:
+        with addresses.udp_socket(target, address.family) as sock:
+            early = Early(sock, **tuning.endpoint())
+        early.connect(address.host, target.udp_port, **tuning.handshake(known))
+    except (OSError, ValueError, QshError) as error:
+        log.debug(f"connect to address {address.host} port {target.udp_port}: {error}")
+        return None
+    log.debug(f"Connecting to {target.host} [{address.host}] port {target.udp_port}.")
+    return early

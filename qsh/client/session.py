@@ -1,0 +1,223 @@
+"""One session: the channel's streams, the terminal, the signals, and the exit status that comes out
+of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from qsh.channels import terminal_modes
+from qsh.client.input import TypedInput
+from qsh.client.log import log
+from qsh.client.text import visible, visible_lines
+from qsh.client.tty import Terminal, window_size
+from qsh.errors import ChannelError, DescriptorError, QshError
+from qsh.terminal.escape import Action, EscapeFilter, echo, help_text
+from qsh.wire.messages import Open, Pty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qsh.channels.session import ClientChannel
+    from qsh.client.link import Link
+    from qsh.wire.messages import Exit
+
+__all__ = ["Ended", "Plan", "Session"]
+
+T = TypeVar("T")
+
+FAILED: Final = 255
+"""Exit status of every error of our own."""
+
+_END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Plan(NamedTuple):
+    """What is to run, and how it is connected to this process."""
+
+    host: str
+    """As messages call it."""
+    kind: str = "shell"
+    """``shell``, ``exec``, ``subsystem``, or ``none`` (-N)."""
+    command: bytes = b""
+    pty: bool = False
+    stdin: bool = True
+    """False: -n, nothing is read."""
+    escape: int | None = None
+    env: Mapping[str, str] = MappingProxyType({})
+
+
+class Ended(Exception):
+    """The session ends by the user's will: an escape or a signal."""
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        super().__init__(text)
+
+
+class Session:
+    """Made before the connection (the terminal's size goes into OPEN), run after the login."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._terminal = Terminal(0)
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._link: Link | None = None
+        self._channel: ClientChannel | None = None
+
+    def open_message(self) -> Open:
+        """OPEN for this session."""
+        plan = self._plan
+        return Open(plan.kind, plan.command, self._pty() if plan.pty else None, dict(plan.env))
+
+    def _pty(self) -> Pty:
+        size = window_size(0)
+        modes = self._terminal.modes
+        encoded = {} if modes is None else terminal_modes.encode(modes)
+        term = os.environ.get("TERM", "")[:256]
+        return Pty(term, size.rows, size.cols, size.xpixel, size.ypixel, encoded)
+
+    async def run(self, link: Link, channel: ClientChannel | None) -> int:
+        """The exit status. Raises Ended, QshError; the terminal is what it was."""
+        gc.enable()
+        self._link, self._channel = link, channel
+        try:
+            if channel is None:
+                return await self._until(asyncio.ensure_future(_forever()))
+            return await self._with_channel(channel)
+        finally:
+            self._terminal.close()
+
+    async def _with_channel(self, channel: ClientChannel) -> int:
+        opened = await self._first(asyncio.ensure_future(channel.answer()))
+        for notice in opened.notices:
+            log.info(visible_lines(notice.rstrip("\n")))
+        if self._plan.pty:
+            self._terminal.enter()
+        feeding = asyncio.ensure_future(self._feed(channel))
+        output = asyncio.ensure_future(channel.copy_output(os.dup(1), os.dup(2)))
+        if self._plan.pty:
+            asyncio.get_running_loop().call_soon(self._terminal.watch)
+        try:
+            return _status(await self._first(output))
+        except DescriptorError as error:
+            raise ChannelError(f"write to standard output: {os.strerror(error.code)}") from None
+        finally:
+            feeding.cancel()
+            output.cancel()
+
+    async def _until(self, work: asyncio.Task[None]) -> int:
+        await self._first(work)
+        return 0
+
+    async def _first(self, work: asyncio.Future[T]) -> T:
+        """``work``'s result, unless the session is ended or the connection lost before."""
+        assert self._link is not None  # noqa: S101 - set by run()
+        waited: set[asyncio.Future[Any]] = {work, self._end, self._link.lost}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if self._end.done():
+            work.cancel()
+            self._end.result()
+        if work.done():
+            return work.result()
+        await asyncio.wait({work}, timeout=0.05)  # what the loss itself tells the work
+        if work.done():
+            return work.result()
+        work.cancel()
+        raise self._link.lost.result()
+
+    # -- input
+
+    async def _feed(self, channel: ClientChannel) -> None:
+        plan = self._plan
+        try:
+            if not plan.stdin:
+                channel.send.finish()
+            elif plan.pty:
+                await TypedInput(0, channel.send, EscapeFilter(plan.escape), self._act).run()
+            else:
+                await channel.send.splice_from(os.dup(0), shared=True)
+        except DescriptorError as error:
+            log.debug(f"standard input: {error}")
+            with contextlib.suppress(QshError):
+                channel.send.finish()
+        except QshError as error:
+            log.debug(f"standard input: {error}", 2)
+
+    def _act(self, action: Action) -> None:
+        character = self._plan.escape or 0
+        if action is Action.HELP:
+            log.plain(help_text(character).replace("\n", "\r\n"))
+            return
+        log.plain(echo(character, action))
+        handlers: dict[Action, Callable[[], None]] = {
+            Action.TERMINATE: lambda: self._finish("\r\n"),
+            Action.SUSPEND: self._suspend,
+            Action.BREAK: self._break,
+            Action.LIST: self._list,
+            Action.LESS_VERBOSE: lambda: self._verbosity(-1),
+            Action.MORE_VERBOSE: lambda: self._verbosity(1),
+        }
+        handlers[action]()
+
+    def _finish(self, text: str = "") -> None:
+        if text:
+            log.plain(text)
+        if not self._end.done():
+            self._end.set_exception(Ended())
+            self._end.exception()
+
+    def _suspend(self) -> None:
+        log.plain(" [suspend qsh]\r\n")
+        self._terminal.suspend()
+        self._resized()
+
+    def _break(self) -> None:
+        log.plain("\r\n")
+        if self._channel is not None:
+            self._channel.signal("BRK")
+
+    def _list(self) -> None:
+        lines = self._link.describe_channels() if self._link else []
+        log.plain("\r\n".join(["", "The following channels are open:", *lines, ""]))
+
+    def _verbosity(self, step: int) -> None:
+        log.plain(f" [LogLevel {log.change_level(step)}]\r\n")
+
+    # -- signals
+
+    def catch_signals(self) -> None:
+        """From the login on, signals end the session in good order."""
+        loop = asyncio.get_running_loop()
+        for number in _END_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._signalled, number)
+        if self._plan.pty:
+            loop.add_signal_handler(signal.SIGWINCH, self._resized)
+
+    def _signalled(self, number: int) -> None:
+        log.verbose(f"Killed by signal {int(number)}.")
+        self._finish()
+
+    def _resized(self) -> None:
+        size = window_size(0)
+        if self._channel is not None and size.rows:
+            self._channel.resize(size.rows, size.cols, size.xpixel, size.ypixel)
+
+
+def _status(message: Exit) -> int:
+    if message.signal is not None or message.status is None:
+        log.debug(f"exit-signal {visible(message.signal or '?')} {visible(message.text)}")
+        return FAILED
+    log.debug(f"Exit status {message.status}")
+    return message.status
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()

@@ -1,0 +1,13 @@
+"""The clock that edges pass into the sans-IO cores as ``now``."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["monotonic_s", "wall_s"]
+
+monotonic_s = time.monotonic
+"""Seconds that never go back; what deadlines are made of."""
+
+wall_s = time.time
+"""Seconds since 1970; what expiry dates and log lines are made of."""

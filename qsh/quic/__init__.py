@@ -1,0 +1,61 @@
+"""QUIC for asyncio: a thin layer over the native engine (``qsh._native``), which nothing else imports.
+
+The names below are loaded when they are asked for: a client begins its first connection (early.py) before it loads asyncio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qsh.quic.connection import Closed, Connection
+    from qsh.quic.early import Early
+    from qsh.quic.endpoint import Endpoint, Incoming, Signer, client_endpoint, server_endpoint
+    from qsh.quic.runtime import Driver, ed25519_sign, engine_version, warm_up
+    from qsh.quic.sockets import client_socket, server_socket
+    from qsh.quic.stream import RecvStream, SendStream, Stream
+
+__all__ = [
+    "Closed",
+    "Connection",
+    "Driver",
+    "Early",
+    "Endpoint",
+    "Incoming",
+    "RecvStream",
+    "SendStream",
+    "Signer",
+    "Stream",
+    "client_endpoint",
+    "client_socket",
+    "ed25519_sign",
+    "engine_version",
+    "server_endpoint",
+    "server_socket",
+    "warm_up",
+]
+
+_MODULES = {
+    "Closed": "connection",
+    "Connection": "connection",
+    "Early": "early",
+    "client_socket": "sockets",
+    "server_socket": "sockets",
+    "Driver": "runtime",
+    "ed25519_sign": "runtime",
+    "engine_version": "runtime",
+    "warm_up": "runtime",
+    "RecvStream": "stream",
+    "SendStream": "stream",
+    "Stream": "stream",
+}
+"""Where a name lives; all others in ``endpoint``."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'endpoint')}"), name)
+    globals()[name] = value
+    return value

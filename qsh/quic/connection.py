@@ -1,0 +1,129 @@
+"""One QUIC connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from qsh.quic.runtime import Pending
+from qsh.quic.stream import RecvStream, SendStream, Stream
+
+if TYPE_CHECKING:
+    from qsh import _native
+    from qsh.quic.endpoint import Endpoint
+    from qsh.quic.runtime import Driver
+
+__all__ = ["Closed", "Connection"]
+
+
+class Closed(NamedTuple):
+    """How a connection ended: the engine's word for it, its number, its text."""
+
+    kind: str
+    code: int
+    text: str
+
+
+class Connection:
+    """Closed with code 0 when dropped; its streams keep it."""
+
+    def __init__(self, endpoint: Endpoint, native: _native.Connection) -> None:
+        self.endpoint = endpoint
+        self.driver: Driver = endpoint.driver
+        self.native = native
+        call = self.driver.call
+        self._accept_bi: Pending[tuple[_native.SendStream, _native.RecvStream]] = Pending(
+            lambda: call(native.accept_bi)
+        )
+        self._accept_uni: Pending[_native.RecvStream] = Pending(lambda: call(native.accept_uni))
+        self._datagram: Pending[bytes] = Pending(lambda: call(native.read_datagram))
+        self._closed: asyncio.Future[tuple[str, int, str]] | None = None
+
+    @property
+    def session_id(self) -> bytes:
+        """What user and host signatures are about: 46 bytes, equal on both sides."""
+        return self.native.session_id
+
+    @property
+    def host_signature(self) -> bytes:
+        """On a server: the signing process's SSH signature over the session id."""
+        return self.native.host_signature
+
+    @property
+    def peer_key(self) -> bytes:
+        """The server's public key (SubjectPublicKeyInfo DER)."""
+        return self.native.peer_key
+
+    @property
+    def peer_key_trusted(self) -> bool:
+        """On a client: whether that key was among the trusted ones."""
+        return self.native.peer_key_trusted
+
+    @property
+    def remote_address(self) -> tuple[str, int]:
+        """The peer's present address."""
+        return self.native.remote_address
+
+    @property
+    def local_ip(self) -> str | None:
+        """The address that the peer's packets came to, where the system tells."""
+        return self.native.local_ip
+
+    async def handshake_done(self) -> None:
+        """Return when the peer's Finished has arrived."""
+        await self.driver.call(self.native.handshake_done)
+
+    async def open_bi(self) -> Stream:
+        """A new stream both ways; waits while the peer allows no more."""
+        send, recv = await self.driver.call(self.native.open_bi)
+        return Stream(self, send, recv)
+
+    async def open_uni(self) -> SendStream:
+        """A new stream to the peer."""
+        return SendStream(self, await self.driver.call(self.native.open_uni))
+
+    async def accept_bi(self) -> Stream:
+        """The next stream that the peer opened both ways."""
+        send, recv = await self._accept_bi.wait()
+        return Stream(self, send, recv)
+
+    async def accept_uni(self) -> RecvStream:
+        """The next stream that the peer opened to us."""
+        return RecvStream(self, await self._accept_uni.wait())
+
+    def send_datagram(self, data: bytes) -> None:
+        """Queue a datagram, at the cost of the oldest waiting. ValueError: larger than the path takes."""
+        self.native.send_datagram(data)
+
+    async def read_datagram(self) -> bytes:
+        """The next datagram."""
+        return await self._datagram.wait()
+
+    @property
+    def max_datagram_size(self) -> int | None:
+        """Bytes that a datagram may have now; None if the peer takes none."""
+        return self.native.max_datagram_size()
+
+    def set_limits(self, *, bidi_streams: int, uni_streams: int, connection_window: int) -> None:
+        """What the peer may have open and send from now on."""
+        self.native.set_limits(
+            bidi_streams=bidi_streams, uni_streams=uni_streams, connection_window=connection_window
+        )
+
+    def stats(self) -> dict[str, int]:
+        """The engine's counters (see ``_native.pyi``)."""
+        return self.native.stats()
+
+    def close(self, code: int = 0, reason: bytes = b"") -> None:
+        """End the connection at once. What was not acknowledged may be lost."""
+        self.native.close(code, reason)
+
+    async def flushed(self) -> None:
+        """After :meth:`close`: return when the peer has been told (or 100 ms have passed)."""
+        await self.driver.call(self.native.flushed)
+
+    async def closed(self) -> Closed:
+        """How the connection ended, once it has. Never an error; may be awaited by many."""
+        if self._closed is None:
+            self._closed = self.driver.call(self.native.closed)
+        return Closed(*await asyncio.shield(self._closed))

@@ -1,0 +1,161 @@
+"""One channel in the front: the client's stream spliced with the descriptors that the session host opened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from qsh.channels.frames import read_frame
+from qsh.errors import ChannelError, DescriptorError, StreamReset
+from qsh.server.requests import OpenChannel, Resize, SendSignal
+from qsh.wire import framing
+from qsh.wire.channel import OpenReader
+from qsh.wire.messages import Exit, Failed, Opened, StderrHeader
+
+if TYPE_CHECKING:
+    from qsh.quic import Connection, SendStream, Stream
+    from qsh.server.links import HostLink
+    from qsh.server.requests import Exited
+    from qsh.wire.messages import Open, Signal, WindowChange
+
+__all__ = ["ServerChannel"]
+
+PRIORITY_TERMINAL: Final = 20
+PRIORITY_STDERR: Final = 10
+WINDOW_WAIT_S: Final = 0.5
+"""How long a window change waits for the input that was typed before it; after that it is late rather than lost."""
+WINDOW_POLL_S: Final = 0.01
+CODE_REFUSED: Final = 1
+
+
+class ServerChannel:
+    """Lives as long as its program."""
+
+    def __init__(
+        self, connection: Connection, stream: Stream, host: HostLink, opening: asyncio.Semaphore
+    ) -> None:
+        self._connection, self._stream, self._host = connection, stream, host
+        self._opening = opening
+        self.number = stream.recv.id
+        self._header = 0
+        self._running = False
+        self._window: WindowChange | None = None
+        """The latest change, while it waits for OPENED or for the input before it."""
+        self._descriptors: list[int] = []
+        """Of the program, as long as no splice has taken them."""
+
+    async def run(self) -> Exit | None:
+        """Open, splice, end: the EXIT to send, or None if nothing was started or the client gave up on it.
+
+        Raises RemoteProtocolError for a bad OPEN, TransportError when the connection is gone.
+        """
+        async with self._opening:
+            request, self._header = await read_frame(self._stream.recv, OpenReader())
+        try:
+            answer, descriptors = await self._host.open(self._request(request))
+        except ChannelError as error:
+            code, reason = error.args if len(error.args) == 2 else ("failed", str(error))
+            await self._stream.send.write(framing.encode(Failed(code, reason)))
+            self._stream.send.finish()
+            self._stream.recv.stop(CODE_REFUSED)
+            return None
+        if request.pty is not None and len(descriptors) == 2:
+            self._stream.send.set_priority(PRIORITY_TERMINAL)
+        return await self._spliced(answer.notices, descriptors)
+
+    def _request(self, request: Open) -> OpenChannel:
+        return OpenChannel(self.number, request.kind, request.command, request.pty, request.env)
+
+    async def _spliced(self, notices: list[str], descriptors: list[int]) -> Exit | None:
+        self._running = True
+        self._descriptors = descriptors
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            await self._stream.send.write(
+                framing.encode(Opened(stderr=len(descriptors) == 3, notices=notices))
+            )
+            stderr = await self._open_stderr() if len(descriptors) == 3 else None
+            tasks.append(asyncio.create_task(self._copy_in(descriptors[0])))
+            outputs = [asyncio.create_task(self._copy_out(self._stream.send, descriptors[1]))]
+            if stderr is not None:
+                outputs.append(asyncio.create_task(self._copy_out(stderr, descriptors[2])))
+            tasks += outputs
+            if self._window is not None:
+                tasks.append(asyncio.create_task(self._apply_window(self._window)))
+            exited = await self._host.exited(self.number)
+            totals = await asyncio.gather(*outputs)
+            self._running = False
+            self._stream.recv.stop(0)
+            return self._exit(exited, totals)
+        finally:
+            for task in tasks:
+                task.cancel()
+            while descriptors:  # of tasks, too, that never came to their first step
+                os.close(descriptors.pop())
+            if self._running:
+                self._running = False
+                self._host.hang_up(self.number)
+
+    def _exit(self, exited: Exited, totals: list[int]) -> Exit:
+        return Exit(
+            self.number,
+            stdout_offset=totals[0],
+            stderr_offset=totals[1] if len(totals) > 1 else 0,
+            status=exited.status,
+            signal=exited.signal,
+            core_dumped=exited.core_dumped,
+        )
+
+    async def _open_stderr(self) -> SendStream:
+        stream = await self._connection.open_uni()
+        stream.set_priority(PRIORITY_STDERR)
+        await stream.write(framing.encode(StderrHeader(self.number)))
+        return stream
+
+    async def _copy_in(self, descriptor: int) -> int:
+        self._descriptors.remove(descriptor)
+        try:
+            return await self._stream.recv.splice_to(descriptor)
+        except (DescriptorError, StreamReset):
+            return 0  # the program closed its input, or the client its output: both may
+
+    async def _copy_out(self, stream: SendStream, descriptor: int) -> int:
+        before = stream.total
+        self._descriptors.remove(descriptor)
+        try:
+            return await stream.splice_from(descriptor)
+        except StreamReset:
+            return stream.total - before  # the client wants no more; the program sees a closed pipe
+        except DescriptorError:
+            stream.finish()
+            return stream.total - before
+
+    # -- from the control stream -----------------------------------------------------------------
+
+    async def resize(self, change: WindowChange) -> None:
+        """Apply a window change once the program runs and the input before it was delivered. Only the last counts."""
+        waiting, self._window = self._window is not None or not self._running, change
+        if not waiting:
+            await self._apply_window(change)
+
+    async def _apply_window(self, change: WindowChange) -> None:
+        waited = 0.0
+        while (
+            self._stream.recv.total - self._header < change.input_offset and waited < WINDOW_WAIT_S
+        ):
+            await asyncio.sleep(WINDOW_POLL_S)
+            waited += WINDOW_POLL_S
+            change = self._window or change
+        self._window = None
+        self._tell(Resize(self.number, change.rows, change.cols, change.xpixel, change.ypixel))
+
+    def signal(self, signal: Signal) -> None:
+        """Pass a signal on."""
+        self._tell(SendSignal(self.number, signal.name))
+
+    def _tell(self, message: Resize | SendSignal) -> None:
+        if self._running:
+            with contextlib.suppress(ChannelError):
+                self._host.send(message)

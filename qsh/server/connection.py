@@ -1,0 +1,293 @@
+"""One client's connection in the front: HOSTAUTH, the control stream, the login, then channels (docs/protocol.md 3-7)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from qsh import __version__
+from qsh.auth.keys import PublicKey
+from qsh.clock import monotonic_s
+from qsh.errors import ChannelError, ProtocolError, StreamReset, TransportError
+from qsh.server.channel import ServerChannel
+from qsh.server.failure_delay import failure_delay_s
+from qsh.server.links import HostLink
+from qsh.server.login_table import LIMIT_S
+from qsh.server.requests import Forget, Login, Outcome
+from qsh.wire import framing
+from qsh.wire.control import ServerControl
+from qsh.wire.messages import (
+    Auth,
+    AuthAccepted,
+    AuthContinue,
+    AuthRefused,
+    Banner,
+    HostAuth,
+    Signal,
+    WindowChange,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from qsh.quic import Connection, Stream
+    from qsh.server.links import MonitorLink
+    from qsh.server.log import Log
+    from qsh.server.requests import Identity
+    from qsh.wire.messages import Message
+
+__all__ = ["Limits", "ServerConnection"]
+
+SOFTWARE: Final = f"qsh_{__version__}"
+READ_BYTES: Final = 65536
+OPEN_WINDOW: Final = 32 * 1024 * 1024
+OPEN_BIDI: Final = 1024
+OPEN_UNI: Final = 16
+MAX_OPENING: Final = 32
+"""Channel requests of a connection that are read at a time: the rest waits in the engine, whose windows bound it."""
+MAX_EARLY: Final = 64
+"""Window changes that may wait for their channel's stream, which can come after them."""
+PRIORITY_CONTROL: Final = 30
+"""Above a terminal's: bulk data must not hold up exits."""
+CODE_PROTOCOL: Final = 2
+CODE_GRACE: Final = 3
+CODE_TRIES: Final = 4
+CODE_SERVER: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What applies before authentication."""
+
+    grace_s: float
+    salt: bytes
+    banner: str = ""
+
+
+@dataclass
+class ServerConnection:
+    """Runs one connection to its end. ``authenticated`` is called once, when the login is done."""
+
+    connection: Connection
+    identity: Identity
+    monitor: MonitorLink
+    limits: Limits
+    server_address: tuple[str, int]
+    authenticated: Callable[[], None]
+    log: Log
+    _wire: ServerControl = field(default_factory=ServerControl)
+    _host: HostLink | None = None
+    _channels: dict[int, ServerChannel] = field(default_factory=dict)
+    _newest: int = 0
+    """The highest channel number seen so far."""
+    _early: dict[int, WindowChange] = field(default_factory=dict)
+    """The latest window change of each channel that is still to come."""
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _client: tuple[str, int] = field(init=False)
+    """Where the handshake came from, which its completion proves. Later packets may move the connection to an address that
+    nobody has proven yet: ``from=`` must not believe that one."""
+    _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_OPENING))
+    _user: str = ""
+    _banner_due: bool = False
+
+    def __post_init__(self) -> None:
+        host, port = self.connection.remote_address
+        self._client = plain_ip(host), port
+
+    async def run(self) -> None:
+        """Never raises for anything that the peer does."""
+        code, reason = 0, ""
+        try:
+            control = await asyncio.wait_for(self._greet(), self.limits.grace_s or LIMIT_S)
+            await self._serve(control)
+        except TimeoutError:
+            code, reason = CODE_GRACE, "grace-exceeded"
+            self.log.info(f"Timeout before authentication for {self._where()}")
+        except ProtocolError as error:
+            code, reason = CODE_PROTOCOL, str(error)
+            self.log.info(f"Protocol error from {self._where()}: {error}")
+        except ChannelError as error:
+            code, reason = CODE_SERVER, str(error.args[-1])
+        except (TransportError, _TooManyTries) as error:
+            if isinstance(error, _TooManyTries):
+                code, reason = CODE_TRIES, "too-many-attempts"
+        finally:
+            await self._end(code, reason)
+
+    async def _end(self, code: int, reason: str) -> None:
+        self.connection.close(code, reason.encode()[:200])
+        for task in self._tasks:
+            task.cancel()
+        if self._host is not None:
+            self._host.close()
+            self.log.info(f"Disconnected from user {self._user} {self._where()}")
+        with contextlib.suppress(ChannelError):
+            self.monitor.send(Forget(self.connection.session_id))
+
+    def _where(self) -> str:
+        return f"{self._client[0]} port {self._client[1]}"
+
+    # -- before authentication -------------------------------------------------------------------
+
+    async def _greet(self) -> Stream:
+        """HOSTAUTH, then everything up to the accepted login. The caller limits the time."""
+        await self._send_host_auth()
+        control = await self.connection.accept_bi()
+        control.send.set_priority(PRIORITY_CONTROL)
+        await control.send.write(self._wire.send_hello(SOFTWARE))
+        self._banner_due = bool(self.limits.banner)
+        while self._host is None:
+            data = await control.recv.read(READ_BYTES)
+            if not data:
+                raise TransportError("the client closed the control stream")
+            self._wire.receive(data)
+            while self._host is None and (message := self._wire.next_message()) is not None:
+                if isinstance(message, Auth):
+                    await self._login(control, message)
+        return control
+
+    async def _send_host_auth(self) -> None:
+        key = self._own_key()
+        stream = await self.connection.open_uni()
+        message = HostAuth(
+            key=key,
+            signature=self.connection.host_signature,
+            certificates=self.identity.certificates,
+            other_keys=[other for other in self.identity.keys if other != key],
+        )
+        await stream.write(framing.encode(message))
+        stream.finish()
+
+    def _own_key(self) -> bytes:
+        return PublicKey.from_spki(self.connection.peer_key).blob
+
+    async def _login(self, control: Stream, auth: Auth) -> None:
+        started = monotonic_s()
+        self._user = auth.user
+        if self._banner_due:
+            self._banner_due = False
+            await control.send.write(self._wire.send(Banner(self.limits.banner)))
+        request = Login(
+            session_id=self.connection.session_id,
+            user=auth.user,
+            client=self._client,
+            server=self.server_address,
+            offers=[offer.blob for offer in auth.offers],
+            proof=auth.proof,
+        )
+        watch = asyncio.create_task(self._watch_client())
+        try:
+            verdict, descriptor = await self.monitor.login(request)
+        finally:
+            watch.cancel()
+        if verdict.outcome == Outcome.ACCEPTED and descriptor >= 0:
+            self._host = HostLink(descriptor)
+            self.connection.set_limits(
+                bidi_streams=OPEN_BIDI, uni_streams=OPEN_UNI, connection_window=OPEN_WINDOW
+            )
+            self.authenticated()
+            await control.send.write(
+                self._wire.send(AuthAccepted(session=verdict.session, notices=verdict.notices))
+            )
+        elif verdict.outcome == Outcome.ACCEPTED:
+            raise ChannelError("the server cannot start a session now")
+        elif verdict.outcome == Outcome.CONTINUE:
+            await control.send.write(self._wire.send(AuthContinue(acceptable=verdict.acceptable)))
+        else:
+            await asyncio.sleep(
+                failure_delay_s(auth.user, monotonic_s() - started, self.limits.salt)
+            )
+            await control.send.write(
+                self._wire.send(AuthRefused(methods=["publickey"], final=verdict.final))
+            )
+            if verdict.final:
+                control.send.finish()
+                await control.send.acknowledged()
+                raise _TooManyTries
+
+    async def _watch_client(self) -> None:
+        """A client that leaves while its login is judged: nobody needs the judgement any more."""
+        await self.connection.closed()
+        self.monitor.abandon(self.connection.session_id)
+
+    # -- after it --------------------------------------------------------------------------------
+
+    async def _serve(self, control: Stream) -> None:
+        self._spawn(self._accept_channels(control))
+        self._spawn(self._watch_host())
+        while True:
+            while (message := self._wire.next_message()) is not None:
+                self._handle(message)
+            data = await control.recv.read(READ_BYTES)
+            if not data:
+                return
+            self._wire.receive(data)
+
+    def _handle(self, message: Message) -> None:
+        if not isinstance(message, WindowChange | Signal):
+            return
+        channel = self._channels.get(message.channel)
+        if channel is None:  # it has just ended, or is still to come
+            if isinstance(message, WindowChange) and message.channel > self._newest:
+                self._keep_early(message)
+        elif isinstance(message, Signal):
+            channel.signal(message)
+        else:
+            self._spawn(channel.resize(message))
+
+    def _keep_early(self, change: WindowChange) -> None:
+        if change.channel in self._early or len(self._early) < MAX_EARLY:
+            self._early[change.channel] = change
+
+    async def _watch_host(self) -> None:
+        if self._host is not None:
+            await self._host.lost
+            self.connection.close(CODE_SERVER, b"session-lost")
+
+    async def _accept_channels(self, control: Stream) -> None:
+        while True:
+            stream = await self.connection.accept_bi()
+            self._spawn(self._run_channel(control, stream))
+
+    async def _run_channel(self, control: Stream, stream: Stream) -> None:
+        if self._host is None:
+            return
+        channel = ServerChannel(self.connection, stream, self._host, self._opening)
+        self._channels[channel.number] = channel
+        self._newest = max(self._newest, channel.number)
+        if (early := self._early.pop(channel.number, None)) is not None:
+            await channel.resize(early)  # only noted: it does not run yet
+        try:
+            ended = await channel.run()
+            if ended is not None:
+                await control.send.write(self._wire.send(ended))
+        except ProtocolError as error:
+            self.log.info(f"Protocol error from {self._where()}: {error}")
+            self.connection.close(CODE_PROTOCOL, str(error).encode()[:200])
+        except StreamReset:
+            pass
+        finally:
+            self._channels.pop(channel.number, None)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The end of the connection is reported once, by its main task; anything else is a bug of ours, and one line."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, TransportError | ChannelError):
+            self.log.error(f"connection of {self._where()}: {type(error).__name__}: {error}")
+
+
+class _TooManyTries(Exception):
+    """MaxAuthTries reached; the client has been told."""
+
+
+def plain_ip(host: str) -> str:
+    """An IPv4 address that came through a dual-stack socket, as people write it."""
+    return host.removeprefix("::ffff:") if "." in host else host

@@ -1,0 +1,231 @@
+"""The front: owns the UDP sockets and everything that an unauthenticated peer can reach. No rights, no keys, empty root.
+
+Its life: imports, confinement, then asyncio until the monitor goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from qsh.auth.keys import PublicKey
+from qsh.clock import monotonic_s
+from qsh.errors import ChannelError, TransportError
+from qsh.quic import Driver, Signer, server_endpoint, warm_up
+from qsh.server import imports
+from qsh.server.admission import Admission, Decision
+from qsh.server.connection import Limits, ServerConnection, plain_ip
+from qsh.server.links import MonitorLink
+from qsh.server.packets import raise_descriptor_limit
+from qsh.server.spawner import close_others, set_title
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Coroutine
+
+    from qsh.quic import Endpoint, Incoming
+    from qsh.server.log import Log
+    from qsh.server.requests import Identity
+
+__all__ = ["FrontSettings", "run"]
+
+FRONT_USER: Final = "qsh"
+DYNAMIC_UID: Final = 61789
+"""Used when there is no user ``qsh``: from the range that systemd gives to dynamic users."""
+EMPTY_ROOT: Final = ("/run/qsh/empty", "/var/empty")
+SIGN_DEADLINE_MS: Final = 250
+"""50 ms were missed now and then on two busy cores (measured); a handshake that is refused costs its client far more."""
+STREAM_WINDOW: Final = 8 * 1024 * 1024
+WINDOW_BEFORE_AUTH: Final = 256 * 1024
+BIDI_BEFORE_AUTH: Final = 8
+"""The control stream, and the channels that a client opens before it knows that it is in."""
+MAX_WORKERS: Final = 4
+"""Native threads, at most; half the cores, since programs need the others. On two cores one moves a download 1.1 times
+as fast as two."""
+NEVER_S: Final = 30 * 86400.0
+"""Stands for "no limit" where the engine needs a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSettings:
+    """What the front needs to know of the configuration."""
+
+    grace_s: float
+    idle_s: float
+    """Silence after which a connection counts as lost (QshExecMax); 0: never."""
+    banner: str
+    admission: Admission
+    reset_key: bytes
+    token_key: bytes
+    salt: bytes
+
+
+def run(
+    monitor: socket.socket,
+    sign: socket.socket,
+    udp: list[socket.socket],
+    settings: FrontSettings,
+    log: Log,
+) -> NoReturn:
+    """Be the front; ends the process."""
+    set_title("qshd-front")
+    log.role = "qshd-front"
+    keep = {monitor.fileno(), sign.fileno(), *(sock.fileno() for sock in udp)}
+    close_others(keep | log.descriptors)
+    raise_descriptor_limit()
+    if os.geteuid() == 0:
+        confine(log)
+    imports.forbid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    status = 0
+    try:
+        asyncio.run(_Front(settings, log).run(monitor, sign, udp))
+    except (TransportError, ChannelError, OSError) as error:
+        log.fatal(f"front: {error}")
+        status = 1
+    os._exit(status)
+
+
+def confine(log: Log) -> None:
+    """Empty root, the user qsh, no groups, no way back. Raises OSError."""
+    try:
+        entry = pwd.getpwnam(FRONT_USER)
+        uid, gid = entry.pw_uid, entry.pw_gid
+    except KeyError:
+        uid = gid = DYNAMIC_UID
+        log.info(f"there is no user {FRONT_USER}; the front runs as uid {uid}")
+    for root in EMPTY_ROOT:
+        with contextlib.suppress(OSError):
+            os.makedirs(root, mode=0o755, exist_ok=True)
+            if not os.listdir(root):
+                os.chroot(root)
+                break
+    else:
+        raise OSError(f"no empty directory for the front: none of {', '.join(EMPTY_ROOT)}")
+    os.chdir("/")
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    with contextlib.suppress(PermissionError):
+        os.setuid(0)
+        raise OSError("the front could get root rights back")
+
+
+class _Front:
+    def __init__(self, settings: FrontSettings, log: Log) -> None:
+        self._settings, self._log = settings, log
+        self._admission = settings.admission
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = 0
+
+    async def run(
+        self, monitor: socket.socket, sign: socket.socket, udp: list[socket.socket]
+    ) -> None:
+        gone = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
+        link = MonitorLink(monitor, gone.set)
+        warm_up()
+        driver = Driver(worker_threads=max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2)))
+        identity = await link.identity
+        signer = Signer(
+            [PublicKey.from_blob(key).spki() for key in identity.keys],
+            sign.fileno(),
+            SIGN_DEADLINE_MS,
+        )
+        endpoints = [
+            server_endpoint(
+                driver,
+                sock,
+                reset_key=self._settings.reset_key,
+                token_key=self._settings.token_key,
+                idle_s=self._settings.idle_s or NEVER_S,
+                bidi_streams=BIDI_BEFORE_AUTH,
+                uni_streams=0,
+                stream_window=STREAM_WINDOW,
+                connection_window=WINDOW_BEFORE_AUTH,
+            )
+            for sock in udp
+        ]
+        for endpoint, sock in zip(endpoints, udp, strict=True):
+            host, port = endpoint.local_address
+            self._log.info(f"Server listening on {plain_ip(host)} port {port}.")
+            local = (plain_ip(host), port)
+            accepting = self._spawn(self._accept(endpoint, local, signer, identity, link))
+            accepting.add_done_callback(lambda _: gone.set())  # a deaf front is to be replaced
+            sock.close()
+        await gone.wait()
+        for endpoint in endpoints:
+            endpoint.close(0, b"server-stopped")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                for endpoint in endpoints:
+                    await endpoint.wait_idle()
+        driver.close()
+
+    async def _accept(
+        self,
+        endpoint: Endpoint,
+        local: tuple[str, int],
+        signer: Signer,
+        identity: Identity,
+        link: MonitorLink,
+    ) -> None:
+        while (incoming := await endpoint.accept()) is not None:
+            host, _ = incoming.remote_address
+            decision = self._admission.decide(
+                monotonic_s(), plain_ip(host), incoming.address_validated
+            )
+            if decision is Decision.ACCEPT:
+                self._numbers += 1
+                self._admission.begin(self._numbers, plain_ip(host), monotonic_s())
+                self._spawn(self._serve(self._numbers, incoming, local, signer, identity, link))
+            elif decision is Decision.RETRY:
+                incoming.retry()
+            elif decision is Decision.REFUSE:
+                incoming.refuse()
+            else:
+                incoming.ignore()
+
+    async def _serve(
+        self,
+        number: int,
+        incoming: Incoming,
+        local: tuple[str, int],
+        signer: Signer,
+        identity: Identity,
+        link: MonitorLink,
+    ) -> None:
+        address = plain_ip(incoming.remote_address[0])
+        try:
+            connection = await incoming.accept(signer)
+            await ServerConnection(
+                connection=connection,
+                identity=identity,
+                monitor=link,
+                limits=Limits(self._settings.grace_s, self._settings.salt, self._settings.banner),
+                server_address=(plain_ip(connection.local_ip or local[0]), local[1]),
+                authenticated=lambda: self._admission.authenticated(number),
+                log=self._log,
+            ).run()
+        except TransportError as error:
+            self._log.debug(f"handshake with {address} failed: {error}")
+        finally:
+            self._admission.end(number)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._log.error(f"front: {type(error).__name__}: {error}")

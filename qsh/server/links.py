@@ -1,0 +1,218 @@
+"""The front's links to the monitor and to session hosts: packets as awaitables, on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qsh.errors import ChannelError, RemoteProtocolError
+from qsh.server.packets import PacketSocket
+from qsh.server.requests import (
+    ChannelFailed,
+    ChannelOpened,
+    Exited,
+    HangUp,
+    HostAnswer,
+    Identity,
+    Local,
+    Login,
+    MonitorAnswer,
+    OpenChannel,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["HostLink", "MonitorLink"]
+
+T = TypeVar("T")
+
+
+class _Link:
+    """A packet socket on the running loop."""
+
+    def __init__(self, sock: socket.socket, kind: Any) -> None:
+        self._packets: PacketSocket[Any] = PacketSocket(sock, kind)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._readable)
+        self.closed = False
+
+    def send(self, message: Local) -> None:
+        """Raises ChannelError when the other side is gone."""
+        if self.closed:
+            raise ChannelError("the other process is gone")
+        try:
+            self._packets.send(message)
+        except OSError as error:
+            self.close()
+            raise ChannelError(f"the other process is gone: {error.strerror}") from None
+        if self._packets.waiting:
+            self._loop.add_writer(self._packets.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        try:
+            self._packets.flush()
+        except OSError:
+            self.close()
+            return
+        if not self._packets.waiting:
+            self._loop.remove_writer(self._packets.fileno())
+
+    def _readable(self) -> None:
+        try:
+            while not self.closed and (received := self._packets.receive()) is not None:
+                self._take(*received)
+        except (EOFError, OSError, RemoteProtocolError):
+            self.close()
+
+    def _take(self, message: Local, descriptors: list[int]) -> None:
+        raise NotImplementedError
+
+    def _lost(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Idempotent; whoever waits is told."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._packets.fileno())
+        self._loop.remove_writer(self._packets.fileno())
+        self._packets.close()
+        self._lost()
+
+
+class MonitorLink(_Link):
+    """Requests to the monitor; ``on_lost`` is called when it is gone."""
+
+    def __init__(self, sock: socket.socket, on_lost: Callable[[], None]) -> None:
+        super().__init__(sock, MonitorAnswer)
+        self._on_lost = on_lost
+        self._logins: dict[bytes, asyncio.Future[tuple[Verdict, int]]] = {}
+        self.identity: asyncio.Future[Identity] = self._loop.create_future()
+
+    async def login(self, request: Login) -> tuple[Verdict, int]:
+        """The verdict, and the session host's socket if it let the user in, else -1. Raises ChannelError."""
+        future: asyncio.Future[tuple[Verdict, int]] = self._loop.create_future()
+        self._logins[request.session_id] = future
+        try:
+            self.send(request)
+            return await future
+        except BaseException:
+            if (answer := _unclaimed(future)) is not None and answer[1] >= 0:
+                os.close(answer[1])  # the session host sees the end
+            raise
+        finally:
+            self._logins.pop(request.session_id, None)
+
+    def abandon(self, session_id: bytes) -> None:
+        """The client went away: end the wait for its verdict."""
+        future = self._logins.get(session_id)
+        if future is not None and not future.done():
+            future.set_exception(ChannelError("the client is gone"))
+
+    def _take(self, message: Local, descriptors: list[int]) -> None:
+        if isinstance(message, Identity) and not self.identity.done():
+            self.identity.set_result(message)
+        elif isinstance(message, Verdict):
+            future = self._logins.get(message.session_id)
+            if future is not None and not future.done():
+                future.set_result((message, descriptors.pop() if descriptors else -1))
+        for descriptor in descriptors:
+            os.close(
+                descriptor
+            )  # the connection went away meanwhile: its session host sees the end
+
+    def _lost(self) -> None:
+        for future in self._logins.values():
+            if not future.done():
+                future.set_exception(ChannelError("the monitor is gone"))
+        self._on_lost()
+
+
+class HostLink(_Link):
+    """Requests to one session host."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(socket.socket(fileno=descriptor), HostAnswer)
+        self._opening: dict[int, asyncio.Future[tuple[ChannelOpened, list[int]]]] = {}
+        self._exits: dict[int, asyncio.Future[Exited]] = {}
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+
+    async def open(self, request: OpenChannel) -> tuple[ChannelOpened, list[int]]:
+        """Descriptors of the started program's input and output. Raises ChannelError (args: code, text)."""
+        future: asyncio.Future[tuple[ChannelOpened, list[int]]] = self._loop.create_future()
+        self._opening[request.channel] = future
+        self._exits[request.channel] = self._loop.create_future()
+        try:
+            self.send(request)
+            answer, descriptors = await future
+        except BaseException:
+            self._exits.pop(request.channel, None)
+            if (opened := _unclaimed(future)) is not None:
+                for descriptor in opened[1]:
+                    os.close(descriptor)
+                self.hang_up(request.channel)
+            raise
+        finally:
+            self._opening.pop(request.channel, None)
+        return answer, descriptors
+
+    async def exited(self, channel: int) -> Exited:
+        """How the channel's program ended. Raises ChannelError when its session host is gone."""
+        try:
+            return await self._exits[channel]
+        finally:
+            self._exits.pop(channel, None)
+
+    def hang_up(self, channel: int) -> None:
+        """Nobody waits for the channel's program any more."""
+        self._exits.pop(channel, None)
+        with contextlib.suppress(ChannelError):
+            self.send(HangUp(channel))
+
+    def _take(self, message: Local, descriptors: list[int]) -> None:
+        if isinstance(message, ChannelOpened):
+            future = self._opening.get(message.channel)
+            if len(descriptors) < 2:
+                self._fail(message.channel, "resources", "the server is out of descriptors")
+            elif future is not None and not future.done():
+                future.set_result((message, descriptors))
+                return
+            with contextlib.suppress(ChannelError):
+                self.send(HangUp(message.channel))  # it runs for nobody
+        elif isinstance(message, ChannelFailed):
+            self._fail(message.channel, message.code, message.reason)
+        elif isinstance(message, Exited):
+            exited = self._exits.get(message.channel)
+            if exited is not None and not exited.done():
+                exited.set_result(message)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _fail(self, channel: int, code: str, reason: str) -> None:
+        future = self._opening.get(channel)
+        if future is not None and not future.done():
+            future.set_exception(ChannelError(code, reason))
+
+    def _lost(self) -> None:
+        error = ChannelError("session-lost", "the session host is gone")
+        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._exits.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+                with contextlib.suppress(ChannelError):
+                    future.exception()  # may be nobody's business any more
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+
+def _unclaimed(future: asyncio.Future[T]) -> T | None:
+    """A result that came just as its waiter was cancelled."""
+    if future.done() and not future.cancelled() and future.exception() is None:
+        return future.result()
+    return None

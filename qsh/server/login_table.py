@@ -1,0 +1,111 @@
+"""The monitor's table of what may be asked on a session id, and when (model: OpenSSH's monitor.c), sans-IO.
+
+    (nothing) ──sign──► SIGNED ──login──► JUDGING ──refused, continue──► SIGNED
+                                             └──accepted──► ADMITTED (once, never again)
+    any ──forget, time-out──► (nothing), but an id that was ADMITTED is remembered and never signed again
+
+A session id exists only because this monitor signed it, so a front that was broken into can neither replay a user's
+signature nor let one signature open two sessions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from qsh.errors import RemoteProtocolError
+
+__all__ = ["LoginTable", "Phase"]
+
+MAX_ENTRIES: Final = 16384
+"""Session ids remembered at a time; admission keeps the front far below."""
+LIMIT_S: Final = 600.0
+"""Stands in for a LoginGraceTime of 0: what was signed and never used must end some time."""
+MAX_USED: Final = 65536
+"""Session ids of ended logins that are remembered: a front would need that many logins of others to use one again."""
+
+
+class Phase(Enum):
+    """Where a session id stands."""
+
+    SIGNED = auto()
+    JUDGING = auto()
+    ADMITTED = auto()
+
+
+@dataclass(slots=True)
+class Entry:
+    """One session id."""
+
+    phase: Phase
+    host_key: int
+    deadline_s: float
+    attempts: int = 0
+
+
+class LoginTable:
+    """Phases of all session ids. Every refusal is a RemoteProtocolError that names the request."""
+
+    def __init__(self, grace_s: float, max_attempts: int) -> None:
+        self._grace_s, self._max_attempts = grace_s or LIMIT_S, max_attempts
+        self._entries: dict[bytes, Entry] = {}
+        self._used: dict[bytes, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def sign(self, session_id: bytes, host_key: int, now: float) -> None:
+        """A handshake is about to be signed with host key number ``host_key``."""
+        if session_id in self._entries or session_id in self._used:
+            raise RemoteProtocolError("not-permitted", "sign: the same handshake twice")
+        if len(self._entries) >= MAX_ENTRIES:
+            self.expire(now)
+        if len(self._entries) >= MAX_ENTRIES:
+            raise RemoteProtocolError("not-permitted", "sign: too many handshakes without a login")
+        self._entries[session_id] = Entry(Phase.SIGNED, host_key, now + self._grace_s)
+
+    def login(self, session_id: bytes, now: float) -> int:
+        """A login may be judged; returns the number of the host key that signed."""
+        entry = self._entries.get(session_id)
+        if entry is None or entry.phase is not Phase.SIGNED:
+            raise RemoteProtocolError(
+                "not-permitted", f"login: session id is {entry.phase.name if entry else 'unknown'}"
+            )
+        if now > entry.deadline_s:
+            raise RemoteProtocolError("too-late", "login: after LoginGraceTime")
+        if entry.attempts >= self._max_attempts:
+            raise RemoteProtocolError("not-permitted", "login: after MaxAuthTries")
+        entry.phase = Phase.JUDGING
+        return entry.host_key
+
+    def judged(self, session_id: bytes, *, accepted: bool, counts: bool) -> bool:
+        """The judgement is in; ``counts``: it was a failure. Returns whether this was the last attempt permitted."""
+        entry = self._entries.get(session_id)
+        if entry is None or entry.phase is not Phase.JUDGING:
+            return True
+        entry.phase = Phase.ADMITTED if accepted else Phase.SIGNED
+        entry.attempts += counts
+        return entry.attempts >= self._max_attempts
+
+    def forget(self, session_id: bytes) -> None:
+        """The connection is gone."""
+        entry = self._entries.pop(session_id, None)
+        if entry is not None and entry.phase is Phase.ADMITTED:
+            self._used[session_id] = None
+            if len(self._used) > MAX_USED:
+                del self._used[next(iter(self._used))]
+
+    def forget_all(self) -> None:
+        """The front is gone, and all its connections."""
+        for session_id in list(self._entries):
+            self.forget(session_id)
+
+    def expire(self, now: float) -> None:
+        """Drop what is over its time and was not admitted."""
+        for session_id in [
+            s
+            for s, e in self._entries.items()
+            if e.phase is not Phase.ADMITTED and now > e.deadline_s
+        ]:
+            del self._entries[session_id]

@@ -1,0 +1,544 @@
+"""The monitor: holds the host keys, signs handshakes, lets the spawner judge logins, keeps login records.
+
+Root (or the one user of a qshd without root), one thread, no network, no QUIC, no native code, nothing that can block for
+long. What the front may ask for is the table in login_table.py; a request out of turn ends the front.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import select
+import selectors
+import signal
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from qsh.clock import monotonic_s, wall_s
+from qsh.errors import KeyFormatError, RemoteProtocolError
+from qsh.server import host_keys, login_records
+from qsh.server.login_table import LoginTable
+from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
+from qsh.server.requests import (
+    Forget,
+    FrontRequest,
+    Grant,
+    HostReport,
+    Identity,
+    Judgement,
+    Login,
+    Outcome,
+    Reaped,
+    RecordLogin,
+    RecordLogout,
+    Spawned,
+    SpawnerReport,
+    SpawnFailed,
+    SpawnLogin,
+    SpawnSession,
+    StartFront,
+    TerminalLogin,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qsh.server.host_keys import HostKeys
+    from qsh.server.log import Log
+    from qsh.server.requests import LoginRecord
+
+__all__ = ["Monitor"]
+
+FRONT_RESTART_S: Final = 1.0
+"""A front that died younger than this is not started again: something is wrong that will not mend itself. If there was no
+process to be had for it, the next try is after this."""
+MAX_JUDGING: Final = 256
+"""Login children at a time: a front that was broken into must not fill the machine with them."""
+STOP_S: Final = 2.0
+"""How long qshd waits at its end for the front to say goodbye to its clients."""
+TERMINAL: Final = re.compile(r"pts/[0-9]{1,9}")
+
+
+@dataclass
+class _Session:
+    """A login child, and after it the session host."""
+
+    number: int
+    login: Login
+    link: PacketSocket[HostReport]
+    deadline_s: float
+    judged: bool = False
+    accepted: bool = False
+    pid: int = 0
+    uid: int = -1
+    lines: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Monitor:
+    """Runs until SIGTERM or until the spawner or the front cannot be kept alive."""
+
+    spawner: PacketSocket[SpawnerReport]
+    keys: HostKeys
+    log: Log
+    grace_s: float
+    max_attempts: int
+    root: bool
+    table: LoginTable = field(init=False)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _sessions: dict[int, _Session] = field(default_factory=dict)
+    _hosts: dict[int, _Session] = field(default_factory=dict)
+    _abandoned: set[int] = field(default_factory=set)
+    """Numbers of login children that are to be killed as soon as their process ids are known."""
+    _numbers: int = 0
+    _front: PacketSocket[FrontRequest] | None = None
+    _sign: socket.socket | None = None
+    _front_pid: int = 0
+    _front_since: float = 0.0
+    _front_due_s: float | None = None
+    """When to try again to start one."""
+    _stop: bool = False
+    exit_status: int = 0
+
+    def __post_init__(self) -> None:
+        self.table = LoginTable(self.grace_s, self.max_attempts)
+
+    def run(self) -> int:
+        """The monitor's loop; returns the exit status of qshd."""
+        wake_r, wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_w)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._selector.register(wake_r, selectors.EVENT_READ, lambda: os.read(wake_r, 4096))
+        self._selector.register(self.spawner, selectors.EVENT_READ, self._read_spawner)
+        raise_descriptor_limit()
+        self._start_front()
+        while not self._stop:
+            self._turn(self._timeout())
+            self._expire()
+        self._end()
+        return self.exit_status
+
+    def _turn(self, timeout_s: float | None) -> None:
+        self._want_writing(self.spawner, self._read_spawner)
+        if self._front is not None:
+            self._want_writing(self._front, self._read_front)
+        registered = self._selector.get_map()
+        for key, events in self._selector.select(timeout_s):
+            if registered.get(key.fd) is not key:
+                continue  # a handler before this one closed it; its number may be another's by now
+            if events & selectors.EVENT_WRITE and isinstance(key.fileobj, PacketSocket):
+                with contextlib.suppress(OSError):  # its end is seen by the reader
+                    key.fileobj.flush()
+            if events & selectors.EVENT_READ:
+                handler: Callable[[], Any] = key.data
+                handler()
+
+    def _want_writing(self, link: PacketSocket[Any], reader: Callable[[], None]) -> None:
+        """Wake up when a queue can go on, else what waits there would wait for the next packet."""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.waiting else 0)
+        if self._selector.get_key(link).events != wanted:
+            self._selector.modify(link, wanted, reader)
+
+    def _on_stop(self, *_: object) -> None:
+        self._stop = True
+
+    def _end(self) -> None:
+        """The front sees its links end, tells its clients and goes; if it does not go, it is killed."""
+        self._close_front()
+        if self._front_pid and not _ends_within(self._front_pid, STOP_S):
+            _kill(self._front_pid)
+        self.spawner.close()
+        end_s = monotonic_s() + STOP_S
+        for session in self._hosts.values():
+            for record in _logouts(session) if monotonic_s() < end_s else ():
+                self._complain(login_records.write(record))  # nobody else is served any more
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _timeout(self) -> float | None:
+        pending = [s.deadline_s for s in self._sessions.values() if not s.judged]
+        if self._front_due_s is not None:
+            pending.append(self._front_due_s)
+        return max(0.0, min(pending) - monotonic_s()) if pending else None
+
+    def _expire(self) -> None:
+        now = monotonic_s()
+        for session in [s for s in self._sessions.values() if not s.judged and now >= s.deadline_s]:
+            self.log.info(
+                f"Timeout before authentication for {session.login.client[0]} port {session.login.client[1]}"
+            )
+            self._end_child(session)
+            self._refuse(session, "the login child did not answer within LoginGraceTime")
+        if self._front_due_s is not None and now >= self._front_due_s:
+            self._start_front()
+
+    def _abandon(self, session: _Session) -> None:
+        """Nobody waits for this judgement any more."""
+        session.judged = True
+        self._end_child(session)
+        self._forget(session)
+
+    def _end_child(self, session: _Session) -> None:
+        if session.pid:
+            _kill(session.pid)
+        else:
+            self._abandoned.add(session.number)
+
+    # -- the front -------------------------------------------------------------------------------
+
+    def _start_front(self) -> None:
+        self._front_due_s = None
+        try:
+            self._try_front()
+        except OSError as error:
+            self._retry_front(f": {error.strerror}")
+
+    def _retry_front(self, reason: str = "") -> None:
+        self.log.error(f"cannot start the front{reason}; trying again in {FRONT_RESTART_S:g} s")
+        self._front_due_s = monotonic_s() + FRONT_RESTART_S
+
+    def _try_front(self) -> None:
+        ours, theirs = packet_pair()
+        sign_ours, sign_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sign_ours.setblocking(False)
+        front: PacketSocket[FrontRequest] = PacketSocket(ours, FrontRequest)
+        front.send(Identity([key.blob for key in self.keys.public], list(self.keys.certificates)))
+        self.spawner.send(StartFront(), [theirs.detach(), sign_theirs.detach()])
+        self._front, self._sign = front, sign_ours
+        self._front_since = monotonic_s()
+        self._selector.register(self._front, selectors.EVENT_READ, self._read_front)
+        self._selector.register(sign_ours, selectors.EVENT_READ, self._read_sign)
+
+    def _drop_front(self) -> None:
+        """A front that ended or broke the rules: it may keep nothing that it has."""
+        self._close_front()
+        if self._front_pid:
+            _kill(self._front_pid)
+
+    def _close_front(self) -> None:
+        if self._front is None or self._sign is None:
+            return
+        self._selector.unregister(self._front)
+        self._selector.unregister(self._sign)
+        self._front.close()
+        self._sign.close()
+        self._front = self._sign = None
+        self.table.forget_all()
+        for session in [s for s in self._sessions.values() if not s.judged]:
+            self._abandon(session)
+
+    def _front_ended(self) -> None:
+        self._front_pid = 0
+        self._drop_front()
+        if self._stop:
+            return
+        if monotonic_s() - self._front_since < FRONT_RESTART_S:
+            self.log.fatal("the front ended as soon as it was started; see the lines above")
+            self._stop, self.exit_status = True, 255
+            return
+        self.log.error("the front ended; starting another")
+        self._start_front()
+
+    def _read_front(self) -> None:
+        if self._front is None:
+            return
+        try:
+            received = self._front.receive()
+            if received is None:
+                return
+            request, descriptors = received
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if isinstance(request, Login):
+                self._login(request)
+            elif isinstance(request, Forget):
+                self._forget_connection(request.session_id)
+        except EOFError:
+            self._drop_front()  # its end is reported by the spawner
+        except RemoteProtocolError as error:
+            self.log.error(f"the front broke the rules: {error}")
+            self._drop_front()
+
+    def _answer(self, verdict: Verdict, descriptors: list[int]) -> None:
+        if self._front is None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        with contextlib.suppress(OSError):
+            self._front.send(verdict, descriptors)
+
+    # -- signing ---------------------------------------------------------------------------------
+
+    def _read_sign(self) -> None:
+        if self._sign is None:
+            return
+        try:
+            packet = self._sign.recv(2 * host_keys.MAX_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._drop_front()
+            return
+        with contextlib.suppress(OSError):
+            self._sign.send(packet[:4] + self._signatures(packet[4:]))
+
+    def _signatures(self, body: bytes) -> bytes:
+        """The signer's answer: two length-prefixed signatures, or a zero length that refuses."""
+        try:
+            request = host_keys.parse_signing_request(body)
+            self.table.sign(host_keys.session_id_of(request.message), request.key, monotonic_s())
+            try:
+                tls, ssh = self.keys.sign(request)
+            except BaseException:
+                self.table.forget(host_keys.session_id_of(request.message))
+                raise
+        except (RemoteProtocolError, KeyFormatError) as error:
+            self.log.error(f"signing refused: {error}")
+            return b"\0\0"
+        return len(tls).to_bytes(2, "big") + tls + len(ssh).to_bytes(2, "big") + ssh
+
+    # -- logins ----------------------------------------------------------------------------------
+
+    def _login(self, login: Login) -> None:
+        try:
+            key = self.table.login(login.session_id, monotonic_s())
+        except RemoteProtocolError as error:
+            if error.code != "too-late":
+                raise
+            # an honest front's clock starts a little later than ours
+            self._answer(Verdict(login.session_id, Outcome.REFUSED, final=True), [])
+            return
+        try:
+            if sum(not session.judged for session in self._sessions.values()) >= MAX_JUDGING:
+                raise OSError(errno.EAGAIN, "too many logins at the same time")
+            self._start_login(login, self.keys.public[key].blob)
+        except OSError as error:
+            self.log.error(f"cannot judge a login: {error.strerror}")
+            final = self.table.judged(login.session_id, accepted=False, counts=True)
+            self._answer(Verdict(login.session_id, Outcome.REFUSED, final=final), [])
+
+    def _start_login(self, login: Login, host_key: bytes) -> None:
+        ours, theirs = packet_pair()
+        self._numbers += 1
+        session = _Session(
+            self._numbers,
+            login,
+            PacketSocket(ours, HostReport),
+            monotonic_s() + (self.grace_s or 3600.0),
+        )
+        self._sessions[session.number] = session
+        self._selector.register(
+            session.link, selectors.EVENT_READ, lambda: self._read_session(session)
+        )
+        try:
+            self.spawner.send(SpawnLogin(session.number, login, host_key), [theirs.detach()])
+        except OSError:
+            self._forget(session)
+            raise
+
+    def _forget_connection(self, session_id: bytes) -> None:
+        """The client went away; a login child that still judges (or hangs in a name service) does so for nobody."""
+        self.table.forget(session_id)
+        for session in list(self._sessions.values()):
+            if not session.judged and session.login.session_id == session_id:
+                self._abandon(session)
+
+    def _read_session(self, session: _Session) -> None:
+        try:
+            received = session.link.receive()
+            if received is None:
+                return
+            report, descriptors = received
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if isinstance(report, Judgement) and not session.judged:
+                self._judged(session, report)
+            elif isinstance(report, TerminalLogin) and session.accepted:
+                self._log_in(session, report)
+            else:
+                raise RemoteProtocolError("not-permitted", type(report).__name__)
+        except EOFError:
+            if session.judged:
+                self._forget(session)
+            else:
+                self._refuse(session, "the login child ended without a judgement")
+        except RemoteProtocolError as error:
+            self.log.error(f"session {session.number} broke the rules: {error}")
+            if session.judged:
+                self._forget(session)
+            else:
+                self._refuse(session, "the login child broke the rules")
+
+    def _judged(self, session: _Session, judgement: Judgement) -> None:
+        session.judged = True
+        login, outcome = session.login, judgement.outcome
+        accepted = outcome == Outcome.ACCEPTED
+        final = self.table.judged(
+            login.session_id, accepted=accepted, counts=outcome == Outcome.REFUSED
+        )
+        where = f"from {login.client[0]} port {login.client[1]} qsh"
+        verdict = Verdict(
+            login.session_id,
+            outcome,
+            judgement.acceptable,
+            final and not accepted,
+            str(session.number),
+        )
+        if accepted and judgement.grant is not None:
+            self.log.info(f"Accepted publickey for {login.user} {where}: {judgement.key}")
+            try:
+                self._answer(verdict, [self._spawn_session(session, judgement.grant)])
+            except OSError as error:
+                self.log.error(f"cannot start a session: {error.strerror}")
+                self._answer(verdict, [])
+                self._forget(session)
+            return
+        if outcome == Outcome.REFUSED:
+            invalid = (
+                "invalid user "
+                if judgement.reason.startswith(("invalid user", "unknown user"))
+                else ""
+            )
+            self.log.info(f"Failed publickey for {invalid}{login.user} {where}")
+            # why a key is not taken is told to those who look for it; why an account is not, to everybody, as sshd does
+            level = self.log.verbose if judgement.reason.startswith("key ") else self.log.info
+            level(f"{login.user} {where}: {judgement.reason}")
+        self._answer(verdict, [])
+        self._forget(session)
+
+    def _spawn_session(self, session: _Session, grant: Grant) -> int:
+        """Replace the login child by a session host; returns the front's end of its socket."""
+        ours, theirs = packet_pair()
+        front_end, host_end = packet_pair()
+        self._selector.unregister(session.link)
+        session.link.close()
+        session.link = PacketSocket(ours, HostReport)
+        session.accepted, session.uid, session.pid = True, grant.account.uid, 0
+        self._selector.register(
+            session.link, selectors.EVENT_READ, lambda: self._read_session(session)
+        )
+        self.spawner.send(SpawnSession(session.number, grant), [theirs.detach(), host_end.detach()])
+        return front_end.detach()
+
+    def _refuse(self, session: _Session, reason: str) -> None:
+        session.judged = True
+        self.log.error(f"login of {session.login.user}: {reason}")
+        final = self.table.judged(session.login.session_id, accepted=False, counts=True)
+        self._answer(Verdict(session.login.session_id, Outcome.REFUSED, final=final), [])
+        self._forget(session)
+
+    def _forget(self, session: _Session) -> None:
+        """The child's socket is of no use any more; the session may live on until it is reaped."""
+        if self._sessions.pop(session.number, None) is not None:
+            self._selector.unregister(session.link)
+            session.link.close()
+
+    # -- login records ---------------------------------------------------------------------------
+
+    def _log_in(self, session: _Session, report: TerminalLogin) -> None:
+        if not self.root or not TERMINAL.fullmatch(report.line):
+            return
+        try:
+            if os.stat(f"/dev/{report.line}").st_uid != session.uid:
+                raise RemoteProtocolError(
+                    "not-permitted",
+                    f"a login record for a terminal of somebody else: {report.line}",
+                )
+        except FileNotFoundError:
+            return
+        login = session.login
+        session.lines[report.line] = report.pid
+        host = login.client[0]
+        self._record(RecordLogin(report.line, login.user, host, report.pid, session.uid, wall_s()))
+
+    def _record(self, record: LoginRecord) -> None:
+        """The spawner has it written: whoever may read these files can lock them, and so keep us waiting."""
+        try:
+            self.spawner.send(record)
+        except OSError as error:
+            self._complain([f"login record: {error.strerror or error}"])
+
+    def _complain(self, complaints: list[str]) -> None:
+        for complaint in complaints:
+            self.log.error(complaint)
+
+    # -- the spawner -----------------------------------------------------------------------------
+
+    def _read_spawner(self) -> None:
+        try:
+            received = self.spawner.receive()
+        except EOFError:
+            if not self._stop:
+                self.log.fatal("the spawner ended")
+                self._stop, self.exit_status = True, 255
+            return
+        if received is None:
+            return
+        report, _ = received
+        if isinstance(report, Spawned):
+            self._spawned(report)
+        elif isinstance(report, SpawnFailed):
+            self._not_spawned(report.number)
+        elif isinstance(report, Reaped):
+            if report.pid == self._front_pid:
+                self._front_ended()
+            elif (session := self._hosts.pop(report.pid, None)) is not None:
+                for record in _logouts(session):
+                    self._record(record)
+                self._ended(session, report.status)
+
+    def _spawned(self, report: Spawned) -> None:
+        if report.number == 0:
+            self._front_pid = report.pid
+        elif report.number in self._abandoned and not report.host:
+            self._abandoned.discard(report.number)
+            _kill(report.pid)
+        elif (session := self._sessions.get(report.number)) is not None:
+            if report.host:
+                self._hosts[report.pid] = session
+            elif not session.judged:
+                session.pid = report.pid
+
+    def _not_spawned(self, number: int) -> None:
+        """A login child or session host that is not: the end of its socket tells. The front must be had."""
+        self._abandoned.discard(number)
+        if number == 0:
+            self._close_front()
+            self._retry_front()
+
+    def _ended(self, session: _Session, status: int) -> None:
+        if os.WIFSIGNALED(status):
+            self.log.error(
+                f"session {session.number} of {session.login.user} was killed by signal {os.WTERMSIG(status)}"
+            )
+        elif session.accepted:
+            self.log.info(f"Session {session.number} of {session.login.user} ended")
+
+
+def _logouts(session: _Session) -> list[RecordLogout]:
+    return [RecordLogout(line, pid, wall_s()) for line, pid in session.lines.items()]
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    """Wait for the end of a process that is somebody else's child."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

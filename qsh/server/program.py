@@ -1,0 +1,187 @@
+"""Starting a user's program: on a terminal of its own or on three pipes. Called in the session host, as the user."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import struct
+import termios
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from qsh.channels import terminal_modes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from qsh.wire.messages import Pty
+
+__all__ = ["Program", "Terminal", "open_terminal", "set_window", "start"]
+
+PIPE_BYTES: Final = 1 << 20
+"""Size asked for of a program's pipes: Linux's limit for ordinary users; bulk copies need fewer wake-ups."""
+EXIT_NOT_STARTED: Final = 1
+"""Exit status when the shell cannot be executed (session.c: perror and exit 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A pseudo-terminal: descriptors of its two sides and the name of the user's."""
+
+    master: int
+    slave: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A started program and our ends of its input and output; ``stderr`` is -1 on a terminal."""
+
+    pid: int
+    pidfd: int
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+def open_terminal(pty: Pty) -> Terminal:
+    """A new terminal with the client's size and modes. Raises OSError."""
+    master, slave = os.openpty()
+    try:
+        os.set_inheritable(master, False)
+        set_window(master, pty.rows, pty.cols, pty.xpixel, pty.ypixel)
+        if pty.modes:
+            attributes = terminal_modes.apply(termios.tcgetattr(slave), pty.modes)
+            termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        return Terminal(master, slave, os.ttyname(slave))
+    except (OSError, termios.error) as error:
+        os.close(master)
+        os.close(slave)
+        raise OSError(errno.EIO, f"terminal: {error}") from None
+
+
+def set_window(master: int, rows: int, cols: int, xpixel: int, ypixel: int) -> None:
+    """Set the terminal's size; its foreground process group gets SIGWINCH if it changed."""
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, xpixel, ypixel))
+
+
+def start(
+    path: str,
+    argv: tuple[str | bytes, ...],
+    env: Mapping[str, str],
+    home: str,
+    terminal: Terminal | None,
+    greeting: Callable[[], str],
+) -> Program:
+    """Start ``path``; with a terminal as leader of its session, else on pipes.
+
+    ``greeting`` is called in the child: text to print before the program starts. Closes the terminal's user side, unless it
+    raises OSError because there is no process or descriptor to be had; a program that cannot be executed says so on its own
+    stderr.
+    """
+    if terminal is not None:
+        theirs = (terminal.slave, terminal.slave, terminal.slave)
+        ours = (os.dup(terminal.master), os.dup(terminal.master), -1)
+        to_close: tuple[int, ...] = (terminal.slave,)
+    else:
+        ours, theirs = _pipes()
+        to_close = theirs
+    try:
+        pid, pidfd = _fork(
+            lambda: _run(path, argv, env, home, theirs, terminal is not None, greeting)
+        )
+    except OSError:
+        for descriptor in (*ours, *(theirs if terminal is None else ())):
+            if descriptor >= 0:
+                os.close(descriptor)
+        raise
+    for descriptor in to_close:
+        os.close(descriptor)
+    return Program(pid, pidfd, *ours)
+
+
+def _fork(child: Callable[[], NoReturn]) -> tuple[int, int]:
+    """Process id and pidfd of a new process. All signals are blocked in it: it unblocks them once it has the program's
+    dispositions, so that a hang-up which comes at once does not get lost. Raises OSError.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            child()
+        try:
+            return pid, os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    ends: list[int] = []
+    try:
+        for _ in range(3):
+            ends += os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        for end in ends:
+            os.close(end)
+        raise
+    for end in ends[::2]:
+        try:
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        except OSError:
+            break  # over the user's pipe budget: the default works too
+    in_r, in_w, out_r, out_w, err_r, err_w = ends
+    return (in_w, out_r, err_r), (in_r, out_w, err_w)
+
+
+def _run(
+    path: str,
+    argv: tuple[str | bytes, ...],
+    env: Mapping[str, str],
+    home: str,
+    descriptors: tuple[int, int, int],
+    on_terminal: bool,
+    greeting: Callable[[], str],
+) -> NoReturn:
+    """In the child. Never returns, never raises."""
+    try:
+        os.setsid()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+        if on_terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        for number in range(1, signal.NSIG):
+            if (
+                number not in (signal.SIGKILL, signal.SIGSTOP)
+                and not 32 <= number < signal.SIGRTMIN
+            ):
+                signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.closerange(3, 1024)
+        try:
+            os.chdir(home)
+        except OSError as error:
+            _say(f"Could not chdir to home directory {home}: {error.strerror}\n")
+            os.chdir("/")
+        text = greeting()
+        if text:
+            os.write(1, text.encode(errors="replace"))
+        os.execve(path, argv, env)
+    except OSError as error:
+        _say(f"{path}: {error.strerror}\n")
+    except BaseException as error:
+        _say(f"qshd: cannot start {path}: {error}\n")
+    os._exit(EXIT_NOT_STARTED)
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        pass

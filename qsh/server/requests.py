@@ -1,0 +1,289 @@
+"""What qshd's processes say to each other, over SOCK_SEQPACKET socket pairs (docs/architecture.md 2.2).
+
+    front ─ Login, Forget ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, session host, front
+    front ◄─ Identity, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
+                                monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
+    front ─ OpenChannel, Resize, SendSignal, HangUp ─► session host
+    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited ─ session host
+
+The front is the least trusted: whatever it may send is checked by limits here and by the tables behind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from qsh.auth.key_options import KeyOptions  # noqa: TC001 - msgspec reads the annotations
+from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
+from qsh.server.account import Account  # noqa: TC001
+from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Proof, Pty
+
+__all__ = [
+    "ChannelFailed",
+    "ChannelOpened",
+    "Exited",
+    "Forget",
+    "FrontRequest",
+    "Grant",
+    "HangUp",
+    "HostAnswer",
+    "HostReport",
+    "HostRequest",
+    "Identity",
+    "Judgement",
+    "Login",
+    "MonitorAnswer",
+    "OpenChannel",
+    "Outcome",
+    "Reaped",
+    "Resize",
+    "SendSignal",
+    "SpawnLogin",
+    "SpawnSession",
+    "Spawned",
+    "SpawnerReport",
+    "SpawnerRequest",
+    "StartFront",
+    "TerminalLogin",
+    "Verdict",
+]
+
+MAX_PACKET: Final = 320 * 1024
+"""Bytes of one packet; a session pair's buffers must hold it."""
+
+Blob = Annotated[bytes, Meta(max_length=MAX_BLOB)]
+SessionId = Annotated[bytes, Meta(min_length=46, max_length=46)]
+Address = tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, le=65535)]]
+Channel = Annotated[int, Meta(ge=0, le=2**62)]
+Count = Annotated[int, Meta(ge=0, le=0xFFFF)]
+Text = Annotated[str, Meta(max_length=16 * 1024)]
+
+
+class Local(Struct, frozen=True, tag_field="t", omit_defaults=True):
+    """Base of all local messages."""
+
+
+# -- front and monitor ---------------------------------------------------------------------------
+
+
+class Login(Local, frozen=True, tag="login"):
+    """A login attempt on a connection whose handshake the monitor signed."""
+
+    session_id: SessionId
+    user: Annotated[str, Meta(max_length=256)]
+    client: Address
+    server: Address
+    offers: Annotated[list[Blob], Meta(max_length=MAX_OFFERS)] = []
+    proof: Proof | None = None
+
+
+class Forget(Local, frozen=True, tag="forget"):
+    """The connection is gone; no login will be asked for on this session id."""
+
+    session_id: SessionId
+
+
+FrontRequest = Login | Forget
+
+
+class Identity(Local, frozen=True, tag="identity"):
+    """The server's public keys, in order of preference, and their certificates."""
+
+    keys: list[Blob]
+    certificates: list[Blob] = []
+
+
+class Verdict(Local, frozen=True, tag="verdict"):
+    """The answer to a Login; if accepted, the session host's socket comes with it."""
+
+    session_id: SessionId
+    outcome: str
+    acceptable: list[int] = []
+    final: bool = False
+    session: str = ""
+    notices: list[Text] = []
+
+
+MonitorAnswer = Identity | Verdict
+
+
+class Outcome:
+    """Values of ``outcome``."""
+
+    ACCEPTED: Final = "accepted"
+    CONTINUE: Final = "continue"
+    REFUSED: Final = "refused"
+
+
+# -- monitor and spawner -------------------------------------------------------------------------
+
+
+class Grant(Struct, frozen=True):
+    """What a login child found that the session host needs: whose session, under which rules."""
+
+    account: Account
+    options: DaemonOptions
+    key: KeyOptions
+    client: Address
+    server: Address
+    last_login: tuple[float, str] | None = None
+
+
+class SpawnLogin(Local, frozen=True, tag="spawn"):
+    """Fork a login child; descriptor: its socket to the monitor."""
+
+    number: int
+    login: Login
+    host_key: Blob
+
+
+class SpawnSession(Local, frozen=True, tag="session"):
+    """Fork a session host; descriptors: its socket to the monitor, its socket to the front."""
+
+    number: int
+    grant: Grant
+
+
+class StartFront(Local, frozen=True, tag="front"):
+    """Fork a front; descriptors: its socket to the monitor, its signing socket."""
+
+
+class RecordLogin(Local, frozen=True, tag="record"):
+    """Note a login on a terminal in utmp, wtmp and lastlog."""
+
+    line: str
+    user: str
+    host: str
+    pid: int
+    uid: int
+    now: float
+
+
+class RecordLogout(Local, frozen=True, tag="unrecord"):
+    """Note the end of one."""
+
+    line: str
+    pid: int
+    now: float
+
+
+LoginRecord = RecordLogin | RecordLogout
+SpawnerRequest = SpawnLogin | SpawnSession | StartFront | LoginRecord
+
+
+class Spawned(Local, frozen=True, tag="spawned"):
+    """A child runs; ``number`` 0 is the front, ``host`` tells a session host from its login child."""
+
+    number: int
+    pid: int
+    host: bool = False
+
+
+class SpawnFailed(Local, frozen=True, tag="unspawned"):
+    """No child could be forked for this number (0 is the front)."""
+
+    number: int
+
+
+class Reaped(Local, frozen=True, tag="reaped"):
+    """A child of the spawner has ended, with this wait status."""
+
+    pid: int
+    status: int
+
+
+SpawnerReport = Spawned | SpawnFailed | Reaped
+
+# -- session host and monitor --------------------------------------------------------------------
+
+
+class Judgement(Local, frozen=True, tag="judgement"):
+    """What the login child found."""
+
+    outcome: str
+    acceptable: list[int] = []
+    grant: Grant | None = None
+    reason: Text = ""
+    """For the log only."""
+    key: Text = ""
+    """Type and fingerprint of the key that counted, for the log."""
+
+
+class TerminalLogin(Local, frozen=True, tag="tty"):
+    """The session opened a terminal: a login record is due."""
+
+    line: Annotated[str, Meta(max_length=64)]
+    pid: Annotated[int, Meta(ge=1, le=2**31)]
+
+
+HostReport = Judgement | TerminalLogin
+
+# -- front and session host ----------------------------------------------------------------------
+
+
+class OpenChannel(Local, frozen=True, tag="open"):
+    """Start a program."""
+
+    channel: Channel
+    kind: Annotated[str, Meta(max_length=256)]
+    command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
+    pty: Pty | None = None
+    env: Annotated[dict[Annotated[str, Meta(max_length=256)], Text], Meta(max_length=256)] = {}
+
+
+class Resize(Local, frozen=True, tag="resize"):
+    """The window's new size in characters and pixels."""
+
+    channel: Channel
+    rows: Count
+    cols: Count
+    xpixel: Count = 0
+    ypixel: Count = 0
+
+
+class SendSignal(Local, frozen=True, tag="signal"):
+    """A signal for the channel's process group."""
+
+    channel: Channel
+    name: Annotated[str, Meta(max_length=16)]
+
+
+class HangUp(Local, frozen=True, tag="hangup"):
+    """Nobody listens to the channel any more."""
+
+    channel: Channel
+
+
+HostRequest = OpenChannel | Resize | SendSignal | HangUp
+
+
+class ChannelOpened(Local, frozen=True, tag="opened"):
+    """The program runs. Descriptors: stdin, stdout, stderr; or the terminal's master side twice."""
+
+    channel: Channel
+    notices: list[Text] = []
+
+
+class ChannelFailed(Local, frozen=True, tag="failed"):
+    """It does not."""
+
+    channel: Channel
+    code: str
+    reason: Text
+
+
+class Exited(Local, frozen=True, tag="exited"):
+    """The channel's program has ended."""
+
+    channel: Channel
+    status: int | None = None
+    signal: str | None = None
+    core_dumped: bool = False
+
+
+HostAnswer = ChannelOpened | ChannelFailed | Exited
+
+encode = msgspec.msgpack.Encoder().encode

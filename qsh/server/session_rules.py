@@ -1,0 +1,155 @@
+"""What one login may start, and how: forced commands, terminals, environment, greeting (model: OpenSSH's session.c)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from qsh.server import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qsh.auth.authorized_keys import KeyOptions
+    from qsh.config.daemon_options import DaemonOptions
+    from qsh.server.requests import Grant, OpenChannel
+
+__all__ = ["Plan", "SessionRules"]
+
+MOTD: Final = "/etc/motd"
+SFTP_SERVERS: Final = (
+    "/usr/lib/openssh/sftp-server",
+    "/usr/libexec/openssh/sftp-server",
+    "/usr/lib/ssh/sftp-server",
+    "/usr/libexec/sftp-server",
+)
+"""Where Debian, Red Hat, Arch and the BSDs have it."""
+SYSTEM_ENVIRONMENT: Final = "/etc/environment"
+MAX_TEXT: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to start a channel's program."""
+
+    path: str
+    argv: tuple[str | bytes, ...]
+    env: dict[str, str]
+    home: str
+    greeting: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    """The rules of one login, made of the account, the configuration that applies to it and its key's options."""
+
+    grant: Grant
+
+    @property
+    def options(self) -> DaemonOptions:
+        """The configuration that applies to this login."""
+        return self.grant.options
+
+    @property
+    def key(self) -> KeyOptions:
+        """The options of the key that let the user in."""
+        return self.grant.key
+
+    @property
+    def permits_pty(self) -> bool:
+        """A terminal may be had."""
+        return bool(self.options.permit_tty) and self.key.pty
+
+    @property
+    def forced_command(self) -> str | None:
+        """The command that replaces whatever the client asks for; the key's goes before the configuration's."""
+        if self.options.force_command and self.options.force_command != "none":
+            return self.options.force_command
+        return self.key.command
+
+    def refusal(self, request: OpenChannel, open_channels: int) -> tuple[str, str] | None:
+        """``(code, text)`` when the channel may not be opened."""
+        if open_channels >= self.options.max_sessions:
+            return "max-sessions", "open failed: too many sessions on this connection (MaxSessions)"
+        if request.kind not in ("shell", "exec", "subsystem"):
+            return "unknown-kind", f"unsupported channel type {request.kind!r}"
+        if (
+            request.kind == "subsystem"
+            and self._subsystem(request) is None
+            and self.forced_command is None
+        ):
+            return "no-subsystem", "subsystem request failed"
+        return None
+
+    def plan(self, request: OpenChannel, tty: str) -> Plan:
+        """How to start what was asked for, or what is forced."""
+        account = self.grant.account
+        asked: bytes | None = None if request.kind == "shell" else request.command
+        forced = self.forced_command
+        command = asked if forced is None else os.fsencode(forced)
+        if forced is None and request.kind == "subsystem":
+            command = os.fsencode(self._subsystem(request) or "")
+        allowed = self.options.permit_user_environment
+        env = environment.build(
+            account=account,
+            client=self.grant.client,
+            server=self.grant.server,
+            tty=tty,
+            term=request.pty.term if request.pty is not None and tty else "",
+            accepted=environment.accept(self.options.accept_env, request.env),
+            set_env=self.options.set_env,
+            key_env=self.key.environment if allowed else (),
+            key_env_allowed=allowed if isinstance(allowed, str) else None,
+            user_file=_read_text(os.path.join(account.home, ".ssh/environment")) if allowed else "",
+            system=_system_environment(),
+            tz=os.environ.get("TZ"),
+            original_command=os.fsdecode(asked)
+            if forced is not None and asked is not None
+            else None,
+        )
+        name = os.path.basename(account.shell)
+        if command is None:
+            login = request.kind == "shell"
+            return Plan(
+                account.shell,
+                (f"-{name}",),
+                env,
+                account.home,
+                lambda: self._greeting(tty) if login else "",
+            )
+        return Plan(account.shell, (name, "-c", command), env, account.home, str)
+
+    def _subsystem(self, request: OpenChannel) -> str | None:
+        """The command of the subsystem; sftp is there without configuration where the system has a server for it."""
+        name = request.command.decode(errors="replace")
+        command = self.options.subsystem.get(name)
+        if name == "sftp" and command in (None, "internal-sftp"):
+            return next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None)
+        return command
+
+    def _greeting(self, tty: str) -> str:
+        if not tty or os.path.exists(os.path.join(self.grant.account.home, ".hushlogin")):
+            return ""
+        text = ""
+        if self.options.print_last_log and self.grant.last_login is not None:
+            text += environment.last_login_line(*self.grant.last_login)
+        if self.options.print_motd:
+            text += _read_text(MOTD)
+        return text
+
+
+def _system_environment() -> dict[str, str]:
+    """/etc/environment, values with or without quotes (pam_env)."""
+    found = environment.parse_environment(_read_text(SYSTEM_ENVIRONMENT))
+    return {name: value.strip("\"'") for name, value in found.items()}
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), errors="replace"
+        ) as file:
+            return file.read(MAX_TEXT)
+    except OSError:
+        return ""

@@ -1,0 +1,283 @@
+"""The spawner: forks login children, session hosts and fronts from a preloaded, frozen image.
+
+Forked from the monitor before any private key is read, one thread, no network peer. A session so costs copy-on-write pages
+instead of an interpreter start, and whatever it will ever import is loaded already (docs/architecture.md 2.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from qsh.clock import wall_s
+from qsh.server import imports, login_records
+from qsh.server.host import SessionHost
+from qsh.server.login import Judge, group_names
+from qsh.server.packets import PacketSocket
+from qsh.server.requests import (
+    Grant,
+    HostReport,
+    HostRequest,
+    Judgement,
+    Outcome,
+    Reaped,
+    RecordLogin,
+    RecordLogout,
+    Spawned,
+    SpawnerRequest,
+    SpawnFailed,
+    SpawnLogin,
+    SpawnSession,
+    StartFront,
+)
+from qsh.server.session_rules import SessionRules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qsh.config.daemon_options import DaemonConfig, DaemonOptions
+    from qsh.server.account import Account
+    from qsh.server.log import Log
+    from qsh.server.login import Opinion
+    from qsh.server.requests import Login, LoginRecord
+
+__all__ = ["Spawner"]
+
+UMASK: Final = 0o022
+MAX_RECORDS: Final = 1024
+"""Login records that may wait for files that somebody holds locked; the oldest are dropped."""
+
+
+@dataclass
+class Spawner:
+    """Runs in a process of its own until the monitor goes away."""
+
+    monitor: PacketSocket[SpawnerRequest]
+    config: DaemonConfig
+    log: Log
+    start_front: Callable[[socket.socket, socket.socket], NoReturn]
+    _records: deque[LoginRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
+    """Login records that wait for the recorder."""
+    _recorder: int = 0
+
+    def run(self) -> NoReturn:
+        """The spawner's loop; ends the process."""
+        self.log.role = "qshd-spawner"
+        set_title("qshd-spawner")
+        wake_r, wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_w)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for ignored in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        selector = selectors.DefaultSelector()
+        selector.register(self.monitor, selectors.EVENT_READ)
+        selector.register(wake_r, selectors.EVENT_READ)
+        gc.disable()  # what was frozen before the fork stays shared
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                for key, _ in selector.select():
+                    if key.fd == wake_r:
+                        os.read(wake_r, 4096)
+                        self._reap()
+                    else:
+                        self._read_monitor()
+                self.monitor.flush()
+                writing = selectors.EVENT_WRITE if self.monitor.waiting else 0
+                selector.modify(self.monitor, selectors.EVENT_READ | writing)
+        self._recorder = 0
+        self._start_recorder()  # what waits for the one before
+        os._exit(0)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self._recorder:
+                    self._recorder = 0
+                    self._start_recorder()
+                else:
+                    self.monitor.send(Reaped(pid, status))
+
+    def _read_monitor(self) -> None:
+        received = self.monitor.receive()
+        if received is None:
+            return
+        request, descriptors = received
+        if isinstance(request, RecordLogin | RecordLogout):
+            self._records.append(request)
+            self._start_recorder()
+            return
+        number = 0 if isinstance(request, StartFront) else request.number
+        pid = self._fork()
+        if pid == 0:
+            self._child(request, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if pid > 0:
+            self.monitor.send(Spawned(number, pid, isinstance(request, SpawnSession)))
+        else:
+            self.monitor.send(SpawnFailed(number))
+
+    def _fork(self) -> int:
+        """As os.fork(); -1 if there is no process to be had."""
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.log.error(f"cannot fork: {error}")
+            return -1
+        if pid == 0:
+            gc.enable()  # what is frozen stays untouched; a front without it would keep every closed connection
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return pid
+
+    def _start_recorder(self) -> None:
+        """Login records are written by one child at a time, in order: locks that a user holds keep nobody else waiting."""
+        if self._recorder or not self._records:
+            return
+        pid = self._fork()
+        if pid == 0:
+            try:
+                set_title("qshd-records")
+                close_others(self.log.descriptors)
+                self._write_records()
+            except BaseException as error:
+                self.log.error(f"login records: {type(error).__name__}: {error}")
+            os._exit(0)
+        if pid > 0:
+            self._recorder = pid
+            self._records.clear()
+
+    def _write_records(self) -> None:
+        for record in self._records:
+            for complaint in login_records.write(record):
+                self.log.error(complaint)
+
+    def _child(
+        self, request: SpawnLogin | SpawnSession | StartFront, descriptors: list[int]
+    ) -> NoReturn:
+        """In the child. Never returns."""
+        try:
+            sockets = [socket.socket(fileno=fd) for fd in descriptors]
+            if isinstance(request, StartFront):
+                self.monitor.close()
+                self.start_front(*sockets)
+            close_others({sock.fileno() for sock in sockets} | self.log.descriptors)
+            if isinstance(request, SpawnLogin):
+                self._judge(request, sockets[0])
+            else:
+                self._become_session(request, *sockets)
+        except BaseException as error:
+            self.log.error(f"child of the spawner: {type(error).__name__}: {error}")
+        os._exit(1)
+
+    def _judge(self, request: SpawnLogin, to_monitor: socket.socket) -> NoReturn:
+        """Be a login child: one judgement, then the end."""
+        set_title("qshd-login")
+        self.log.role = "qshd-login"
+        root = os.geteuid() == 0
+        judge = Judge(
+            request.login,
+            request.host_key,
+            self._options_for,
+            wall_s(),
+            None if root else os.geteuid(),
+        )
+        opinion = judge.judge()
+        for complaint in judge.complaints:
+            self.log.info(complaint)
+        monitor: PacketSocket[Any] = PacketSocket(to_monitor, HostReport)
+        monitor.send(
+            Judgement(
+                opinion.outcome,
+                list(opinion.acceptable),
+                grant_of(request.login, opinion, read_records=root),
+                opinion.reason,
+                opinion.key,
+            )
+        )
+        os._exit(0)
+
+    def _become_session(
+        self, request: SpawnSession, to_monitor: socket.socket, to_front: socket.socket
+    ) -> NoReturn:
+        """Be the user's session host, as the user."""
+        set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
+        self.log.role = "qshd-session"
+        grant = request.grant
+        if os.geteuid() == 0:
+            become(grant.account)
+        os.umask(UMASK)
+        with contextlib.suppress(OSError):
+            os.chdir("/")
+        imports.forbid()
+        SessionHost(
+            PacketSocket(to_front, HostRequest),
+            PacketSocket(to_monitor, HostReport),
+            SessionRules(grant),
+        ).run()
+        os._exit(0)
+
+    def _options_for(self, login: Login, account: Account | None) -> DaemonOptions:
+        return self.config.for_connection(
+            user=login.user,
+            groups=group_names(account) if account is not None else (),
+            host="",
+            address=login.client[0],
+            local_address=login.server[0],
+            local_port=login.server[1],
+        )
+
+
+def grant_of(login: Login, opinion: Opinion, *, read_records: bool) -> Grant | None:
+    """What the session host of an accepted login needs; None if it was not accepted."""
+    account = opinion.account
+    if (
+        opinion.outcome != Outcome.ACCEPTED
+        or account is None
+        or opinion.options is None
+        or opinion.key_options is None
+    ):
+        return None
+    last = login_records.read_last_login(account.uid) if read_records else None
+    return Grant(account, opinion.options, opinion.key_options, login.client, login.server, last)
+
+
+def become(account: Account) -> None:
+    """Drop to the user for good, and make sure of it (uidswap.c: permanently_set_uid). Raises PermissionError."""
+    os.setgroups(list(account.groups))
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+    if account.uid != 0:
+        try:
+            os.setuid(0)
+        except PermissionError:
+            return
+        raise PermissionError("root rights could be had back")
+
+
+def close_others(keep: set[int]) -> None:
+    """Close every descriptor above standard error except ``keep``."""
+    previous = 2
+    for descriptor in sorted(keep):
+        os.closerange(previous + 1, descriptor)
+        previous = descriptor
+    os.closerange(
+        previous + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") > 0 else 65536
+    )
+
+
+def set_title(title: str) -> None:
+    """The process's name in ps -o comm and top (15 bytes on Linux)."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(title[:15])

@@ -1,0 +1,1 @@
+"""The wire protocol ``qsh/1`` (docs/protocol.md), sans-IO."""

@@ -1,0 +1,236 @@
+"""The messages of ``qsh/1``: typed, frozen structs, encoded as MessagePack maps (docs/protocol.md 4-7).
+
+The field ``t`` names the type. Unknown fields are ignored; an unknown type is refused with ``unknown-message``.
+Every list and text is limited here, so that nothing larger reaches the code behind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = [
+    "ALPN",
+    "Auth",
+    "AuthAccepted",
+    "AuthContinue",
+    "AuthRefused",
+    "Banner",
+    "ChannelAnswer",
+    "ClientMessage",
+    "Exit",
+    "ExitAck",
+    "Failed",
+    "Hello",
+    "HostAuth",
+    "Offer",
+    "Open",
+    "Opened",
+    "Proof",
+    "Pty",
+    "ServerMessage",
+    "Signal",
+    "StderrHeader",
+    "UniHeader",
+    "WindowChange",
+]
+
+ALPN: Final = "qsh/1"
+VERSION: Final = 1
+
+MAX_BLOB: Final = 16 * 1024
+"""Bytes of a key, certificate or signature; an RSA-16384 certificate with options fits."""
+MAX_OFFERS: Final = 64
+MAX_COMMAND: Final = 128 * 1024
+"""Bytes of a command line: what Linux takes as one argument (MAX_ARG_STRLEN), and the shell gets it as one."""
+
+Name = Annotated[str, Meta(max_length=256)]
+Text = Annotated[str, Meta(max_length=16 * 1024)]
+Blob = Annotated[bytes, Meta(max_length=MAX_BLOB)]
+Count = Annotated[int, Meta(ge=0, le=0xFFFF)]
+Offset = Annotated[int, Meta(ge=0, le=2**62)]
+ChannelId = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class Message(Struct, frozen=True, tag_field="t", omit_defaults=True):
+    """Base of all messages."""
+
+
+# -- control stream, both ways -------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """First message of both sides (docs/protocol.md 4.1)."""
+
+    versions: Annotated[list[Annotated[int, Meta(ge=1, le=1 << 30)]], Meta(max_length=16)]
+    software: Name = ""
+    features: Annotated[list[Name], Meta(max_length=64)] = []
+    critical: Annotated[list[Name], Meta(max_length=64)] = []
+    """Features without which the sender cannot go on; an unknown one ends the connection."""
+
+
+# -- control stream, client to server ------------------------------------------------------------
+
+
+class Offer(Struct, frozen=True, array_like=True):
+    """A public key (or certificate) that the client could prove."""
+
+    blob: Blob
+
+
+class Proof(Struct, frozen=True, omit_defaults=True):
+    """The SSH hostbound signature by one of the offered keys (docs/protocol.md 5.2)."""
+
+    offer: Annotated[int, Meta(ge=0, lt=MAX_OFFERS)]
+    algorithm: Name
+    signature: Blob
+
+
+class Auth(Message, frozen=True, tag="auth"):
+    """A login attempt (docs/protocol.md 5.1)."""
+
+    user: Name
+    offers: Annotated[list[Offer], Meta(max_length=MAX_OFFERS)] = []
+    proof: Proof | None = None
+
+
+class WindowChange(Message, frozen=True, tag="window"):
+    """The client's window has another size. It applies after ``input_offset`` bytes of the channel."""
+
+    channel: ChannelId
+    rows: Count
+    cols: Count
+    xpixel: Count = 0
+    ypixel: Count = 0
+    input_offset: Offset = 0
+
+
+class Signal(Message, frozen=True, tag="signal"):
+    """Deliver a signal (name without SIG, RFC 4254 6.9; ``BRK`` is a break) to the channel's process group."""
+
+    channel: ChannelId
+    name: Annotated[str, Meta(pattern="^[A-Z0-9]{1,16}$")]
+
+
+class ExitAck(Message, frozen=True, tag="exit-ack"):
+    """The exit status has arrived, and all output before it."""
+
+    channel: ChannelId
+
+
+# -- control stream, server to client ------------------------------------------------------------
+
+
+class AuthAccepted(Message, frozen=True, tag="auth-ok"):
+    """The login is done."""
+
+    session: Name = ""
+    notices: Annotated[list[Text], Meta(max_length=16)] = []
+    """Lines for the user's standard error."""
+
+
+class AuthContinue(Message, frozen=True, tag="auth-more"):
+    """No login yet; these offers (indices) would do if signed."""
+
+    acceptable: Annotated[
+        list[Annotated[int, Meta(ge=0, lt=MAX_OFFERS)]], Meta(max_length=MAX_OFFERS)
+    ]
+
+
+class AuthRefused(Message, frozen=True, tag="auth-failed"):
+    """This attempt failed. The same for an unknown user, a wrong key and a refused account."""
+
+    methods: Annotated[list[Name], Meta(max_length=16)] = []
+    final: bool = False
+    """No further attempt will be answered on this connection."""
+
+
+class Banner(Message, frozen=True, tag="banner"):
+    """Text to show before authentication."""
+
+    text: Text
+
+
+class Exit(Message, frozen=True, tag="exit"):
+    """A channel's program has ended, after exactly these many bytes of output."""
+
+    channel: ChannelId
+    stdout_offset: Offset
+    stderr_offset: Offset
+    status: Annotated[int, Meta(ge=0, le=255)] | None = None
+    signal: Name | None = None
+    core_dumped: bool = False
+    text: Text = ""
+
+
+ClientMessage = Hello | Auth | WindowChange | Signal | ExitAck
+ServerMessage = Hello | AuthAccepted | AuthContinue | AuthRefused | Banner | Exit
+
+# -- channel streams -----------------------------------------------------------------------------
+
+
+class Pty(Struct, frozen=True, omit_defaults=True):
+    """A terminal for the channel (RFC 4254 6.2 and 8)."""
+
+    term: Name
+    rows: Count
+    cols: Count
+    xpixel: Count = 0
+    ypixel: Count = 0
+    modes: Annotated[
+        dict[Annotated[int, Meta(ge=0, le=255)], Annotated[int, Meta(ge=0, le=2**32 - 1)]],
+        Meta(max_length=160),
+    ] = {}
+
+
+class Open(Message, frozen=True, tag="open"):
+    """First frame of a channel stream, from the client (docs/protocol.md 6.1)."""
+
+    kind: Name
+    """``shell``, ``exec`` or ``subsystem``."""
+    command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
+    pty: Pty | None = None
+    env: Annotated[dict[Name, Text], Meta(max_length=256)] = {}
+
+
+class Opened(Message, frozen=True, tag="opened"):
+    """Second frame of a channel stream, from the server; raw bytes follow."""
+
+    stderr: bool = False
+    """A unidirectional stream with the channel's standard error is on its way."""
+    notices: Annotated[list[Text], Meta(max_length=16)] = []
+
+
+class Failed(Message, frozen=True, tag="open-failed"):
+    """The channel cannot be had; the stream ends here."""
+
+    code: Name
+    reason: Text = ""
+
+
+ChannelAnswer = Opened | Failed
+
+# -- unidirectional streams, server to client ----------------------------------------------------
+
+
+class HostAuth(Message, frozen=True, tag="hostauth"):
+    """The server's identity in SSH's terms, in its first flight (docs/protocol.md 3.3)."""
+
+    key: Blob
+    signature: Blob
+    """SSH signature by ``key`` over the session id."""
+    certificates: Annotated[list[Blob], Meta(max_length=8)] = []
+    other_keys: Annotated[list[Blob], Meta(max_length=8)] = []
+
+
+class StderrHeader(Message, frozen=True, tag="stderr"):
+    """First frame of a stream that carries a channel's standard error; raw bytes follow."""
+
+    channel: ChannelId
+
+
+UniHeader = HostAuth | StderrHeader
+
+encode_payload = msgspec.msgpack.Encoder().encode

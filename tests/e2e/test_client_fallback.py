@@ -1,0 +1,198 @@
+"""Hosts without a qshd: ssh(1) takes over, or a message that helps (mixed fleets)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qsh.client import host_state
+from tests.support.live_server import free_port
+from tests.support.terminal import OnTerminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def sshd() -> Iterator[int]:
+    """A TCP port that greets as sshd does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, _ = listener.accept()
+                    with peer, contextlib.suppress(OSError):
+                        peer.sendall(b"hello there\r\nSSH-2.0-OpenSSH_9.2\r\n")
+                        peer.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A UDP port that is open and says nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """A PATH in which ``ssh`` prints its arguments."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text('#!/bin/sh\nprintf "<%s>" "$0" "$@"\nexit 42\n')
+    ssh.chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{ssh.parent}:{os.environ['PATH']}",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "QSH_TRACEBACK": "1",
+    }
+
+
+def qsh(*words: str) -> list[str]:
+    return [sys.executable, "-m", "qsh.cli.client", *words]
+
+
+def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        qsh(*words), stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=20, check=False
+    )
+
+
+def test_closed_udp_port(env: dict[str, str], sshd: int) -> None:
+    udp = free_port()
+    done = run(
+        env, "-F", "none", "-o", f"QshPort={udp}", "-p", str(sshd), "-oStrictHostKeyChecking=no",
+        "127.0.0.1", "echo", "a b",
+    )  # fmt: skip
+    assert done.returncode == 42
+    assert done.stderr == b""
+    said = done.stdout.decode()
+    assert "Qsh" not in said
+    assert said.startswith(f"<ssh><-F><none><-p><{sshd}><-o><StrictHostKeyChecking=no>") or (
+        f"<-p><{sshd}>" in said
+    )
+    assert said.endswith("<--><127.0.0.1><echo><a b>")
+
+
+def test_silent_udp_port_with_a_line_on_a_terminal(
+    env: dict[str, str], sshd: int, silent: int
+) -> None:
+    argv = qsh("-F", "none", "-o", f"QshPort={silent}", "-p", str(sshd), "127.0.0.1", "true")
+    with OnTerminal(argv, env) as terminal:
+        terminal.expect(f"no answer from 127.0.0.1 on UDP port {silent}".encode())
+        terminal.expect(b"<127.0.0.1><true>")
+        assert terminal.wait() == 42
+
+
+def test_a_host_that_once_answered(
+    env: dict[str, str], sshd: int, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", env["XDG_STATE_HOME"])
+    host_state.save("u", "127.0.0.1", silent, host_state.HostState(1.0, answered=True))
+    argv = qsh("-F", "none", "-o", f"QshPort={silent}", "-p", str(sshd), "u@127.0.0.1", "true")
+    with OnTerminal(argv, env) as terminal:
+        terminal.expect(f"127.0.0.1 has answered on UDP port {silent} before".encode())
+        assert terminal.wait() == 42
+
+
+def test_no_fallback_wanted(env: dict[str, str], sshd: int) -> None:
+    udp = free_port()
+    done = run(
+        env,
+        "-F",
+        "none",
+        "-o",
+        "QshFallback=no",
+        "-o",
+        f"QshPort={udp}",
+        "-p",
+        str(sshd),
+        "127.0.0.1",
+    )
+    assert done.returncode == 255
+    text = done.stderr.decode()
+    assert f"qsh: connect to host 127.0.0.1 port {udp}: Connection refused" in text
+    assert f"must let UDP port {udp} in" in text
+    assert f"ssh answers there on TCP port {sshd}" in text
+
+
+def test_nothing_there(env: dict[str, str]) -> None:
+    port = free_port()
+    done = run(env, "-F", "none", "-p", str(port), "127.0.0.1")
+    assert done.returncode == 255
+    text = done.stderr.decode()
+    assert f"qsh: connect to host 127.0.0.1 port {port}: Connection refused" in text
+    assert "Traceback" not in text
+
+
+def test_connect_timeout(env: dict[str, str], silent: int) -> None:
+    done = run(
+        env, "-F", "none", "-o", "ConnectTimeout=1", "-o", f"QshPort={silent}",
+        "-p", str(free_port()), "127.0.0.1",
+    )  # fmt: skip
+    assert done.returncode == 255
+    assert b"Connection timed out" in done.stderr
+
+
+def test_unknown_name(env: dict[str, str]) -> None:
+    done = run(env, "-F", "none", "nonesuch.invalid", "true")
+    assert done.returncode == 255
+    assert done.stderr.startswith(b"qsh: Could not resolve hostname nonesuch.invalid: ")
+
+
+@pytest.mark.parametrize("option", ["-J jump", "-oProxyCommand=nc", "-oLocalForward=1 h:2"])
+def test_proxies_go_to_ssh(env: dict[str, str], option: str) -> None:
+    words = option.split(" ", 1) if option.startswith("-J") else [option]
+    assert run(env, "-F", "none", *words, "127.0.0.1", "true").returncode == 42
+    done = run(env, "-F", "none", "-oQshFallback=no", *words, "127.0.0.1", "true")
+    assert done.returncode == 255
+    assert b"over QUIC" in done.stderr
+
+
+def test_no_endless_circle(env: dict[str, str], tmp_path: Path) -> None:
+    """An ``ssh`` that starts qsh again ends."""
+    (tmp_path / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {" ".join(qsh())} "$@"\n')
+    done = run(env, "-F", "none", "-J", "jump", "127.0.0.1", "true")
+    assert done.returncode == 255
+    assert b"leads back to qsh" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-L1:h:2", "-R1:h:2", "-D1080", "-Wh:1", "-w0"])
+def test_forwarding_is_refused_plainly(env: dict[str, str], option: str) -> None:
+    done = run(env, "-F", "none", "-oQshFallback=no", option, "127.0.0.1")
+    assert done.returncode == 255
+    assert done.stderr.startswith(f"qsh: {option[:2]}: ".encode())
+    assert b"use ssh for it" in done.stderr
+
+
+def test_version_names_openssh(env: dict[str, str]) -> None:
+    done = run(env, "-V")
+    assert done.returncode == 0
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"qsh_")
+    assert b"OpenSSH" in done.stderr
+
+
+def test_log_file(env: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    port = str(free_port())
+    done = run(env, "-F", "none", "-v", "-E", str(path), "-p", port, "127.0.0.1")
+    assert done.returncode == 255
+    assert done.stderr == b""
+    assert "Connection refused" in path.read_text()

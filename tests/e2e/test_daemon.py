@@ -1,0 +1,171 @@
+"""qshd's command line: what it refuses to start with, and how it says so; the mode without root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.live_server import LiveServer, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QSHD = (sys.executable, "-m", "qsh.cli.daemon")
+
+
+def qshd(*arguments: str, limit_s: float = 20.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*QSHD, *arguments], capture_output=True, text=True, timeout=limit_s, check=False
+    )
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "host_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+def config(folder: Path, text: str) -> str:
+    path = folder / "qshd_config"
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_a_good_configuration_passes(tmp_path: Path, key: Path) -> None:
+    done = qshd("-t", "-f", config(tmp_path, f"HostKey {key}\nPort 2222\n"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_dump(tmp_path: Path) -> None:
+    text = "Port 2022\nMatch User root\n  PermitTTY no\n"
+    path = config(tmp_path, text)
+    assert "port 2022\n" in qshd("-T", "-f", path).stdout
+    assert "permittty yes\n" in qshd("-T", "-f", path).stdout
+    assert "permittty no\n" in qshd("-T", "-f", path, "-C", "user=root").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Prot 22\n", "line 1: Bad configuration option: Prot"),
+        ("\nPort twenty\n", "line 2"),
+        ("MaxStartups 1:2\n", "line 1"),
+        ("Match Colour red\n", "line 1"),
+        ('AcceptEnv "LANG\n', "line 1"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = config(tmp_path, text)
+    done = qshd("-D", "-f", path)
+    assert done.returncode == 255
+    assert path in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-Z",), "usage: qshd"),
+        (("-p",), "usage: qshd"),
+        (("extra",), "usage: qshd"),
+        (("-f", "/no/such/file"), "/no/such/file: No such file or directory"),
+        (("-t", "-o", "Nonsense=1"), "Bad configuration option: Nonsense"),
+        (("-t", "-h", "/no/such/key"), "/no/such/key"),
+    ],
+)
+def test_bad_command_lines(arguments: tuple[str, ...], message: str) -> None:
+    done = qshd(*arguments)
+    assert done.returncode == 255
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o606, 0o640])
+def test_key_files_that_others_reach(tmp_path: Path, key: Path, mode: int) -> None:
+    key.chmod(mode)
+    path = config(
+        tmp_path, f"HostKey {key}\nListenAddress 127.0.0.1\nPort {free_port()}\nPidFile none\n"
+    )
+    done = qshd("-D", "-e", "-f", path)
+    assert done.returncode == 255
+    assert "UNPROTECTED PRIVATE KEY FILE" in done.stderr
+    assert str(key) in done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_configurations_that_others_write(tmp_path: Path, key: Path, mode: int) -> None:
+    path = config(tmp_path, f"HostKey {key}\n")
+    os.chmod(path, mode)
+    done = qshd("-D", "-e", "-f", path)
+    assert done.returncode == 255
+    assert f"chmod go-w {path}" in done.stderr
+
+
+def test_a_port_in_use(tmp_path: Path, key: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        path = config(tmp_path, f"HostKey {key}\nListenAddress 127.0.0.1\nPort {port}\n")
+        done = qshd("-D", "-e", "-f", path)
+    assert done.returncode == 255
+    assert f"cannot listen on 127.0.0.1 port {port} (UDP): Address already in use" in done.stderr
+
+
+def test_nothing_goes_to_the_background_with_a_bad_key(tmp_path: Path, key: Path) -> None:
+    key.chmod(0o644)
+    path = config(
+        tmp_path, f"HostKey {key}\nListenAddress 127.0.0.1\nPort {free_port()}\nPidFile none\n"
+    )
+    done = qshd("-f", path)
+    assert done.returncode == 255
+    assert "UNPROTECTED PRIVATE KEY FILE" in done.stderr
+
+
+def test_version() -> None:
+    done = qshd("-V")
+    assert done.returncode == 0
+    assert done.stderr.startswith("qshd_")
+
+
+# -- without root --------------------------------------------------------------------------------
+
+AS_NOBODY = ("setpriv", "--reuid", "nobody", "--clear-groups", "--inh-caps", "+dac_read_search")
+AMBIENT = ("--ambient-caps", "+dac_read_search")  # only so that Python's own files can be read
+
+
+class OneUserServer(LiveServer):
+    """A qshd that runs as nobody."""
+
+    prefix = (*AS_NOBODY, *AMBIENT)
+
+
+@pytest.mark.root
+def test_without_root_one_user_is_served(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    server = OneUserServer(tmp_path)
+    try:
+        server.stop()
+        for path in [tmp_path, *tmp_path.rglob("*")]:
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        tmp_path.chmod(0o755)
+        server.start()
+        server.user = "root"
+        refused = server.run("id")
+        assert refused.returncode == 255
+        assert b"Permission denied (publickey)." in refused.stderr
+        server.user = "nobody"
+        done = server.run("id -un")
+        # nobody's shell is nologin: it runs, as nobody, and says so
+        assert b"not available" in done.stdout + done.stderr
+        assert done.returncode == 1
+    finally:
+        server.stop()

@@ -1,0 +1,112 @@
+"""qsh across a network: two hosts, a qshd as root, two users."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.netns import Network
+from tests.support.procs import Daemon, Files, LoginUser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.root
+
+LIMIT_S = 60.0
+BULK = 64 * 1024 * 1024
+
+
+class Site:
+    """A server host with qshd, seen from a client host."""
+
+    def __init__(self, network: Network, files: Files, daemon: Daemon) -> None:
+        self.network, self.files, self.daemon = network, files, daemon
+
+    def run(
+        self, *words: str, host: str = "", stdin: bytes = b"", user: str = ""
+    ) -> subprocess.CompletedProcess[bytes]:
+        target = host or self.network.server.ip4
+        if user:
+            target = f"{user}@{target}"
+        return self.network.client.run(
+            self.files.qsh(target, self.daemon.port, *words),
+            input=stdin,
+            capture_output=True,
+            timeout=LIMIT_S,
+            env=self.files.env,
+        )
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with LoginUser() as user, Files(user.name) as files, Network.veth() as network:
+        with Daemon.qshd(files, side=network.server) as daemon:
+            yield Site(network, files, daemon)
+
+
+@pytest.mark.parametrize("family", ["ip4", "ip6"])
+def test_both_families(site: Site, family: str) -> None:
+    host = getattr(site.network.server, family)
+    done = site.run("echo $SSH_CONNECTION; exit 5", host=host)
+    assert done.returncode == 5, done.stderr
+    client, _, server, port = done.stdout.decode().split()
+    assert (client, server) == (getattr(site.network.client, family), host)
+    assert int(port) == site.daemon.port
+
+
+def test_a_second_user(site: Site) -> None:
+    with LoginUser() as other:
+        done = site.run("id -un", user=other.name)
+        assert done.stdout.decode().strip() == other.name
+        assert site.run("id -un").stdout.decode().strip() == site.files.user
+
+
+def test_bulk_both_ways_whole(site: Site) -> None:
+    data = hashlib.shake_256(b"bulk").digest(1 << 20) * (BULK >> 20)
+    digest = hashlib.sha256(data).hexdigest()
+    up = site.run("sha256sum", stdin=data)
+    assert up.stdout.decode().split()[0] == digest
+    both = site.run("cat", stdin=data)
+    assert hashlib.sha256(both.stdout).hexdigest() == digest
+
+
+def test_nothing_of_ours_goes_to_a_host_with_another_key(site: Site, tmp_path: Path) -> None:
+    other = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    known = site.files.home / "known_hosts"
+    before = known.read_text()
+    known.write_text("* " + " ".join(other.with_suffix(".pub").read_text().split()[:2]) + "\n")
+    logged = len(site.daemon.log)
+    try:
+        done = site.run("true")
+    finally:
+        known.write_text(before)
+    assert done.returncode == 255
+    assert b"REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
+    assert b"Host key verification failed." in done.stderr
+    assert not [line for line in site.daemon.log[logged:] if "publickey" in line]
+
+
+def test_no_answer_names_the_port_and_what_to_open(site: Site) -> None:
+    command = site.files.qsh(site.network.server.ip4, 9, "-o", "ConnectTimeout=1", "true")
+    done = site.network.client.run(
+        command, capture_output=True, timeout=LIMIT_S, env=site.files.env
+    )
+    assert done.returncode == 255
+    assert b"UDP" in done.stderr
+    assert b"9" in done.stderr
+
+
+def test_a_lossy_link() -> None:
+    with LoginUser() as user, Files(user.name) as files:
+        with Network.link(delay_ms=20, loss=0.05) as network:
+            with Daemon.qshd(files, side=network.server) as daemon:
+                site = Site(network, files, daemon)
+                done = site.run("cat; echo end; exit 3", stdin=bytes(300_000))
+                assert done.returncode == 3, done.stderr
+                assert done.stdout == bytes(300_000) + b"end\n"

@@ -1,0 +1,131 @@
+"""Every request in every phase (docs/protocol.md 5.5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from qsh.errors import RemoteProtocolError
+from qsh.server import login_table
+from qsh.server.login_table import LoginTable
+
+ID = b"i" * 46
+OTHER = b"o" * 46
+
+
+def table(phase: str) -> LoginTable:
+    found = LoginTable(grace_s=120, max_attempts=3)
+    if phase == "unknown":
+        return found
+    found.sign(ID, 1, now=0)
+    if phase in ("judging", "admitted"):
+        assert found.login(ID, now=1) == 1
+    if phase == "admitted":
+        found.judged(ID, accepted=True, counts=False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("phase", "permitted"),
+    [("unknown", False), ("signed", True), ("judging", False), ("admitted", False)],
+)
+def test_login_in_every_phase(phase: str, permitted: bool) -> None:
+    found = table(phase)
+    if permitted:
+        assert found.login(ID, now=1) == 1
+    else:
+        with pytest.raises(RemoteProtocolError) as error:
+            found.login(ID, now=1)
+        assert error.value.code == "not-permitted"
+
+
+@pytest.mark.parametrize(
+    ("phase", "permitted"),
+    [("unknown", True), ("signed", False), ("judging", False), ("admitted", False)],
+)
+def test_sign_in_every_phase(phase: str, permitted: bool) -> None:
+    found = table(phase)
+    if permitted:
+        found.sign(ID, 0, now=1)
+    else:
+        with pytest.raises(RemoteProtocolError):
+            found.sign(ID, 0, now=1)
+
+
+def test_a_signature_opens_one_session() -> None:
+    found = table("admitted")
+    found.judged(ID, accepted=False, counts=True)
+    with pytest.raises(RemoteProtocolError, match="ADMITTED"):
+        found.login(ID, now=2)
+
+
+def test_an_ended_login_is_remembered() -> None:
+    found = table("admitted")
+    found.forget(ID)
+    with pytest.raises(RemoteProtocolError, match="twice"):
+        found.sign(ID, 0, now=3)
+
+
+def test_the_memory_of_ended_logins_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_table, "MAX_USED", 1)
+    found = table("admitted")
+    found.sign(OTHER, 0, now=1)
+    found.login(OTHER, now=1)
+    found.judged(OTHER, accepted=True, counts=False)
+    found.forget_all()
+    assert len(found) == 0
+    found.sign(ID, 0, now=2)
+    with pytest.raises(RemoteProtocolError, match="twice"):
+        found.sign(OTHER, 0, now=2)
+
+
+def test_login_grace_time() -> None:
+    found = table("signed")
+    with pytest.raises(RemoteProtocolError, match="LoginGraceTime"):
+        found.login(ID, now=121)
+
+
+def test_only_failures_count() -> None:
+    found = table("signed")
+    for _ in range(5):
+        found.login(ID, now=1)
+        assert not found.judged(ID, accepted=False, counts=False)
+    for attempt in range(3):
+        found.login(ID, now=1)
+        assert found.judged(ID, accepted=False, counts=True) is (attempt == 2)
+    with pytest.raises(RemoteProtocolError, match="MaxAuthTries"):
+        found.login(ID, now=1)
+
+
+def test_forgotten_is_unknown() -> None:
+    found = table("signed")
+    found.forget(ID)
+    found.forget(ID)
+    with pytest.raises(RemoteProtocolError, match="unknown"):
+        found.login(ID, now=1)
+
+
+def test_the_table_is_bounded_and_old_entries_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_table, "MAX_ENTRIES", 2)
+    found = table("signed")
+    found.sign(OTHER, 0, now=100)
+    with pytest.raises(RemoteProtocolError, match="too many"):
+        found.sign(b"x" * 46, 0, now=101)
+    found.sign(b"y" * 46, 0, now=121)
+    assert len(found) == 2
+
+
+def test_expiry_spares_admitted_sessions() -> None:
+    found = table("admitted")
+    found.expire(now=1e9)
+    assert len(found) == 1
+
+
+def test_without_a_grace_time_what_is_never_used_still_expires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(login_table, "MAX_ENTRIES", 1)
+    found = LoginTable(grace_s=0, max_attempts=3)
+    found.sign(ID, 0, now=0)
+    with pytest.raises(RemoteProtocolError, match="too many"):
+        found.sign(OTHER, 0, now=599)
+    found.sign(OTHER, 0, now=601)

@@ -1,0 +1,560 @@
+"""The monitor against a front, a spawner and login children that are played by the test (docs/architecture.md 2.2, 2.3)."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qsh.auth.key_options import KeyOptions
+from qsh.auth.private import PrivateKey, generate_ed25519
+from qsh.config.daemon_options import DaemonOptions
+from qsh.server import monitor as module
+from qsh.server.account import Account
+from qsh.server.host_keys import CERTIFICATE_VERIFY, HostKeys, session_id_of
+from qsh.server.log import Log
+from qsh.server.monitor import Monitor
+from qsh.server.packets import PacketSocket, packet_pair
+from qsh.server.requests import (
+    Forget,
+    Grant,
+    HostReport,
+    Judgement,
+    Local,
+    Login,
+    MonitorAnswer,
+    Outcome,
+    Reaped,
+    RecordLogin,
+    RecordLogout,
+    Spawned,
+    SpawnerReport,
+    SpawnerRequest,
+    SpawnFailed,
+    SpawnLogin,
+    SpawnSession,
+    StartFront,
+    TerminalLogin,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENT = ("192.0.2.1", 4711)
+SERVER = ("192.0.2.2", 22)
+
+
+def message(number: int) -> bytes:
+    """What a handshake's CertificateVerify covers."""
+    return CERTIFICATE_VERIFY + number.to_bytes(32, "big")
+
+
+def login(number: int) -> Login:
+    return Login(session_id_of(message(number)), "anna", CLIENT, SERVER)
+
+
+def grant() -> Grant:
+    someone = Account("anna", os.getuid(), os.getgid(), (os.getgid(),), "/", "/bin/sh")
+    return Grant(someone, DaemonOptions(), KeyOptions(), CLIENT, SERVER)
+
+
+@dataclass
+class World:
+    """A monitor, and both ends of everything that it talks to."""
+
+    grace_s: float = 100.0
+    spawner: PacketSocket[Any] = field(init=False)
+    front: PacketSocket[Any] = field(init=False)
+    sign: socket.socket = field(init=False)
+    open: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        text, _ = generate_ed25519("host")
+        key = PrivateKey.load(text.encode(), None, "host")
+        ours, theirs = packet_pair()
+        self.spawner = PacketSocket(theirs, SpawnerRequest)
+        self.read_log, self.write_log = os.pipe()
+        self.monitor = Monitor(
+            PacketSocket(ours, SpawnerReport),
+            HostKeys([key]),
+            Log("DEBUG3", file=self.write_log),
+            self.grace_s,
+            3,
+            root=False,
+        )
+        self.open += [ours, theirs]
+        self.monitor._selector.register(
+            self.monitor.spawner, select.EPOLLIN, self.monitor._read_spawner
+        )
+        self.monitor._start_front()
+        self.take_front()
+
+    def take_front(self) -> None:
+        request, (link, sign) = self.asked()
+        assert isinstance(request, StartFront)
+        self.front = PacketSocket(socket.socket(fileno=link), MonitorAnswer)
+        self.sign = socket.socket(fileno=sign)
+        self.sign.setblocking(False)
+        self.open += [self.front, self.sign]
+        self.front.receive()
+
+    def turn(self) -> None:
+        """What the monitor's loop does, until nothing is left to do."""
+        for _ in range(2000):
+            self.monitor._turn(0)
+            self.monitor._expire()
+            if not self.monitor._selector.select(0):
+                return
+
+    def asked(self) -> tuple[Local, list[int]]:
+        """The next request to the spawner."""
+        received = self.spawner.receive()
+        assert received is not None
+        return received
+
+    def signature(self, body: bytes) -> bytes:
+        self.sign.send(b"\0\0\0\7" + body)
+        self.turn()
+        answer = self.sign.recv(4096)
+        assert answer[:4] == b"\0\0\0\7"
+        return answer[4:]
+
+    def handshake(self, number: int) -> bool:
+        return self.signature(b"\0\x08\x07" + message(number)) != b"\0\0"
+
+    def ask(self, *requests: Local) -> None:
+        for request in requests:
+            self.front.send(request)
+        self.turn()
+
+    def child(self, number: int, pid: int = 0) -> PacketSocket[Any]:
+        """The login child for the Login that was asked for."""
+        self.ask(login(number))
+        request, (link,) = self.asked()
+        assert isinstance(request, SpawnLogin)
+        assert request.login == login(number)
+        if pid:
+            self.spawner.send(Spawned(request.number, pid))
+            self.turn()
+        self.open.append(child := PacketSocket(socket.socket(fileno=link), HostReport))
+        return child
+
+    def judge(self, child: PacketSocket[Any], judgement: Judgement) -> None:
+        child.send(judgement)
+        self.turn()
+
+    def verdict(self) -> tuple[Verdict, list[int]] | None:
+        return self.front.receive()
+
+    @property
+    def front_dropped(self) -> bool:
+        try:
+            while self.front.receive() is not None:
+                pass
+        except EOFError:
+            return True
+        return False
+
+    def log(self) -> str:
+        os.set_blocking(self.read_log, False)
+        try:
+            return os.read(self.read_log, 1 << 20).decode()
+        except BlockingIOError:
+            return ""
+
+    def close(self) -> None:
+        for each in self.open:
+            each.close()
+        for session in self.monitor._sessions.values():
+            session.link.close()
+        for link in (self.monitor._front, self.monitor._sign, self.monitor._selector):
+            if link is not None:
+                link.close()
+        os.close(self.read_log)
+        os.close(self.write_log)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+# -- signing -------------------------------------------------------------------------------------
+
+
+def test_a_handshake_is_signed_once(world: World) -> None:
+    assert world.handshake(1)
+    assert not world.handshake(1)
+    assert world.handshake(2)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0",
+        b"\0\x08\x07",
+        b"\0\x08\x07" + b"SSH-2.0-x" * 11,
+        b"\0\x08\x07" + message(1).replace(b"server", b"client"),
+        b"\0\x08\x07" + message(1) + b"x",
+        b"\0\x08\x07" + message(1)[:-1],
+        b"\0\x08\x07" + message(1) * 9,
+        b"\1\x08\x07" + message(1),
+        b"\xff\x08\x07" + message(1),
+        b"\0\x04\x03" + message(1),
+        b"\0\0\0" + message(1),
+    ],
+)
+def test_nothing_else_is_signed(world: World, body: bytes) -> None:
+    assert world.signature(body) == b"\0\0"
+    assert len(world.monitor.table) == 0, "what was not signed may not log in"
+
+
+def test_a_login_for_a_handshake_that_no_key_signed_ends_the_front(world: World) -> None:
+    world.signature(b"\xff\x08\x07" + message(1))
+    world.ask(login(1))
+    assert world.front_dropped
+    assert world.spawner.receive() is None
+
+
+def test_packets_without_a_number_and_descriptors_on_the_signing_socket(world: World) -> None:
+    for packet in (b"\0", b"\0\0\0", bytes(100_000)):
+        world.sign.send(packet)
+        world.turn()
+        assert world.sign.recv(4096).endswith(b"\0\0")
+    before = len(os.listdir("/proc/self/fd"))
+    socket.send_fds(world.sign, [b"\0\0\0\7"], [0] * 200)
+    world.turn()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# -- logins --------------------------------------------------------------------------------------
+
+
+def test_a_login(world: World) -> None:
+    world.handshake(1)
+    child = world.child(1)
+    world.judge(child, Judgement(Outcome.ACCEPTED, grant=grant(), key="ED25519 x"))
+    answer = world.verdict()
+    assert answer is not None
+    verdict, descriptors = answer
+    assert verdict.outcome == Outcome.ACCEPTED
+    request, (to_monitor, to_front) = world.asked()
+    assert isinstance(request, SpawnSession)
+    os.write(to_front, b"hello")
+    assert os.read(descriptors[0], 10) == b"hello"
+    for descriptor in (*descriptors, to_monitor, to_front):
+        os.close(descriptor)
+    assert "Accepted publickey for anna from 192.0.2.1 port 4711" in world.log()
+
+
+def test_one_signature_opens_one_session(world: World) -> None:
+    """A front that was broken into forgets the session id, has the same handshake signed again and repeats the login."""
+    world.handshake(1)
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    for descriptor in world.asked()[1]:
+        os.close(descriptor)
+    world.ask(Forget(login(1).session_id))
+    assert not world.handshake(1)
+    world.ask(login(1))
+    assert world.front_dropped
+
+
+def test_another_front_cannot_use_it_either(world: World) -> None:
+    world.handshake(1)
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    for descriptor in world.asked()[1]:
+        os.close(descriptor)
+    world.front.close()
+    world.turn()
+    world.monitor._front_since -= 10
+    world.monitor._front_ended()
+    world.take_front()
+    assert not world.handshake(1)
+
+
+def test_forgetting_and_signing_again_does_not_double_a_login_that_is_being_judged(
+    world: World,
+) -> None:
+    world.handshake(1)
+    first = world.child(1)
+    world.ask(Forget(login(1).session_id))
+    world.handshake(1)
+    second = world.child(1)
+    with pytest.raises(OSError, match="Broken pipe"):
+        first.send(Judgement(Outcome.ACCEPTED, grant=grant()))
+    world.judge(second, Judgement(Outcome.ACCEPTED, grant=grant()))
+    request, descriptors = world.asked()
+    assert isinstance(request, SpawnSession)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    assert world.spawner.receive() is None
+
+
+def test_descriptors_from_the_front_are_closed(world: World) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for count in (1, 4, 100):
+        socket.send_fds(world.front.sock, [b"\x82\xa1t\xa6forget\xaasession_id\xc4." + bytes(46)], [0] * count)  # fmt: skip
+        world.turn()
+    assert not world.front_dropped
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\xc1",
+        b"\x80",
+        b"\x81\xa1t\xa5login",
+        b"\x81\xa1t\xa7verdict",
+        b"\x91" * 5000,
+        bytes(300_000),
+        b"\x82\xa1t\xa6forget\xaasession_id\xc4\x01x",
+    ],
+)
+def test_bad_packets_end_the_front(world: World, packet: bytes) -> None:
+    world.front.sock.send(packet)
+    world.turn()
+    assert world.front_dropped
+    assert "broke the rules" in world.log()
+
+
+def test_a_login_a_moment_late_is_refused_and_no_more(world: World) -> None:
+    world.handshake(1)
+    world.monitor.table._entries[login(1).session_id].deadline_s = 0.0
+    world.ask(login(1))
+    answer = world.verdict()
+    assert answer is not None
+    assert (answer[0].outcome, answer[0].final) == (Outcome.REFUSED, True)
+    assert world.spawner.receive() is None
+
+
+def test_as_many_attempts_as_permitted(world: World) -> None:
+    world.handshake(1)
+    for attempt in range(3):
+        world.judge(world.child(1), Judgement(Outcome.REFUSED, reason="no"))
+        answer = world.verdict()
+        assert answer is not None
+        assert answer[0].final is (attempt == 2)
+    world.ask(login(1))
+    assert world.front_dropped
+
+
+def test_a_flood_of_logins_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_JUDGING", 5)
+    for number in range(8):
+        world.handshake(number)
+        world.ask(login(number))
+    started = 0
+    while (received := world.spawner.receive()) is not None:
+        started += 1
+        os.close(received[1][0])
+    assert started == 5
+    refused = [world.verdict() for _ in range(3)]
+    assert all(answer is not None and answer[0].outcome == Outcome.REFUSED for answer in refused)
+
+
+def test_no_descriptors_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> object:
+        raise OSError(24, "Too many open files")
+
+    world.handshake(1)
+    monkeypatch.setattr(module, "packet_pair", none_left)
+    world.ask(login(1))
+    answer = world.verdict()
+    assert answer is not None
+    assert answer[0].outcome == Outcome.REFUSED
+    assert "Too many open files" in world.log()
+
+
+# -- login children ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_stuck_login_child_ends_with_its_connection(
+    world: World, sleeper: subprocess.Popen[bytes], known_first: bool
+) -> None:
+    world.handshake(1)
+    world.child(1, sleeper.pid if known_first else 0)
+    world.handshake(2)
+    world.judge(world.child(2), Judgement(Outcome.REFUSED, reason="others are served"))
+    assert world.verdict() is not None
+    world.ask(Forget(login(1).session_id))
+    if not known_first:
+        world.spawner.send(Spawned(1, sleeper.pid))
+        world.turn()
+    assert sleeper.wait(5) == -9
+    assert not world.monitor._sessions
+
+
+def test_a_stuck_login_child_ends_with_the_grace_time(
+    world: World, sleeper: subprocess.Popen[bytes]
+) -> None:
+    world.handshake(1)
+    world.child(1, sleeper.pid)
+    (session,) = world.monitor._sessions.values()
+    session.deadline_s = 0.0
+    world.monitor._expire()
+    assert sleeper.wait(5) == -9
+    answer = world.verdict()
+    assert answer is not None
+    assert answer[0].outcome == Outcome.REFUSED
+
+
+@pytest.mark.parametrize("packet", [b"", b"\xc1", b"\x81\xa1t\xa3tty"])
+def test_a_login_child_that_ends_or_raves_is_a_refusal(world: World, packet: bytes) -> None:
+    world.handshake(1)
+    child = world.child(1)
+    if packet:
+        child.sock.send(packet)
+    child.close()
+    world.turn()
+    answer = world.verdict()
+    assert answer is not None
+    assert answer[0].outcome == Outcome.REFUSED
+    assert not world.monitor._sessions
+
+
+def test_a_session_may_not_judge_again(world: World) -> None:
+    world.handshake(1)
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    _, (to_monitor, to_front) = world.asked()
+    world.verdict()
+    host: PacketSocket[Any] = PacketSocket(socket.socket(fileno=to_monitor), HostReport)
+    host.send(TerminalLogin("../etc/passwd", 1))
+    host.send(Judgement(Outcome.ACCEPTED, grant=grant()))
+    world.turn()
+    assert world.spawner.receive() is None
+    assert "broke the rules" in world.log()
+    os.close(to_front)
+    host.close()
+
+
+def test_a_forget_and_a_judgement_in_one_turn(world: World) -> None:
+    for number in range(20):
+        world.handshake(number)
+        child = world.child(number)
+        world.front.send(Forget(login(number).session_id))
+        child.send(Judgement(Outcome.REFUSED, reason="too late"))
+    world.turn()
+    assert not world.monitor._sessions
+    assert not world.front_dropped
+
+
+def test_the_end_of_the_front_and_its_judgements_in_one_turn(world: World) -> None:
+    for number in range(20):
+        world.handshake(number)
+        world.child(number).send(Judgement(Outcome.REFUSED, reason="too late"))
+    for number in range(20, 40):
+        world.handshake(number)
+        children = [world.child(number)]
+    world.front.sock.send(b"\xc1")
+    world.sign.send(b"\0\0\0\1")
+    for child in children:
+        child.send(Judgement(Outcome.REFUSED, reason="too late"))
+    world.turn()
+    assert not world.monitor._sessions
+
+
+def test_a_front_that_could_not_be_forked_is_tried_again(world: World) -> None:
+    world.monitor._front_since -= 10
+    world.front.close()
+    world.monitor._front_ended()
+    for descriptor in world.asked()[1]:
+        os.close(descriptor)
+    world.spawner.send(SpawnFailed(0))
+    world.turn()
+    assert world.spawner.receive() is None
+    assert "cannot start the front; trying again" in world.log()
+    timeout = world.monitor._timeout()
+    assert timeout is not None
+    assert timeout <= 1.0
+    world.monitor._front_due_s = 0.0
+    world.turn()
+    world.take_front()
+    assert world.handshake(1)
+
+
+def test_a_login_child_that_could_not_be_forked_kills_nobody(world: World) -> None:
+    world.handshake(1)
+    child = world.child(1)
+    world.ask(Forget(login(1).session_id))
+    child.close()
+    world.spawner.send(SpawnFailed(1))
+    world.turn()
+    assert not world.monitor._abandoned
+
+
+def test_login_records_are_left_to_the_spawner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "stat", lambda path: SimpleNamespace(st_uid=os.getuid()))
+    world.monitor.root = True
+    world.handshake(1)
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    _, (to_monitor, to_front) = world.asked()
+    world.spawner.send(Spawned(1, 4711, host=True))
+    host: PacketSocket[Any] = PacketSocket(socket.socket(fileno=to_monitor), HostReport)
+    host.send(TerminalLogin("pts/3", 4712))
+    world.turn()
+    record, _ = world.asked()
+    assert isinstance(record, RecordLogin)
+    assert (record.line, record.user, record.host) == ("pts/3", "anna", CLIENT[0])
+    world.spawner.send(Reaped(4711, 0))
+    world.turn()
+    record, _ = world.asked()
+    assert isinstance(record, RecordLogout)
+    assert (record.line, record.pid) == ("pts/3", 4712)
+    os.close(to_front)
+    host.close()
+
+
+# -- queues --------------------------------------------------------------------------------------
+
+
+def test_what_the_front_could_not_take_comes_when_it_can(world: World) -> None:
+    """A front that was busy or stopped: no verdict waits for the next one."""
+    front = world.monitor._front
+    assert front is not None
+    count = 0
+    while not front.waiting:
+        front.send(Verdict(bytes(46), Outcome.REFUSED, notices=["x" * 10000]))
+        count += 1
+    world.turn()
+    taken = 0
+    while taken < count:
+        world.turn()
+        while world.verdict() is not None:
+            taken += 1
+    assert not front.waiting
+
+
+def test_the_end_of_the_spawner_ends_qshd(world: World) -> None:
+    world.spawner.close()
+    world.turn()
+    assert world.monitor._stop
+    assert world.monitor.exit_status == 255
+
+
+def test_unknown_children_are_ignored(world: World) -> None:
+    for report in (Spawned(77, 1), Spawned(77, 1, host=True), Reaped(1, 9)):
+        world.spawner.send(report)
+    world.turn()
+    assert not world.front_dropped

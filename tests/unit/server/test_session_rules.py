@@ -1,0 +1,91 @@
+"""What a login may start: no way around a forced command."""
+
+from __future__ import annotations
+
+import pytest
+
+from qsh.auth.key_options import KeyOptions
+from qsh.config.daemon_options import DaemonOptions
+from qsh.server.account import Account
+from qsh.server.requests import Grant, OpenChannel
+from qsh.server.session_rules import SessionRules
+from qsh.wire.messages import Pty
+
+SOMEONE = Account("anna", 1000, 1000, (1000,), "/no/such/home", "/bin/bash")
+PTY = Pty("xterm\0x", 24, 80)
+
+
+def rules(key: KeyOptions | None = None, **options: object) -> SessionRules:
+    found = DaemonOptions(**options)  # type: ignore[arg-type]
+    return SessionRules(Grant(SOMEONE, found, key or KeyOptions(), ("::1", 1), ("::1", 22)))
+
+
+EVERYTHING = [
+    OpenChannel(4, "shell"),
+    OpenChannel(4, "shell", b"mine"),
+    OpenChannel(4, "exec", b"mine"),
+    OpenChannel(4, "exec", b""),
+    OpenChannel(4, "exec", b"mine\0"),
+    OpenChannel(4, "subsystem", b"sftp"),
+    OpenChannel(4, "subsystem", b"no-such"),
+    OpenChannel(4, "exec", b"mine", env={"SSH_ORIGINAL_COMMAND": "x", "BASH_ENV": "/tmp/x"}),
+    OpenChannel(4, "shell", pty=PTY),
+]
+
+
+@pytest.mark.parametrize("request_", EVERYTHING)
+@pytest.mark.parametrize(
+    "made",
+    [
+        rules(KeyOptions(command="forced"), subsystem={"sftp": "/bin/sftp"}),
+        rules(force_command="forced", subsystem={"sftp": "/bin/sftp"}),
+        rules(KeyOptions(command="the key's"), force_command="forced"),
+    ],
+)
+def test_a_forced_command_is_all_there_is(made: SessionRules, request_: OpenChannel) -> None:
+    assert made.refusal(request_, 0) is None
+    plan = made.plan(request_, "")
+    assert plan.argv == ("bash", "-c", b"forced")
+    asked = None if request_.kind == "shell" else request_.command.decode()
+    if asked is not None and "\0" in asked:
+        asked = None
+    assert plan.env.get("SSH_ORIGINAL_COMMAND") == asked
+    assert "BASH_ENV" not in plan.env
+
+
+def test_no_more_than_max_sessions() -> None:
+    made = rules(max_sessions=2)
+    assert made.refusal(EVERYTHING[0], 1) is None
+    assert (made.refusal(EVERYTHING[0], 2) or ("",))[0] == "max-sessions"
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (OpenChannel(4, "x11"), "unknown-kind"),
+        (OpenChannel(4, ""), "unknown-kind"),
+        (OpenChannel(4, "subsystem", b"no-such"), "no-subsystem"),
+        (OpenChannel(4, "subsystem", b"\xff"), "no-subsystem"),
+    ],
+)
+def test_refusals(request_: OpenChannel, code: str) -> None:
+    assert (rules().refusal(request_, 0) or ("",))[0] == code
+
+
+def test_terminals() -> None:
+    assert rules().permits_pty
+    assert not rules(KeyOptions(pty=False)).permits_pty
+    assert not rules(permit_tty=False).permits_pty
+
+
+def test_only_the_variables_that_are_let_in() -> None:
+    sent = {"LD_PRELOAD": "/tmp/x.so", "LANG": "C", "USER": "root", "A\nB": "x"}
+    asked = OpenChannel(4, "exec", b"true", env=sent)
+    env = rules(accept_env=("LANG", "LC_*", "U*")).plan(asked, "").env
+    assert "LD_PRELOAD" not in env
+    assert env["LANG"] == "C"
+    assert env["USER"] == "anna"
+
+
+def test_a_terminal_type_with_a_nul_is_left_out() -> None:
+    assert "TERM" not in rules().plan(OpenChannel(4, "shell", pty=PTY), "/dev/pts/1").env
