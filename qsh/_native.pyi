@@ -16,13 +16,25 @@ for splices ``fd-closed`` (EPIPE/ECONNRESET on the descriptor, code = errno) ``f
 from typing import final
 
 __all__ = [
+    "MODE_ALTERNATE",
+    "MODE_APP_CURSOR",
+    "MODE_BRACKETED_PASTE",
+    "MODE_INSERT",
+    "MODE_MARGINS",
+    "MODE_MOUSE",
+    "MODE_NO_WRAP",
+    "MODE_ORIGIN",
+    "MODE_STRING",
+    "MODE_SYNC",
     "Connection",
     "Endpoint",
     "Incoming",
     "RecvStream",
     "Runtime",
+    "Screen",
     "SendStream",
     "Signer",
+    "Snapshot",
     "ed25519_sign",
     "peel",
     "version",
@@ -206,13 +218,38 @@ class Connection:
         """Completes with a RecvStream."""
 
     def send_datagram(self, data: bytes) -> None:
-        """Queue a datagram; the oldest waiting ones are dropped when the queue is full.
+        """Queue a datagram; the oldest waiting ones are dropped when the queue (64 KiB) is full.
 
         ValueError: too large or not supported. On a lost connection it does nothing.
         """
 
     def read_datagram(self, token: int) -> None:
-        """Completes with bytes."""
+        """Completes with bytes. At most 64 KiB wait, then the oldest are dropped. ValueError: flows are spliced."""
+
+    def splice_flow(self, token: int, flow: int, fd: int) -> None:
+        """Move datagrams that begin with the number ``flow`` (a QUIC varint, RFC 9000 16) to and from a socket, natively.
+
+        ``fd`` is an AF_UNIX SOCK_DGRAM or SOCK_SEQPACKET socket; the engine takes it over, whatever happens, and reads and
+        writes it without ever waiting. What comes for the flow goes, without the number, as one datagram into it; what is
+        read from it is sent behind the number. Dropped and counted (:meth:`flow_drops`): what the socket does not take at
+        once, what has no number or one that is not spliced, an empty one for a SOCK_SEQPACKET socket; what is larger than
+        :meth:`max_datagram_size`. Datagrams leave before stream data, but wait for the congestion window: 64 KiB of them,
+        after that the oldest are dropped uncounted.
+
+        Completes with None when the socket's other side is closed, the connection is gone, or after :meth:`end_flow`; with
+        ``fd-error`` when the socket fails. A SOCK_DGRAM socket learns of its other side's end only when it is written to.
+        From the first flow on the connection's datagrams are no longer for :meth:`read_datagram`, and a connection on which that
+        was called has no flows. Raises ValueError (also: the number is spliced already, another kind of socket), OSError.
+        """
+
+    def end_flow(self, flow: int) -> None:
+        """End one; nothing if there is none of this number. What waits in its socket is not sent."""
+
+    def flow_drops(self) -> tuple[int, int]:
+        """Datagrams of flows dropped so far: of those received, of those to be sent."""
+
+    def flow_activity(self, token: int) -> None:
+        """Completes with None when the next datagram of any flow has come or gone."""
 
     def max_datagram_size(self) -> int | None: ...
     def set_limits(self, *, bidi_streams: int, uni_streams: int, connection_window: int) -> None:
@@ -220,7 +257,7 @@ class Connection:
 
     def stats(self) -> dict[str, int]:
         """rtt_us, cwnd, mtu, lost_packets, sent_packets, sent_bytes, received_packets, received_bytes,
-        congestion_events, black_holes.
+        congestion_events, black_holes, flows_dropped_in, flows_dropped_out.
         """
 
     def close(self, code: int, reason: bytes) -> None: ...
@@ -300,3 +337,178 @@ def peel(runtime: Runtime, send: SendStream, recv: RecvStream) -> int:
 
 def ed25519_sign(seed: bytes, message: bytes) -> bytes:
     """The Ed25519 signature (64 bytes) by the key with this seed. ValueError: the seed has not 32 bytes."""
+
+MODE_ALTERNATE: int
+"""Bit of `Screen.modes`: the alternate screen is shown."""
+MODE_BRACKETED_PASTE: int
+"""Bit of `Screen.modes`: mode 2004."""
+MODE_INSERT: int
+"""Bit of `Screen.modes`: IRM, printed characters push others to the right."""
+MODE_ORIGIN: int
+"""Bit of `Screen.modes`: DECOM, rows count from the top margin."""
+MODE_NO_WRAP: int
+"""Bit of `Screen.modes`: DECAWM is off."""
+MODE_MARGINS: int
+"""Bit of `Screen.modes`: a scroll region other than the whole screen is set."""
+MODE_APP_CURSOR: int
+"""Bit of `Screen.modes`: DECCKM, cursor keys send SS3."""
+MODE_MOUSE: int
+"""Bit of `Screen.modes`: any mouse reporting (9, 1000, 1002, 1003)."""
+MODE_SYNC: int
+"""Bit of `Screen.modes`: a synchronised update (2026) is open. The model shows its content at once."""
+MODE_STRING: int
+"""Bit of `Screen.modes`: an OSC, DCS, APC, PM or SOS string is open."""
+
+@final
+class Snapshot:
+    """An immutable copy of what a `Screen` shows and of its modes; equal rows are shared."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes fed when it was taken."""
+
+    @property
+    def history_end(self) -> int:
+        """`Screen.history_end` when it was taken."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+    @property
+    def alternate(self) -> bool:
+        """Whether the alternate screen was shown."""
+
+@final
+class Screen:
+    """A terminal without a window: applies output, tells what is shown, and writes repaints.
+
+    Safe to use from several threads; each call is applied as a whole. Memory is bounded by the size
+    of the screen and by ``history_lines``.
+    """
+
+    def __new__(cls, rows: int, cols: int, *, history_lines: int = 0) -> Screen:
+        """A blank screen.
+
+        Sizes are clamped: 2…1000 columns, 1…500 rows, at most 250,000 cells (rows give way).
+        With ``history_lines`` 0, lines that scroll off are counted and forgotten.
+        """
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+    @property
+    def offset(self) -> int:
+        """Bytes fed so far; an absolute position in the stream."""
+
+    def skip_to(self, offset: int) -> None:
+        """Count on from ``offset``; a sequence that is open is dropped."""
+
+    @property
+    def boundary(self) -> int:
+        """Where the open sequence or UTF-8 character began; equals ``offset`` when none is open."""
+
+    @property
+    def modes(self) -> int:
+        """MODE_* bits."""
+
+    @property
+    def title(self) -> str:
+        """Window title, "" when none was set; without control characters, at most 4 KiB."""
+
+    def feed(self, data: bytes) -> list[tuple[str, int, bytes]]:
+        """Apply output; never raises.
+
+        Returns at most 256 events (kind, offset just behind the sequence, data) in order; further
+        ones are dropped:
+
+        * ``query``: the reply of this model (DA, DSR, DECRQM, DECRQSS, XTVERSION, OSC 4/10/11/12,
+          kitty flags, CSI 14/16/18 t, XTGETTCAP);
+        * ``clipboard`` (OSC 52), ``notify`` (OSC 9/99/777), ``bell``: the sequence itself;
+        * ``graphics``: sixel or kitty graphics have begun;
+        * ``clear-history``: CSI 3 J;
+        * ``rebuilt``: the model failed and was rebuilt from a recent picture; data is a text.
+        """
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Another size, clamped; the main screen is reflowed, margins are reset."""
+
+    @property
+    def cursor(self) -> tuple[int, int, bool, bool]:
+        """Row and column from 0, whether the next character wraps first, whether it is visible."""
+
+    def cell(self, row: int, col: int) -> tuple[str, int, int]:
+        """Text with combining marks (" " when blank), width, style; ("", 0, 0) outside the screen.
+
+        Width is 2 for a wide character, 0 for its right half (text ""). Equal styles look equal, but
+        for the colour of underlines and hyperlinks; 0 is the default pen.
+        """
+
+    def row_cells(self, row: int) -> list[tuple[str, int, int]]:
+        """`cell` of each column; empty outside the screen."""
+
+    def row_text(self, row: int) -> str:
+        """Text of a row without trailing blanks."""
+
+    def row_wrapped(self, row: int) -> bool:
+        """Whether the line goes on in the next row."""
+
+    def style_is_dim(self, style: int) -> bool:
+        """Faint, or grey (bright black, 256-colours 232…250, RGB greys): how shells suggest."""
+
+    def snapshot(self) -> Snapshot:
+        """The picture now; rows that have not changed since the last one are shared with it."""
+
+    def paint(self, history_from: int | None = None, marker: str = "") -> bytes:
+        """Bytes that bring any terminal to this screen, within one synchronised update.
+
+        With ``history_from``, first the marker as a dim line (if any) and the history lines from
+        that id on are printed, so that they scroll into the terminal's own history; not while the
+        alternate screen is shown. Title, pointer and colours are written only where set.
+        """
+
+    def paint_from(self, base: Snapshot) -> bytes:
+        """Bytes that bring a terminal showing ``base`` to this screen; empty when nothing differs.
+
+        As `paint` when the size differs, or when the hidden main screen does.
+        """
+
+    def draw(
+        self,
+        cells: list[tuple[int, int, str, int, bool]],
+        cursor: tuple[int, int] | None,
+    ) -> bytes:
+        """Bytes that draw over the screen and put the cursor at ``cursor`` (None: its true place).
+
+        A cell is (row, col, text, style, underline); style -1 is that of the cell to its left.
+        Pen, character sets, hyperlink and modes stay as the screen has them. The screen remembers
+        only where the cursor was put: the bytes must be written, and `undraw` called and written
+        before other output.
+        """
+
+    def undraw(self, cells: list[tuple[int, int]]) -> bytes:
+        """Bytes that bring back the true content of cells, and the true cursor.
+
+        Name both columns of a wide overlay character.
+        """
+
+    @property
+    def history_first(self) -> int:
+        """Id of the oldest line kept."""
+
+    @property
+    def history_end(self) -> int:
+        """Id of the next line that leaves the top of the main screen; ids are never used again."""
+
+    def history(
+        self, first: int, end: int, *, plain: bool = False, max_bytes: int = 1 << 20
+    ) -> list[tuple[bytes, bool]]:
+        """Lines ``first`` … ``end`` - 1 as (UTF-8 text with SGR, whether it goes on in the next).
+
+        Stops at about ``max_bytes``; lines no longer kept are left out. ``plain``: without SGR.
+        """
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimate of the heap in use: cells, rows for comparison, history."""

@@ -10,6 +10,7 @@ mod quic;
 mod runtime;
 mod sign;
 mod splice;
+mod vt;
 
 use pyo3::prelude::*;
 
@@ -43,6 +44,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<quic::connection::Connection>()?;
     m.add_class::<quic::send::SendStream>()?;
     m.add_class::<quic::recv::RecvStream>()?;
+    vt::py::register(m)?;
     m.add_function(wrap_pyfunction!(version, m)?)?;
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
