@@ -133,7 +133,11 @@ class DescriptorError(TransportError):
 
 
 class ChannelError(QshError):
-    """The server refused a channel or lost it."""
+    """The server refused a channel or lost it. ``code`` is its word for a refusal (docs/protocol.md 9)."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        self.code = code
+        super().__init__(text)
 
 
 class StartupError(QshError):

@@ -6,12 +6,14 @@ pub(crate) mod config;
 pub(crate) mod congestion;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
+pub(crate) mod flow;
 pub(crate) mod incoming;
 pub(crate) mod keylog;
 pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod signer;
+pub(crate) mod silence;
 pub(crate) mod verifier;
 
 /// The protocol's name in the TLS handshake.

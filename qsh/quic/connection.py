@@ -37,6 +37,7 @@ class Connection:
         )
         self._accept_uni: Pending[_native.RecvStream] = Pending(lambda: call(native.accept_uni))
         self._datagram: Pending[bytes] = Pending(lambda: call(native.read_datagram))
+        self._activity: Pending[None] = Pending(lambda: call(native.flow_activity))
         self._closed: asyncio.Future[tuple[str, int, str]] | None = None
 
     @property
@@ -96,8 +97,29 @@ class Connection:
         self.native.send_datagram(data)
 
     async def read_datagram(self) -> bytes:
-        """The next datagram."""
+        """The next datagram. ValueError: there are flows, which get them."""
         return await self._datagram.wait()
+
+    def splice_flow(self, flow: int, fd: int) -> asyncio.Future[None]:
+        """Move the datagrams of this number to and from a datagram socket, which is given away, from now on.
+
+        The future is done when the flow has ended: by :meth:`end_flow`, with the connection, or with a SOCK_SEQPACKET socket's
+        other side (DescriptorError: the socket failed); it may be dropped. Raises ValueError, OSError (``_native.pyi``).
+        """
+        return self.driver.call(self.native.splice_flow, flow, fd)
+
+    def end_flow(self, flow: int) -> None:
+        """End a flow, if there is one of this number."""
+        self.native.end_flow(flow)
+
+    @property
+    def flow_drops(self) -> tuple[int, int]:
+        """Datagrams of flows dropped so far: of those received, of those to be sent."""
+        return self.native.flow_drops()
+
+    async def flow_activity(self) -> None:
+        """Return when the next datagram of any flow has come or gone. One waiter at a time; costs nothing meanwhile."""
+        await self._activity.wait()
 
     @property
     def max_datagram_size(self) -> int | None:

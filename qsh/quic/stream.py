@@ -43,6 +43,10 @@ class SendStream:
         """Return when all is in the send buffer. A cancelled write goes on by itself."""
         await self._call(self.native.write, data)
 
+    def begin_write(self, data: bytes) -> asyncio.Future[None]:
+        """Start a :meth:`write` now, without a task. They go in the order of their starts; the future may be dropped."""
+        return self._call(self.native.write, data)
+
     def finish(self) -> None:
         """Half-close behind everything written."""
         self.native.finish()

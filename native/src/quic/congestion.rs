@@ -1,4 +1,4 @@
-//! Cubic, with a window that opens for good when the connection is being closed.
+//! Cubic, with a window that opens for good when the connection is being closed, and a little in silence.
 //!
 //! quinn holds CONNECTION_CLOSE back like any packet while the congestion window is full, and in a closing connection
 //! nothing is acknowledged that would make room: the peer would never be told. (Seen in quinn-proto 0.11.19: closing while
@@ -12,14 +12,18 @@ use std::time::Instant;
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 
+use crate::quic::silence::Silence;
+
 /// Larger than quinn's pacer heeds, small enough to be added to.
 const OPEN: u64 = 1 << 40;
 
-/// Set before a connection is closed: by itself, or with its whole endpoint.
+/// What a connection tells its controller: that it is about to be closed, by itself or with its whole endpoint, and what it
+/// sends into silence.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closing {
     own: Arc<AtomicBool>,
     endpoint: Arc<AtomicBool>,
+    pub(crate) silence: Silence,
 }
 
 impl Closing {
@@ -28,6 +32,7 @@ impl Closing {
         Self {
             own: Arc::default(),
             endpoint: self.endpoint.clone(),
+            silence: Silence::default(),
         }
     }
 
@@ -55,6 +60,9 @@ impl ControllerFactory for Factory {
         Box::new(Closable {
             inner,
             closing: self.closing.clone(),
+            in_flight: 0,
+            mtu: current_mtu.into(),
+            works: false,
         })
     }
 }
@@ -62,11 +70,18 @@ impl ControllerFactory for Factory {
 struct Closable {
     inner: Box<dyn Controller>,
     closing: Closing,
+    /// Bytes: exact when an acknowledgement was read; since then at most the packets too that are never acknowledged.
+    in_flight: u64,
+    mtu: u64,
+    /// The acknowledgement that is being read is for something recent.
+    works: bool,
 }
 
 impl Controller for Closable {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.inner.on_sent(now, bytes, last_packet_number);
+        self.closing.silence.sent(now, bytes, self.in_flight == 0);
+        self.in_flight += bytes;
     }
 
     fn on_ack(
@@ -78,6 +93,11 @@ impl Controller for Closable {
         rtt: &RttEstimator,
     ) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        let silence = &self.closing.silence;
+        if silence.is_recent(now, sent) {
+            self.works = true;
+            silence.rtt(rtt.get());
+        }
     }
 
     fn on_end_acks(
@@ -89,6 +109,10 @@ impl Controller for Closable {
     ) {
         self.inner
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        self.in_flight = in_flight;
+        if std::mem::take(&mut self.works) || in_flight == 0 {
+            self.closing.silence.progress(now, in_flight);
+        }
     }
 
     fn on_congestion_event(
@@ -100,17 +124,23 @@ impl Controller for Closable {
     ) {
         self.inner
             .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        self.in_flight = self.in_flight.saturating_sub(lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
         self.inner.on_mtu_update(new_mtu);
+        self.mtu = new_mtu.into();
     }
 
     fn window(&self) -> u64 {
         if self.closing.is_set() {
-            OPEN
-        } else {
-            self.inner.window()
+            return OPEN;
+        }
+        let window = self.inner.window();
+        match self.closing.silence.room() {
+            0 => window,
+            // quinn asks for room for one whole packet more, or two; a search for the MTU is in flight uncounted.
+            room => window.max(self.in_flight + 2 * self.mtu + room),
         }
     }
 
@@ -122,6 +152,9 @@ impl Controller for Closable {
         Box::new(Self {
             inner: self.inner.clone_box(),
             closing: self.closing.clone(),
+            in_flight: self.in_flight,
+            mtu: self.mtu,
+            works: false,
         })
     }
 
@@ -136,6 +169,8 @@ impl Controller for Closable {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -155,5 +190,35 @@ mod tests {
         assert!(second.window() < OPEN);
         base.endpoint_closes();
         assert_eq!(second.window(), OPEN);
+    }
+
+    #[test]
+    fn in_silence_a_datagram_goes_beyond_what_is_in_flight_until_something_is_acknowledged() {
+        let closing = Closing::default();
+        let factory = Factory {
+            closing: closing.clone(),
+            inner: Arc::default(),
+        };
+        let start = Instant::now();
+        let later = |ms| start + Duration::from_millis(ms);
+        let mut controller = Arc::new(factory).build(start, 1452);
+        let window = controller.window();
+        controller.on_sent(start, window, 1);
+        closing.silence.datagram(later(500), 100);
+        assert_eq!(controller.window(), window);
+        closing.silence.datagram(later(1500), 100);
+        let open = controller.window();
+        assert!(open > window + 1452 && open < window + 3 * 1452 + 200);
+        controller.on_sent(later(1500), 160, 2);
+        assert!(controller.window() < open + 160);
+        controller.on_sent(later(1500), 160, 3);
+        assert_eq!(controller.window(), window);
+        closing.silence.datagram(later(1600), 100);
+        assert!(controller.window() > window);
+        controller.on_end_acks(later(1700), 300, true, Some(1)); // of something old: not yet
+        closing.silence.datagram(later(1710), 100);
+        assert!(closing.silence.room() > 0);
+        controller.on_end_acks(later(1720), 0, true, Some(3));
+        assert_eq!(closing.silence.room(), 0);
     }
 }

@@ -1,7 +1,9 @@
 //! One connection: streams, datagrams, statistics, its end.
 
+use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -13,10 +15,11 @@ use crate::error::Error;
 use crate::quic::address;
 use crate::quic::congestion::Closing;
 use crate::quic::endpoint::varint;
+use crate::quic::flow::{Flows, Refusal};
 use crate::quic::recv::RecvStream;
 use crate::quic::send::SendStream;
 use crate::quic::session::Seen;
-use crate::runtime::{Engine, Value};
+use crate::runtime::{Engine, Value, os_error};
 
 /// How long `flushed` waits at most, and how often it looks.
 const FLUSH_MAX: Duration = Duration::from_millis(100);
@@ -48,6 +51,7 @@ pub(crate) struct Connection {
     seen: Seen,
     handshake: Handshake,
     closing: Closing,
+    flows: Arc<Flows>,
     /// Datagrams sent when `close` was called.
     sent_at_close: AtomicU64,
 }
@@ -65,6 +69,7 @@ impl Connection {
             inner,
             seen,
             handshake,
+            flows: Arc::new(Flows::new(closing.silence.clone())),
             closing,
             sent_at_close: AtomicU64::new(u64::MAX),
         }
@@ -153,16 +158,53 @@ impl Connection {
     /// A lost connection is reported by `closed`, not here.
     fn send_datagram(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
         let data = Bytes::copy_from_slice(data);
-        match py.detach(|| self.inner.send_datagram(data)) {
+        let sent = py.detach(|| {
+            self.closing.silence.datagram(Instant::now(), data.len());
+            self.inner.send_datagram(data)
+        });
+        match sent {
             Ok(()) | Err(quinn::SendDatagramError::ConnectionLost(_)) => Ok(()),
             Err(error) => Err(PyValueError::new_err(error.to_string())),
         }
     }
 
-    fn read_datagram(&self, token: u64) {
+    fn read_datagram(&self, token: u64) -> PyResult<()> {
+        if !self.flows.leave_to_python() {
+            return Err(PyValueError::new_err("the datagrams are spliced"));
+        }
         let connection = self.inner.clone();
         self.engine.complete(token, async move {
             Ok(Value::Bytes(connection.read_datagram().await?))
+        });
+        Ok(())
+    }
+
+    fn splice_flow(&self, py: Python<'_>, token: u64, flow: u64, fd: RawFd) -> PyResult<()> {
+        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        let number = varint("flow", flow)?;
+        py.detach(|| {
+            self.flows
+                .splice(&self.engine, &self.inner, token, number, fd)
+                .map_err(refused)
+        })
+    }
+
+    fn end_flow(&self, py: Python<'_>, flow: u64) {
+        py.detach(|| self.flows.end(flow));
+    }
+
+    fn flow_drops(&self) -> (u64, u64) {
+        self.flows.dropped()
+    }
+
+    fn flow_activity(&self, token: u64) {
+        let (connection, flows) = (self.inner.clone(), self.flows.clone());
+        self.engine.complete(token, async move {
+            tokio::select! {
+                biased;
+                error = connection.closed() => Err(error.into()),
+                () = flows.activity() => Ok(Value::None),
+            }
         });
     }
 
@@ -244,6 +286,15 @@ impl Connection {
                 Error::from(connection.closed().await).parts(),
             ))
         });
+    }
+}
+
+fn refused(refusal: Refusal) -> PyErr {
+    match refusal {
+        Refusal::Unspliced => PyValueError::new_err("the datagrams are read by read_datagram"),
+        Refusal::Taken => PyValueError::new_err("the flow is spliced already"),
+        Refusal::NotDatagrams => PyValueError::new_err("not a unix datagram socket"),
+        Refusal::Descriptor(errno) => os_error(errno),
     }
 }
 

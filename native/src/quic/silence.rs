@@ -1,0 +1,231 @@
+//! What may be sent while the peer is silent: datagrams, a little beyond what is in flight.
+//!
+//! After an outage the congestion window is full of what was lost in it, and nothing tells so before something newer is
+//! acknowledged. So from the moment that nothing recent has been acknowledged for a while, each datagram handed over makes
+//! room for itself: for an initial window's worth (RFC 6928) once in a silence, and for a trickle of probes after that.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::runtime::lock;
+
+/// Silence is when nothing sent within this time, or within so many round trips, has been acknowledged.
+const PATIENCE: Duration = Duration::from_secs(1);
+const ROUND_TRIPS: u64 = 3;
+/// RFC 6928: ten packets, of the size that every path takes.
+const GRANT: u64 = 10 * 1472;
+/// After that, bytes a second: 32 kbit/s.
+const TRICKLE: u64 = 4_000;
+/// What a packet has besides its datagram.
+const OVERHEAD: u64 = 64;
+const NOTHING: u64 = u64::MAX;
+const MICROS: u64 = 1_000_000;
+
+/// Shared by a connection, which knows of datagrams, and its congestion controller, which knows of packets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Silence(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    start: Instant,
+    /// Microseconds after `start`: since when an acknowledgement is waited for.
+    since: AtomicU64,
+    patience: AtomicU64,
+    /// Bytes that may go beyond what is in flight.
+    room: AtomicU64,
+    budget: Mutex<Budget>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    bytes: u64,
+    filled_at: u64,
+    /// The silence that it is for: its `since`.
+    silence: u64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            since: AtomicU64::new(NOTHING),
+            patience: AtomicU64::new(micros(PATIENCE)),
+            room: AtomicU64::new(0),
+            budget: Mutex::new(Budget {
+                bytes: 0,
+                filled_at: 0,
+                silence: NOTHING,
+            }),
+        }
+    }
+}
+
+impl Silence {
+    /// A datagram is about to be handed over.
+    pub(crate) fn datagram(&self, now: Instant, size: usize) {
+        let shared = &*self.0;
+        let since = shared.since.load(Ordering::Relaxed);
+        let now = shared.at(now);
+        if since == NOTHING || now.saturating_sub(since) <= shared.patience.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let mut budget = lock(&shared.budget);
+        budget.refill(now, since);
+        let granted = budget.bytes.min(size as u64 + OVERHEAD);
+        budget.bytes -= granted;
+        shared.room.fetch_add(granted, Ordering::Relaxed);
+    }
+
+    /// Bytes that may go beyond what is in flight; almost always none.
+    pub(crate) fn room(&self) -> u64 {
+        self.0.room.load(Ordering::Relaxed)
+    }
+
+    /// Packets were sent; `first`: nothing was in flight before.
+    pub(crate) fn sent(&self, now: Instant, bytes: u64, first: bool) {
+        let shared = &*self.0;
+        if first {
+            shared.since.store(shared.at(now), Ordering::Relaxed);
+        }
+        let room = self.room();
+        if room > 0 {
+            shared
+                .room
+                .store(room.saturating_sub(bytes), Ordering::Relaxed);
+            // What a packet took along beside its datagram goes at the cost of the next ones.
+            let mut budget = lock(&shared.budget);
+            budget.bytes = budget.bytes.saturating_sub(bytes.saturating_sub(room));
+        }
+    }
+
+    /// Whether an acknowledgement now of what was sent then says that the path works.
+    pub(crate) fn is_recent(&self, now: Instant, sent: Instant) -> bool {
+        micros(now.saturating_duration_since(sent)) <= self.0.patience.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn rtt(&self, rtt: Duration) {
+        let patience = micros(PATIENCE).max(ROUND_TRIPS * micros(rtt));
+        self.0.patience.store(patience, Ordering::Relaxed);
+    }
+
+    /// The path works: `in_flight` bytes are waited for from now on.
+    pub(crate) fn progress(&self, now: Instant, in_flight: u64) {
+        let shared = &*self.0;
+        let since = if in_flight == 0 {
+            NOTHING
+        } else {
+            shared.at(now)
+        };
+        shared.since.store(since, Ordering::Relaxed);
+        shared.room.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn at(&self, now: Instant) -> u64 {
+        micros(now.saturating_duration_since(self.start))
+    }
+}
+
+impl Budget {
+    fn refill(&mut self, now: u64, silence: u64) {
+        if self.silence == silence {
+            let elapsed = now.saturating_sub(self.filled_at);
+            let fresh = elapsed.min(MICROS * 60) * TRICKLE / MICROS;
+            if fresh == 0 {
+                return; // too little time: it is counted with what comes
+            }
+            self.bytes = (self.bytes + fresh).min(GRANT);
+        } else {
+            self.bytes = GRANT;
+        }
+        (self.filled_at, self.silence) = (now, silence);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(rtt_ms: u64) -> (Silence, Instant) {
+        let silence = Silence::default();
+        let start = Instant::now();
+        silence.rtt(Duration::from_millis(rtt_ms));
+        silence.sent(start, 1200, true);
+        (silence, start)
+    }
+
+    fn after(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn there_is_room_only_after_a_second_or_three_round_trips() {
+        for (rtt_ms, silent_ms) in [(20, 1000), (1000, 3000)] {
+            let (silence, start) = waiting(rtt_ms);
+            silence.datagram(after(start, silent_ms - 1), 100);
+            assert_eq!(silence.room(), 0);
+            silence.datagram(after(start, silent_ms + 1), 100);
+            assert_eq!(silence.room(), 100 + OVERHEAD);
+        }
+    }
+
+    #[test]
+    fn nothing_in_flight_is_no_silence() {
+        let silence = Silence::default();
+        silence.datagram(after(Instant::now(), 60_000), 100);
+        assert_eq!(silence.room(), 0);
+        let (silence, start) = waiting(20);
+        silence.progress(after(start, 20), 0);
+        silence.datagram(after(start, 60_000), 100);
+        assert_eq!(silence.room(), 0);
+    }
+
+    #[test]
+    fn one_grant_in_a_silence_and_a_trickle_after_it() {
+        let (silence, start) = waiting(20);
+        for _ in 0..1000 {
+            silence.datagram(after(start, 5_000), 1100);
+        }
+        assert_eq!(silence.room(), GRANT);
+        for ms in 5_000..15_000 {
+            silence.datagram(after(start, ms), 1100);
+        }
+        let trickled = silence.room() - GRANT;
+        assert!((39_000..=40_000).contains(&trickled), "{trickled}");
+    }
+
+    #[test]
+    fn what_goes_along_with_a_probe_is_paid_by_the_next_ones() {
+        let (silence, start) = waiting(20);
+        let mut sent = 0;
+        for step in 0..500 {
+            silence.datagram(after(start, 2_000 + step * 20), 40);
+            if silence.room() > 0 {
+                silence.sent(after(start, 2_000 + step * 20), 1452, false);
+                sent += 1452;
+            }
+        }
+        assert!(sent <= GRANT + 10 * TRICKLE + 10 * 1452, "{sent}");
+        assert!(sent >= GRANT);
+    }
+
+    #[test]
+    fn progress_takes_the_room_away_and_the_next_silence_has_its_own() {
+        let (silence, start) = waiting(20);
+        silence.datagram(after(start, 2_000), 20_000);
+        assert_eq!(silence.room(), GRANT);
+        silence.progress(after(start, 2_010), 500);
+        assert_eq!(silence.room(), 0);
+        silence.datagram(after(start, 2_500), 20_000);
+        assert_eq!(silence.room(), 0);
+        silence.datagram(after(start, 3_100), 20_000);
+        assert_eq!(silence.room(), GRANT);
+    }
+}
