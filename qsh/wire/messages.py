@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "ALPN",
+    "Attach",
     "Auth",
     "AuthAccepted",
     "AuthContinue",
@@ -185,14 +186,34 @@ class Pty(Struct, frozen=True, omit_defaults=True):
     ] = {}
 
 
+class Attach(Struct, frozen=True, omit_defaults=True):
+    """What OPEN asks of a terminal (``Open.terminal``): of a new one, or of a running one (kind ``attach``)."""
+
+    client: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    """Random, for the life of the client process: who types."""
+    ticket: Annotated[bytes, Meta(max_length=16)] = b""
+    """From Attached: resume what this client was attached to, without asking for more rights."""
+    consumed: Offset | None = None
+    """Output that the client's terminal shows; None: nothing yet, paint the screen."""
+    read_only: bool = False
+    exact: bool = False
+    """Policy: never skip output."""
+    host: Name = ""
+    """Name of the client's machine, for the list of sessions."""
+    history_lines: Annotated[int, Meta(ge=0, le=2000)] = 0
+    """With a paint: lines of history to print above it."""
+
+
 class Open(Message, frozen=True, tag="open"):
     """First frame of a channel stream, from the client (docs/protocol.md 6.1)."""
 
     kind: Name
-    """``shell``, ``exec`` or ``subsystem``."""
+    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10)."""
     command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
     pty: Pty | None = None
     env: Annotated[dict[Name, Text], Meta(max_length=256)] = {}
+    terminal: Attach | None = None
+    """The channel is a terminal and carries frames, not raw bytes."""
 
 
 class Opened(Message, frozen=True, tag="opened"):
@@ -201,6 +222,8 @@ class Opened(Message, frozen=True, tag="opened"):
     stderr: bool = False
     """A unidirectional stream with the channel's standard error is on its way."""
     notices: Annotated[list[Text], Meta(max_length=16)] = []
+    terminal: bool = False
+    """Frames of qsh.wire.terminal follow instead of raw bytes."""
 
 
 class Failed(Message, frozen=True, tag="open-failed"):
