@@ -54,20 +54,25 @@ class ClientChannel:
     """
 
     def __init__(self, send: SendStream, recv: RecvStream, tell: Tell) -> None:
-        self.send, self._recv, self._tell = send, recv, tell
+        self.send, self.recv, self._tell = send, recv, tell
         self.id = send.id
         self._header = 0
         loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = loop.create_future()
         self._stderr: asyncio.Future[RecvStream] = loop.create_future()
         self._has_stderr = False
+        self._over = False
 
     # -- what the connection's reader delivers
 
     @property
     def running(self) -> bool:
         """The program's end has not been told yet."""
-        return not self._exit.done()
+        return not self._over and not self._exit.done()
+
+    def ended(self) -> None:
+        """The channel's own messages have told the end: nothing runs that would have to be hung up."""
+        self._over = True
 
     def exit_received(self, message: Exit) -> None:
         """EXIT for this channel."""
@@ -95,10 +100,10 @@ class ClientChannel:
 
     async def answer(self) -> Opened:
         """Raises ChannelError when the server refuses."""
-        answer: tuple[Opened | Failed, int] = await read_frame(self._recv, AnswerReader())
+        answer: tuple[Opened | Failed, int] = await read_frame(self.recv, AnswerReader())
         message = answer[0]
         if isinstance(message, Failed):
-            raise ChannelError(message.reason or message.code)
+            raise ChannelError(message.reason or message.code, code=message.code)
         self._has_stderr = message.stderr
         return message
 
@@ -125,7 +130,7 @@ class ClientChannel:
         account = Account()
         if not self._has_stderr:
             self._stderr.cancel()
-        copies = [asyncio.ensure_future(self._copy("stdout", self._recv, stdout_fd, account))]
+        copies = [asyncio.ensure_future(self._copy("stdout", self.recv, stdout_fd, account))]
         copies.append(asyncio.ensure_future(self._copy_stderr(stderr_fd, account)))
         try:
             await asyncio.gather(*copies, self._exit)

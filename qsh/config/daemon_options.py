@@ -150,10 +150,13 @@ class DaemonOptions:
     sshd_session_path: str = "none"
     sshd_auth_path: str = "none"
     detached_idle_max: int = 12 * 3600
-    """A detached session with nothing but its shell ends after this; 0: never."""
+    """A detached session with nothing but its shell ends after this; 0: as DetachedMax says."""
     detached_max: int = 7 * 86400
-    """A detached session with jobs ends after this; 0: never."""
+    """Every detached session ends after this; 0: a session ends at once when its last client is lost."""
     detached_per_user: int = 10
+    """A user's detached sessions; one more ends the oldest idle one. 0: no limit."""
+    session_directory: str = "none"
+    """Parent of the users' directories of sockets; none: where the system keeps such things."""
     qsh_exec_max: int = 900
     """Silence after which a command without a terminal gets HUP; 0: never."""
     qsh_retry_threshold: int = 5

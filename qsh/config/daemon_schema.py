@@ -36,7 +36,6 @@ _LATER = "there is no forwarding yet"
 _AUTH = "only keys let a user in so far"
 _PAM = "there is no PAM yet"
 _UDP = "QUIC has its own"
-_DETACHED = "sessions end with their connection so far"
 _HOSTBASED = "there is no host-based authentication"
 _GSSAPI = "there is no GSSAPI or Kerberos"
 _X11 = "there is no X11 forwarding"
@@ -371,9 +370,10 @@ SCHEMA: Final = (
     _row("SshdSessionPath", "sshd_session_path", "file", UNUSED, "of sshd", flags="h"),
     _row("SshdAuthPath", "sshd_auth_path", "file", UNUSED, "of sshd", flags="h"),
     # qshd's own
-    _row("DetachedIdleMax", "detached_idle_max", "timeout", UNUSED, _DETACHED, flags="m"),
-    _row("DetachedMax", "detached_max", "timeout", UNUSED, _DETACHED, flags="m"),
-    _row("DetachedPerUser", "detached_per_user", "integer", UNUSED, _DETACHED, flags="m"),
+    _row("DetachedIdleMax", "detached_idle_max", "timeout", flags="m"),
+    _row("DetachedMax", "detached_max", "timeout", flags="m"),
+    _row("DetachedPerUser", "detached_per_user", "integer", flags="m"),
+    _row("SessionDirectory", "session_directory", "file", flags="h"),
     _row("QshExecMax", "qsh_exec_max", "timeout", flags="m"),
     _row("QshRetryThreshold", "qsh_retry_threshold", "integer"),
     _row("QshMaxConnections", "qsh_max_connections", "integer"),

@@ -11,7 +11,7 @@ from qsh.config.tokens import ALLOWED, COMMON, Tokens, connection_hash, expand, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Literal
 
     from qsh.config.environment import Environment
     from qsh.config.forwards import Forward, Jump
@@ -150,9 +150,10 @@ class ClientOptions:
     qsh_key_log: str | None
     qsh_on_hangup: str
     qsh_port: int | None
-    qsh_prediction: str
+    qsh_prediction: Literal["adaptive", "always", "never"]
     qsh_qlog: str | None
     qsh_sessions: str
+    qsh_skip: str
     qsh_transport: str
     rekey_interval: int
     rekey_limit: int

@@ -170,6 +170,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("QshSessions", "qsh_sessions", "qsh-sessions", "notice", USED),
     ("QshOnHangup", "qsh_on_hangup", "qsh-hangup", "end", USED),
     ("QshPrediction", "qsh_prediction", "qsh-prediction", "adaptive", USED),
+    ("QshSkip", "qsh_skip", "qsh-skip", "auto", USED),
     ("QshCongestion", "qsh_congestion", "qsh-congestion", "auto", USED),
     ("QshKeyLog", "qsh_key_log", "string", None, USED),
     ("QshQlog", "qsh_qlog", "string", None, USED),

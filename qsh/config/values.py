@@ -62,6 +62,7 @@ STATES: dict[str, dict[str, str]] = {
     "qsh-bootstrap": {"auto": "auto", "ssh": "ssh", "no": "no"},
     "qsh-sessions": {"notice": "notice", "ask": "ask", "no": "no"},
     "qsh-hangup": {"end": "end", "detach": "detach"},
+    "qsh-skip": {"auto": "auto", "exact": "exact"},
     "qsh-prediction": {"adaptive": "adaptive", "always": "always", "never": "never", "no": "never"},
     "qsh-congestion": {"auto": "auto", "bbr": "bbr", "cubic": "cubic", "newreno": "newreno"},
 }

@@ -8,13 +8,17 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.channels.frames import read_frame
-from qsh.errors import ChannelError, DescriptorError, StreamReset
+from qsh.errors import ChannelError, DescriptorError, StreamReset, TransportError
 from qsh.server.requests import OpenChannel, Resize, SendSignal
+from qsh.server.terminal_relay import TerminalRelay, is_farewell
 from qsh.wire import framing
 from qsh.wire.channel import OpenReader
 from qsh.wire.messages import Exit, Failed, Opened, StderrHeader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from qsh.quic import Connection, SendStream, Stream
     from qsh.server.links import HostLink
     from qsh.server.requests import Exited
@@ -31,13 +35,19 @@ CODE_REFUSED: Final = 1
 
 
 class ServerChannel:
-    """Lives as long as its program."""
+    """Lives as long as its program, or as its client's attachment to a terminal."""
 
     def __init__(
-        self, connection: Connection, stream: Stream, host: HostLink, opening: asyncio.Semaphore
+        self,
+        connection: Connection,
+        stream: Stream,
+        host: HostLink,
+        opening: asyncio.Semaphore,
+        while_terminal: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
+        """``while_terminal`` is entered while a terminal is relayed."""
         self._connection, self._stream, self._host = connection, stream, host
-        self._opening = opening
+        self._opening, self._while_terminal = opening, while_terminal
         self.number = stream.recv.id
         self._header = 0
         self._running = False
@@ -45,28 +55,78 @@ class ServerChannel:
         """The latest change, while it waits for OPENED or for the input before it."""
         self._descriptors: list[int] = []
         """Of the program, as long as no splice has taken them."""
+        self._terminal = False
+        """It has frames: window sizes and signals come in them."""
+        self._hangs_up = False
+        """There is a terminal that goes with its client."""
 
     async def run(self) -> Exit | None:
-        """Open, splice, end: the EXIT to send, or None if nothing was started or the client gave up on it.
+        """Open, splice, end: the EXIT to send, or None for a terminal, or if nothing was started or the client gave up on it.
 
         Raises RemoteProtocolError for a bad OPEN, TransportError when the connection is gone.
         """
         async with self._opening:
             request, self._header = await read_frame(self._stream.recv, OpenReader())
+        self._terminal = request.terminal is not None
+        self._hangs_up = self._terminal and request.kind != "attach"  # that one is older than this
         try:
             answer, descriptors = await self._host.open(self._request(request))
         except ChannelError as error:
-            code, reason = error.args if len(error.args) == 2 else ("failed", str(error))
-            await self._stream.send.write(framing.encode(Failed(code, reason)))
-            self._stream.send.finish()
-            self._stream.recv.stop(CODE_REFUSED)
+            self._hangs_up = False
+            await self._refuse(error.code or "failed", str(error))
             return None
+        self._terminal = answer.terminal
+        if answer.terminal:
+            await self._relayed(answer.notices, descriptors)
+            return None
+        self._hangs_up = False
         if request.pty is not None and len(descriptors) == 2:
             self._stream.send.set_priority(PRIORITY_TERMINAL)
         return await self._spliced(answer.notices, descriptors)
 
     def _request(self, request: Open) -> OpenChannel:
-        return OpenChannel(self.number, request.kind, request.command, request.pty, request.env)
+        return OpenChannel(
+            self.number, request.kind, request.command, request.pty, request.env, request.terminal
+        )
+
+    async def _refuse(self, code: str, reason: str) -> None:
+        await self._stream.send.write(framing.encode(Failed(code, reason)))
+        self._stream.send.finish()
+        self._stream.recv.stop(CODE_REFUSED)
+
+    # -- a terminal ------------------------------------------------------------------------------
+
+    async def _relayed(self, notices: list[str], descriptors: list[int]) -> None:
+        self._host.forget(self.number)
+        try:
+            relay = TerminalRelay(self._connection, self._stream, descriptors)
+        except (OSError, ValueError) as error:
+            self.client_ended()
+            await self._refuse("resources", str(error))
+            return
+        self._hangs_up = True
+        try:
+            self._stream.send.set_priority(PRIORITY_TERMINAL)
+            await self._stream.send.write(framing.encode(Opened(notices=notices, terminal=True)))
+            with self._while_terminal():
+                gave_up = await relay.run()
+            if gave_up:
+                self.client_ended()
+        except TransportError as error:
+            if isinstance(error, StreamReset) or is_farewell(error):
+                self.client_ended()
+            raise
+        finally:
+            self._hangs_up = False
+            relay.close()
+
+    def client_ended(self) -> None:
+        """The client went in good order and leaves its terminal to nobody. One that is merely lost finds it again."""
+        if self._hangs_up:
+            self._hangs_up = False
+            self._host.hang_up(self.number)
+
+    # -- a program with pipes --------------------------------------------------------------------
 
     async def _spliced(self, notices: list[str], descriptors: list[int]) -> Exit | None:
         self._running = True
@@ -135,7 +195,12 @@ class ServerChannel:
     # -- from the control stream -----------------------------------------------------------------
 
     async def resize(self, change: WindowChange) -> None:
-        """Apply a window change once the program runs and the input before it was delivered. Only the last counts."""
+        """Apply a window change once the program runs and the input before it was delivered. Only the last counts.
+
+        It is not for terminals with frames: there it would be applied never.
+        """
+        if self._terminal:
+            return
         waiting, self._window = self._window is not None or not self._running, change
         if not waiting:
             await self._apply_window(change)

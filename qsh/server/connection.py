@@ -16,6 +16,7 @@ from qsh.server.failure_delay import failure_delay_s
 from qsh.server.links import HostLink
 from qsh.server.login_table import LIMIT_S
 from qsh.server.requests import Forget, Login, Outcome
+from qsh.server.terminal_relay import PathReporter, is_farewell
 from qsh.wire import framing
 from qsh.wire.control import ServerControl
 from qsh.wire.messages import (
@@ -79,6 +80,7 @@ class ServerConnection:
     log: Log
     _wire: ServerControl = field(default_factory=ServerControl)
     _host: HostLink | None = None
+    _path: PathReporter | None = None
     _channels: dict[int, ServerChannel] = field(default_factory=dict)
     _newest: int = 0
     """The highest channel number seen so far."""
@@ -98,10 +100,11 @@ class ServerConnection:
 
     async def run(self) -> None:
         """Never raises for anything that the peer does."""
-        code, reason = 0, ""
+        code, reason, in_good_order = 0, "", False
         try:
             control = await asyncio.wait_for(self._greet(), self.limits.grace_s or LIMIT_S)
             await self._serve(control)
+            in_good_order = True
         except TimeoutError:
             code, reason = CODE_GRACE, "grace-exceeded"
             self.log.info(f"Timeout before authentication for {self._where()}")
@@ -109,14 +112,18 @@ class ServerConnection:
             code, reason = CODE_PROTOCOL, str(error)
             self.log.info(f"Protocol error from {self._where()}: {error}")
         except ChannelError as error:
-            code, reason = CODE_SERVER, str(error.args[-1])
-        except (TransportError, _TooManyTries) as error:
-            if isinstance(error, _TooManyTries):
-                code, reason = CODE_TRIES, "too-many-attempts"
+            code, reason = CODE_SERVER, str(error)
+        except _TooManyTries:
+            code, reason = CODE_TRIES, "too-many-attempts"
+        except TransportError as error:
+            in_good_order = is_farewell(error)
         finally:
-            await self._end(code, reason)
+            await self._end(code, reason, in_good_order)
 
-    async def _end(self, code: int, reason: str) -> None:
+    async def _end(self, code: int, reason: str, in_good_order: bool) -> None:
+        if in_good_order:  # said before the sockets of the terminals are closed, which says less
+            for channel in self._channels.values():
+                channel.client_ended()
         self.connection.close(code, reason.encode()[:200])
         for task in self._tasks:
             task.cancel()
@@ -184,6 +191,7 @@ class ServerConnection:
             watch.cancel()
         if verdict.outcome == Outcome.ACCEPTED and descriptor >= 0:
             self._host = HostLink(descriptor)
+            self._path = PathReporter(self.connection, self._host)
             self.connection.set_limits(
                 bidi_streams=OPEN_BIDI, uni_streams=OPEN_UNI, connection_window=OPEN_WINDOW
             )
@@ -252,9 +260,11 @@ class ServerConnection:
             self._spawn(self._run_channel(control, stream))
 
     async def _run_channel(self, control: Stream, stream: Stream) -> None:
-        if self._host is None:
+        if self._host is None or self._path is None:
             return
-        channel = ServerChannel(self.connection, stream, self._host, self._opening)
+        channel = ServerChannel(
+            self.connection, stream, self._host, self._opening, self._path.for_terminal
+        )
         self._channels[channel.number] = channel
         self._newest = max(self._newest, channel.number)
         if (early := self._early.pop(channel.number, None)) is not None:

@@ -1,23 +1,21 @@
 """The session host: runs as the user, holds the terminals and programs of one login (docs/architecture.md 2.1).
 
-It starts programs, hands the front descriptors of their input and output (bytes never pass through here), passes on window
-sizes and signals, and reports exits. When the front hangs up, every program gets SIGHUP and the host ends.
+A program without a terminal gets pipes, whose ends the front gets (its bytes never pass through here). A terminal is spoken for
+here (docs/protocol.md 10), and stays when its client or the front goes. The host ends when it has no front and no terminal.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import selectors
 import signal
-import struct
 import termios
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
-from qsh.server import program
+from qsh.server import program, session_commands, signals
+from qsh.server.event_loop import READ, WRITE, EventLoop
 from qsh.server.requests import (
     ChannelFailed,
     ChannelOpened,
@@ -25,92 +23,222 @@ from qsh.server.requests import (
     HangUp,
     HostRequest,
     OpenChannel,
+    PathState,
     Resize,
     SendSignal,
     TerminalLogin,
 )
+from qsh.server.session_directory import AttachTo, SessionDirectory, directory_of
+from qsh.server.session_door import SessionDoor
+from qsh.server.session_relay import SessionRelay
+from qsh.server.session_rules import NOT_PERMITTED
+from qsh.server.terminal_session import TerminalSession, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.server.packets import PacketSocket
+    from qsh.server.program import Terminal
+    from qsh.server.requests import Local
     from qsh.server.session_rules import SessionRules
+    from qsh.wire.messages import Attach, Pty
 
 __all__ = ["SessionHost"]
 
-SIGNALS: Final = frozenset(
-    (
-        "ABRT",
-        "ALRM",
-        "FPE",
-        "HUP",
-        "ILL",
-        "INT",
-        "KILL",
-        "PIPE",
-        "QUIT",
-        "SEGV",
-        "TERM",
-        "USR1",
-        "USR2",
-    )
-)
-"""RFC 4254 6.9; and BRK, a break on the terminal."""
+WAITING_S: Final = 0.1
+"""A new terminal waits so long to hear which others are detached."""
+DETACHED_CHECK_S: Final = 60.0
 
 
 @dataclass(slots=True)
 class _Channel:
+    """A program whose bytes the front moves."""
+
     number: int
     pid: int
     pidfd: int
     master: int = -1
 
 
+@dataclass(slots=True)
+class _Visit:
+    """A channel of this login that is attached to a terminal, here or in another host."""
+
+    terminal: TerminalSession | None = None
+    visitor: Visitor | None = None
+    relay: SessionRelay | None = None
+
+
 @dataclass
 class SessionHost:
-    """Runs until the front hangs up. ``rules`` say what this login may do."""
+    """Runs until the front has hung up and no terminal is left. ``rules`` say what this login may do."""
 
     front: PacketSocket[HostRequest]
     monitor: PacketSocket[Any]
     rules: SessionRules
+    directory_path: str = ""
+    """Made by root for this user; empty: where the configuration or the environment says."""
+    log: Callable[[str], None] = lambda text: None
+    _loop: EventLoop = field(default_factory=EventLoop)
     _channels: dict[int, _Channel] = field(default_factory=dict)
-    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _visits: dict[int, _Visit] = field(default_factory=dict)
+    _terminals: dict[str, TerminalSession] = field(default_factory=dict)
+    _doors: dict[str, SessionDoor] = field(default_factory=dict)
+    _due: dict[TerminalSession, float] = field(default_factory=dict)
+    _connected: bool = True
+    _path: tuple[float, int] | None = None
+    _check_detached_at: float | None = None
     _ends: int = 0
     """Programs that ended, and that could not be started."""
 
-    def run(self, *, until_end: bool = False) -> None:
-        """The host's loop; returns when the front hangs up, or with ``until_end`` when a program ends or cannot start."""
-        self._selector.register(self.front, selectors.EVENT_READ, self._read_front)
-        try:
-            while not (until_end and self._ends):
-                for key, events in self._selector.select():
-                    if events & selectors.EVENT_WRITE:
-                        self.front.flush()
-                    if events & selectors.EVENT_READ:
-                        handler: Callable[[], None] = key.data
-                        handler()
-                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.front.waiting else 0)
-                if self._selector.get_key(self.front).events != wanted:
-                    self._selector.modify(self.front, wanted, self._read_front)
-        except (EOFError, OSError, RemoteProtocolError):
-            pass  # the front is gone or mad: hang up
-        finally:
-            for channel in list(self._channels.values()):
-                self._hang_up(channel)
+    def __post_init__(self) -> None:
+        options, account = self.rules.options, self.rules.grant.account
+        path = self.directory_path or directory_of(account, options.session_directory)
+        self._directory = SessionDirectory(path)
 
-    def _read_front(self) -> None:
+    def run(self, *, until_end: bool = False) -> None:
+        """The host's loop; returns when nothing is left to do, or with ``until_end`` when a program ends or cannot start."""
+        try:
+            while self._connected or self._terminals:
+                if until_end and self._ends:
+                    break
+                self.turn()
+        finally:
+            self.close()
+
+    def turn(self, limit_s: float | None = None) -> None:
+        """Wait for something to happen, at most ``limit_s``, and do what is due."""
+        timeout_s = self._timeout_s()
+        if limit_s is not None:
+            timeout_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
+        self._watch_front()
+        self._loop.wait(timeout_s)
+        self._expire()
+
+    def close(self) -> None:
+        """Hang up everything."""
+        self._hang_up_channels()
+        for terminal in list(self._terminals.values()):
+            terminal.hang_up()
+        self._loop.close()
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _timeout_s(self) -> float | None:
+        """Until the soonest deadline. They are asked for once: some are only "soon", as seen from now."""
+        now = monotonic_s()
+        self._due = {
+            terminal: when
+            for terminal in self._terminals.values()
+            if (when := terminal.deadline(now)) is not None
+        }
+        times = list(self._due.values())
+        if self._check_detached_at is not None:
+            times.append(self._check_detached_at)
+        return max(0.0, min(times) - now) if times else None
+
+    def _expire(self) -> None:
+        now = monotonic_s()
+        for terminal, when in self._due.items():
+            if now >= when:
+                terminal.expire(now)
+        if self._check_detached_at is not None and now >= self._check_detached_at:
+            self._check_detached(now)
+
+    def _check_detached(self, now: float) -> None:
+        """Terminals that have waited too long for a client."""
+        options = self.rules.options
+        self._check_detached_at = None
+        for terminal in list(self._terminals.values()):
+            if terminal.detached_at is None or terminal.attached:
+                continue
+            waited_s = now - terminal.detached_at
+            if waited_s >= options.detached_max:
+                self._end_detached(terminal, "DetachedMax")
+            elif 0 < options.detached_idle_max <= waited_s and terminal.running and terminal.idle:
+                self._end_detached(terminal, "DetachedIdleMax")
+            else:
+                wait_s = min(DETACHED_CHECK_S, max(options.detached_max - waited_s, 0.01))
+                if options.detached_idle_max > 0:
+                    wait_s = min(wait_s, max(options.detached_idle_max - waited_s, 1.0))
+                soon = now + wait_s
+                self._check_detached_at = min(soon, self._check_detached_at or soon)
+
+    def _end_detached(self, terminal: TerminalSession, why: str) -> None:
+        if self.rules.options.detached_max > 0:
+            self.report(f"session {terminal.name} ends: {why}")
+        terminal.hang_up()
+
+    # -- the front -----------------------------------------------------------------------------
+
+    def _watch_front(self) -> None:
+        if self._connected:
+            events = READ | (WRITE if self.front.waiting else 0)
+            self._loop.watch(self.front.fileno(), events, self._front_ready)
+            self._loop.first = self.front.fileno()  # its HangUp goes before the end of the stream
+
+    def _front_ready(self, events: int) -> None:
+        try:
+            if events & WRITE:
+                self.front.flush()
+            if events & READ:
+                while self._connected and self._read_front():
+                    pass
+        except (EOFError, OSError, RemoteProtocolError):
+            self._lose_front()
+        self._watch_front()
+
+    def _lose_front(self) -> None:
+        """It is gone or mad: what has no terminal ends."""
+        if not self._connected:
+            return
+        self._connected = False
+        self._loop.forget(self.front.fileno())
+        self._hang_up_channels()
+        for visit in list(self._visits.values()):
+            if visit.relay is not None:
+                visit.relay.close()
+        self._visits.clear()
+        self.front.close()
+
+    def _hang_up_channels(self) -> None:
+        for channel in self._channels.values():
+            signals.hang_up(channel.master, channel.pid)
+
+    def _tell(self, message: Local, descriptors: list[int] | None = None) -> None:
+        """To the front; what it cannot get any more is of no use to anybody."""
+        if not self._connected:
+            for descriptor in descriptors or ():
+                os.close(descriptor)
+            return
+        try:
+            self.front.send(message, descriptors or [])
+        except OSError:
+            self._lose_front()
+            return
+        self._watch_front()
+
+    def _read_front(self) -> bool:
+        """One request; whether there was one."""
         received = self.front.receive()
         if received is None:
-            return
+            return False
         request, descriptors = received
         for descriptor in descriptors:
             os.close(descriptor)  # none is ever due
         if isinstance(request, OpenChannel):
             self._open(request)
-            return
-        channel = self._channels.get(request.channel)
-        if channel is None:
-            return  # it has just ended
+        elif isinstance(request, PathState):
+            self._path = (request.rtt_us / 1e6, request.loss_ppm)
+            for visit in self._visits.values():
+                self._tell_path(visit)
+        elif request.channel in self._visits:
+            self._visit_request(self._visits[request.channel], request)
+        elif request.channel in self._channels:
+            self._channel_request(self._channels[request.channel], request)
+        return True  # what it was for may have just ended
+
+    def _channel_request(self, channel: _Channel, request: Resize | SendSignal | HangUp) -> None:
         if isinstance(request, Resize):
             if channel.master >= 0:
                 program.set_window(
@@ -118,25 +246,49 @@ class SessionHost:
                 )
         elif isinstance(request, SendSignal):
             self._signal(channel, request.name)
-        elif isinstance(request, HangUp):
-            self._hang_up(channel)
+        else:
+            signals.hang_up(channel.master, channel.pid)
+
+    def _visit_request(self, visit: _Visit, request: Resize | SendSignal | HangUp) -> None:
+        if isinstance(request, HangUp):
+            if visit.relay is not None:
+                visit.relay.hang_up()
+            elif visit.terminal is not None and visit.visitor is not None:
+                visit.terminal.hang_up_of(visit.visitor)
+        elif isinstance(request, SendSignal) and visit.terminal is not None:
+            visit.terminal.signal(request.name)
+
+    def _tell_path(self, visit: _Visit) -> None:
+        if self._path is None:
+            return
+        if visit.relay is not None:
+            visit.relay.path(*self._path)
+        elif visit.terminal is not None and visit.visitor is not None:
+            visit.terminal.path_of(visit.visitor, *self._path)
+
+    # -- channels ------------------------------------------------------------------------------
 
     def _open(self, request: OpenChannel) -> None:
-        refusal = self.rules.refusal(request, len(self._channels))
-        if request.channel in self._channels:
+        refusal = self.rules.refusal(request, len(self._channels) + len(self._visits))
+        if request.channel in self._channels or request.channel in self._visits:
             refusal = ("bad-channel", "the channel is open already")
         if refusal is not None:
             self._fail(request.channel, *refusal)
             return
         try:
-            self._start(request)
+            if request.kind == "attach":
+                self._attach(request)
+            elif request.kind == "sessions":
+                self._run_command(request)
+            else:
+                self._start(request)
         except (OSError, ValueError, TypeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._fail(request.channel, "resources", f"cannot start a program: {reason}")
 
     def _fail(self, channel: int, code: str, reason: str) -> None:
         self._ends += 1
-        self.front.send(ChannelFailed(channel, code, reason))
+        self._tell(ChannelFailed(channel, code, reason))
 
     def _start(self, request: OpenChannel) -> None:
         terminal, notices = None, []
@@ -155,16 +307,122 @@ class SessionHost:
                 os.close(terminal.master)
                 os.close(terminal.slave)
             raise
-        channel = _Channel(request.channel, started.pid, started.pidfd)
-        descriptors = [started.stdin, started.stdout]
         if terminal is not None:
-            channel.master = terminal.master
             self._report_terminal(terminal.name, started.pid)
-        else:
+            if request.terminal is not None and request.pty is not None:
+                os.close(started.stdin)
+                os.close(started.stdout)
+                session = self._new_terminal(request.pty, terminal, started, notices)
+                self._attach_to_new(request, session, request.terminal, request.pty, notices)
+                return
+        descriptors = [started.stdin, started.stdout]
+        if terminal is None:
             descriptors.append(started.stderr)
+        master = terminal.master if terminal is not None else -1
+        self._keep(_Channel(request.channel, started.pid, started.pidfd, master))
+        self._tell(ChannelOpened(request.channel, notices), descriptors)
+
+    def _keep(self, channel: _Channel) -> None:
         self._channels[channel.number] = channel
-        self._selector.register(channel.pidfd, selectors.EVENT_READ, lambda: self._reap(channel))
-        self.front.send(ChannelOpened(channel.number, notices), descriptors)
+        self._loop.watch(channel.pidfd, READ, lambda _: self._reap(channel))
+
+    def _new_terminal(
+        self, pty: Pty, terminal: Terminal, started: program.Program, notices: list[str]
+    ) -> TerminalSession:
+        name, door = f"{os.getpid()}.{started.pid}", None
+        try:
+            name, door = self._directory.claim()
+        except OSError as error:
+            self.report(f"session directory {self._directory.path}: {error}")
+            notices.append("this session cannot be attached from elsewhere")
+        rights = self.rules.rights
+        session = TerminalSession(self._loop, self, name, terminal, started, pty, rights)
+        self._terminals[name] = session
+        if door is not None:
+            self._doors[name] = SessionDoor(self._loop, door, session)
+        return session
+
+    def _attach_to_new(
+        self,
+        request: OpenChannel,
+        session: TerminalSession,
+        attach: Attach,
+        pty: Pty,
+        notices: list[str],
+    ) -> None:
+        visitor = self._visitor(request.channel)
+        size = (pty.rows, pty.cols, pty.xpixel, pty.ypixel)
+        waiting = self._waiting() if request.kind == "shell" else []
+        try:
+            far = session.attach(attach, size, visitor, waiting, new=True)
+        except OSError:
+            session.hang_up()
+            raise
+        self._visit(request.channel, _Visit(session, visitor))
+        self._tell(ChannelOpened(request.channel, notices, terminal=True), far)
+
+    def _waiting(self) -> list[str]:
+        if not self.rules.rights.free:
+            return []
+        others = [name for name in self._directory.names() if name not in self._terminals]
+        described = session_commands.describe_all(self._directory, others, WAITING_S)
+        return session_commands.waiting_lines(described, self.rules.rights)
+
+    def _visitor(self, channel: int) -> Visitor:
+        return Visitor(self.rules.grant.client[0], lambda: self._forget_visit(channel))
+
+    def _visit(self, channel: int, visit: _Visit) -> None:
+        self._visits[channel] = visit
+        self._tell_path(visit)
+
+    def _attach(self, request: OpenChannel) -> None:
+        attach, pty, channel = request.terminal, request.pty, request.channel
+        if attach is None:
+            return  # refused by the rules
+        name = request.command.decode(errors="replace")
+        size = (pty.rows, pty.cols, pty.xpixel, pty.ypixel) if pty is not None else (0, 0, 0, 0)
+        terminal, rights = self._terminals.get(name), self.rules.rights
+        if terminal is None:
+            self._attach_elsewhere(
+                channel, name, AttachTo(attach, rights, size, self.rules.grant.client[0])
+            )
+        elif terminal.over:
+            self._fail(channel, "session-lost", f"session {name[:64]} has ended")
+        elif not terminal.has_ticket(attach) and not rights.may_visit(terminal.rights):
+            self._fail(channel, *NOT_PERMITTED)
+        else:
+            visitor = self._visitor(channel)
+            far = terminal.attach(attach, size, visitor, [])
+            self._visit(channel, _Visit(terminal, visitor))
+            self._tell(ChannelOpened(channel, terminal=True), far)
+
+    def _attach_elsewhere(self, channel: int, name: str, question: AttachTo) -> None:
+        peer = self._directory.connect(name)
+        if peer is None:
+            self._fail(channel, "session-lost", f"there is no session {name[:64]!r}")
+            return
+        visit = self._visits[channel] = _Visit()
+        visit.relay = SessionRelay(
+            self._loop,
+            peer,
+            question,
+            lambda far: self._tell(ChannelOpened(channel, terminal=True), far),
+            lambda code, text: self._fail(channel, code, text),
+            lambda: self._forget_visit(channel),
+        )
+        self._tell_path(visit)
+
+    def _forget_visit(self, channel: int) -> None:
+        self._visits.pop(channel, None)
+
+    def _run_command(self, request: OpenChannel) -> None:
+        directory, user = self._directory, self.rules.grant.account.name
+        command, rights = request.command, self.rules.rights
+        started = program.start_function(
+            lambda: session_commands.run(directory, command, user, rights)
+        )
+        self._keep(_Channel(request.channel, started.pid, started.pidfd))
+        self._tell(ChannelOpened(request.channel), [started.stdin, started.stdout, started.stderr])
 
     def _report_terminal(self, name: str, pid: int) -> None:
         try:
@@ -178,15 +436,13 @@ class SessionHost:
             return
         self._forget(channel)
         self._ends += 1
-        if os.WIFSIGNALED(status):
-            name = _signal_name(os.WTERMSIG(status))
-            self.front.send(Exited(channel.number, signal=name, core_dumped=os.WCOREDUMP(status)))
-        else:
-            self.front.send(Exited(channel.number, status=os.WEXITSTATUS(status)))
+        if channel.number >= 0:
+            end = signals.end_of(status)
+            self._tell(Exited(channel.number, end.status, end.signal, end.core_dumped))
 
     def _forget(self, channel: _Channel) -> None:
         self._channels.pop(channel.number, None)
-        self._selector.unregister(channel.pidfd)
+        self._loop.forget(channel.pidfd)
         os.close(channel.pidfd)
         if channel.master >= 0:
             os.close(channel.master)
@@ -195,42 +451,50 @@ class SessionHost:
         if name == "BRK":
             if channel.master >= 0:
                 termios.tcsendbreak(channel.master, 0)
-        elif name in SIGNALS:
-            _kill_group(_foreground(channel), signal.Signals[f"SIG{name}"])
+        elif name in signals.SIGNALS:
+            group = signals.foreground(channel.master, channel.pid)
+            signals.kill_group(group, signal.Signals[f"SIG{name}"])
 
-    def _hang_up(self, channel: _Channel) -> None:
-        """SIGHUP, as a terminal that hangs up gives it; who ignores it lives on without us, as with nohup."""
-        if channel.master >= 0:
-            _kill_group(_foreground(channel), signal.SIGHUP)
-        _kill_group(channel.pid, signal.SIGHUP)
-        _kill_group(channel.pid, signal.SIGCONT)
+    # -- terminals, as their keeper --------------------------------------------------------------
 
+    def terminal_gone(self, terminal: TerminalSession) -> None:
+        """Its end was delivered, or it was hung up."""
+        self._ends += 1
+        self._terminals.pop(terminal.name, None)
+        door = self._doors.pop(terminal.name, None)
+        if door is not None:
+            self._directory.release(terminal.name)
+            door.close()
+        if terminal.running:  # it got SIGHUP: it is only to be reaped
+            self._keep(_Channel(self._unnumbered(), terminal.program.pid, terminal.program.pidfd))
 
-def _signal_name(number: int) -> str:
-    """As RFC 4254 6.10 wants it: without SIG, and for what has no name there a local one."""
-    try:
-        return signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:
-        return f"{number}@qsh"
+    def _unnumbered(self) -> int:
+        return min((number for number in self._channels if number < 0), default=0) - 1
 
+    def terminal_detached(self, terminal: TerminalSession) -> None:
+        """Its last client has left."""
+        options = self.rules.options
+        if options.detached_max <= 0:
+            terminal.hang_up()
+            return
+        self.report(f"session {terminal.name} is detached")
+        self._check_detached(monotonic_s())
+        if options.detached_per_user > 0 and terminal.name in self._doors:
+            self._make_room(options.detached_per_user)
 
-def _foreground(channel: _Channel) -> int:
-    """The process group that a signal is meant for."""
-    if channel.master < 0:
-        return channel.pid
-    try:
-        (group,) = struct.unpack("i", fcntl.ioctl(channel.master, termios.TIOCGPGRP, b"\0" * 4))
-    except OSError:
-        return channel.pid
-    return group if group > 1 else channel.pid
+    def _make_room(self, limit: int) -> None:
+        directory = self._directory
+        if len(directory.names()) <= limit:
+            return
+        try:
+            started = program.start_function(lambda: session_commands.make_room(directory, limit))
+        except OSError as error:
+            self.report(f"cannot count sessions: {error}")
+            return
+        for descriptor in (started.stdin, started.stdout, started.stderr):
+            os.close(descriptor)
+        self._keep(_Channel(self._unnumbered(), started.pid, started.pidfd))
 
-
-def _kill_group(group: int, number: signal.Signals) -> None:
-    """A child that is not yet the leader of its group gets the signal alone; it is blocked there until the program starts."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        with contextlib.suppress(OSError):
-            os.kill(group, number)
-    except OSError:
-        pass
+    def report(self, text: str) -> None:
+        """A line for the log."""
+        self.log(text)

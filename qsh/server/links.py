@@ -141,13 +141,20 @@ class HostLink(_Link):
         super().__init__(socket.socket(fileno=descriptor), HostAnswer)
         self._opening: dict[int, asyncio.Future[tuple[ChannelOpened, list[int]]]] = {}
         self._exits: dict[int, asyncio.Future[Exited]] = {}
+        self._attaching: set[int] = set()
+        """Those of ``_opening`` that ask for a terminal which was there before."""
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     async def open(self, request: OpenChannel) -> tuple[ChannelOpened, list[int]]:
-        """Descriptors of the started program's input and output. Raises ChannelError (args: code, text)."""
+        """Descriptors of the started program's input and output. Raises ChannelError.
+
+        A cancelled one hangs up a program, but leaves a terminal to the next client: who wants it gone says so before.
+        """
         future: asyncio.Future[tuple[ChannelOpened, list[int]]] = self._loop.create_future()
         self._opening[request.channel] = future
         self._exits[request.channel] = self._loop.create_future()
+        if request.kind == "attach":
+            self._attaching.add(request.channel)
         try:
             self.send(request)
             answer, descriptors = await future
@@ -156,10 +163,12 @@ class HostLink(_Link):
             if (opened := _unclaimed(future)) is not None:
                 for descriptor in opened[1]:
                     os.close(descriptor)
-                self.hang_up(request.channel)
+                if not opened[0].terminal:
+                    self.hang_up(request.channel)
             raise
         finally:
             self._opening.pop(request.channel, None)
+            self._attaching.discard(request.channel)
         return answer, descriptors
 
     async def exited(self, channel: int) -> Exited:
@@ -169,22 +178,30 @@ class HostLink(_Link):
         finally:
             self._exits.pop(channel, None)
 
+    def forget(self, channel: int) -> None:
+        """Nobody will ask how the channel's program ended."""
+        self._exits.pop(channel, None)
+
     def hang_up(self, channel: int) -> None:
         """Nobody waits for the channel's program any more."""
-        self._exits.pop(channel, None)
+        self.forget(channel)
         with contextlib.suppress(ChannelError):
             self.send(HangUp(channel))
 
     def _take(self, message: Local, descriptors: list[int]) -> None:
         if isinstance(message, ChannelOpened):
             future = self._opening.get(message.channel)
+            leave = message.channel in self._attaching
             if len(descriptors) < 2:
                 self._fail(message.channel, "resources", "the server is out of descriptors")
             elif future is not None and not future.done():
                 future.set_result((message, descriptors))
                 return
-            with contextlib.suppress(ChannelError):
-                self.send(HangUp(message.channel))  # it runs for nobody
+            else:
+                leave = message.terminal  # for its next client
+            if not leave:
+                with contextlib.suppress(ChannelError):
+                    self.send(HangUp(message.channel))  # it runs for nobody
         elif isinstance(message, ChannelFailed):
             self._fail(message.channel, message.code, message.reason)
         elif isinstance(message, Exited):
@@ -197,10 +214,10 @@ class HostLink(_Link):
     def _fail(self, channel: int, code: str, reason: str) -> None:
         future = self._opening.get(channel)
         if future is not None and not future.done():
-            future.set_exception(ChannelError(code, reason))
+            future.set_exception(ChannelError(reason or code, code=code))
 
     def _lost(self) -> None:
-        error = ChannelError("session-lost", "the session host is gone")
+        error = ChannelError("the session host is gone", code="session-lost")
         waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._exits.values()]
         for future in waiting:
             if not future.done():

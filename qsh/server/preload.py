@@ -8,11 +8,15 @@ to an idle session host instead of 2.8 (and 7.4 with nothing preloaded).
 
 from __future__ import annotations
 
+import contextlib
 import encodings.idna  # noqa: F401 - the name service's texts
 import glob  # noqa: F401
 import os
+import shutil
 import signal
+import socket
 import stringprep  # noqa: F401
+import tempfile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,32 +25,51 @@ from qsh.auth import authorized_keys, signatures, userauth
 from qsh.auth.key_options import KeyOptions
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey, generate_ed25519
+from qsh.clock import monotonic_s
 from qsh.server import account
 from qsh.server.account import Account
 from qsh.server.host import SessionHost
 from qsh.server.login import Judge
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
+    ChannelOpened,
     Grant,
     HostAnswer,
     HostReport,
     HostRequest,
     Login,
     OpenChannel,
+    PathState,
     Resize,
     SpawnSession,
 )
 from qsh.server.session_rules import SessionRules
-from qsh.wire.messages import Proof, Pty
+from qsh.wire.messages import Attach, Proof, Pty
+from qsh.wire.terminal import (
+    Ended,
+    EndedAck,
+    Frame,
+    HostFrame,
+    Input,
+    Output,
+    Report,
+    Resized,
+    TerminalDecoder,
+    encode,
+    encode_datagram,
+)
 
 if TYPE_CHECKING:
     from qsh.config.daemon_options import DaemonConfig
-    from qsh.server.requests import ChannelOpened
 
 __all__ = ["rehearse"]
 
 ROUNDS: Final = 10
 """CPython specialises code on its eighth run; after that it writes to it no more."""
+ROUND_S: Final = 5.0
+TURN_S: Final = 0.05
+"""A rehearsal may fail, but it ends."""
+PTY: Final = Pty("xterm", 24, 80, modes={1: 3, 53: 1})
 CLIENT: Final = ("127.0.0.1", 1)
 SERVER: Final = ("127.0.0.1", 22)
 
@@ -57,8 +80,7 @@ def rehearse(config: DaemonConfig) -> None:
     _read_authorized_keys()
     for _ in range(ROUNDS):
         _log_in(config)
-        for pty in (None, Pty("xterm", 24, 80, modes={1: 3, 53: 1})):
-            _be_session(config, pty)
+        _be_session(config)
     signal.Signals(signal.SIGHUP)
 
 
@@ -89,24 +111,107 @@ def _log_in(config: DaemonConfig) -> None:
     Judge(login, blob, lambda login, account: config.options, 0.0).judge()
 
 
-def _be_session(config: DaemonConfig, pty: Pty | None) -> None:
+def _be_session(config: DaemonConfig) -> None:
     front, host_front = packet_pair()
     monitor, host_monitor = packet_pair()
-    peer: PacketSocket[ChannelOpened] = PacketSocket(front, HostAnswer)
-    peer.send(OpenChannel(4, "exec", b"true", pty))
-    peer.send(Resize(4, 25, 80))
+    peer: PacketSocket[HostAnswer] = PacketSocket(front, HostAnswer)
     user = account.lookup("root")
     groups = user.groups if user is not None else (0,)
-    someone = Account("root", os.getuid(), os.getgid(), groups, "/", "/bin/true")
+    someone = Account("root", os.getuid(), os.getgid(), groups, "/", "/bin/sh")
     grant = Grant(someone, config.options, KeyOptions(), CLIENT, SERVER)
     packed = msgspec.msgpack.encode(SpawnSession(1, grant))
     rules = SessionRules(msgspec.msgpack.decode(packed, type=SpawnSession).grant)
+    directory = tempfile.mkdtemp(prefix="qshd-rehearsal-")
     host = SessionHost(
-        PacketSocket(host_front, HostRequest), PacketSocket(host_monitor, HostReport), rules
+        PacketSocket(host_front, HostRequest),
+        PacketSocket(host_monitor, HostReport),
+        rules,
+        directory,
     )
-    host.run(until_end=True)
-    received = peer.receive()
-    for descriptor in received[1] if received is not None else ():
+    deadline = monotonic_s() + ROUND_S
+    try:
+        _use_programs(host, peer, deadline)
+        _use_terminal(host, peer, deadline)
+    finally:
+        host.close()
+        shutil.rmtree(directory, ignore_errors=True)
+        for end in (front, host_front, monitor, host_monitor):
+            end.close()
+
+
+def _answer(
+    host: SessionHost, peer: PacketSocket[HostAnswer], deadline: float
+) -> tuple[HostAnswer | None, list[int]]:
+    while monotonic_s() < deadline:
+        received = peer.receive()
+        if received is not None:
+            return received
+        host.turn(TURN_S)
+    return None, []
+
+
+def _use_programs(host: SessionHost, peer: PacketSocket[HostAnswer], deadline: float) -> None:
+    for pty in (None, PTY):
+        peer.send(OpenChannel(4, "exec", b"true", pty))
+        peer.send(Resize(4, 25, 80))
+        answer, descriptors = _answer(host, peer, deadline)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if isinstance(answer, ChannelOpened):
+            _answer(host, peer, deadline)
+
+
+def _use_terminal(host: SessionHost, peer: PacketSocket[HostAnswer], deadline: float) -> None:
+    """Two clients at one terminal: raw output for the first, paintings for the other."""
+    command = b"read x; echo $x; exit"
+    peer.send(OpenChannel(8, "exec", command, PTY, terminal=Attach(b"1" * 16)))
+    peer.send(PathState(10_000, 0, 14_000))
+    answer, first = _answer(host, peer, deadline)
+    if not isinstance(answer, ChannelOpened):
+        return
+    peer.send(OpenChannel(12, "attach", b"1", PTY, terminal=Attach(b"2" * 16, read_only=True)))
+    _, second = _answer(host, peer, deadline)
+    clients = [_Visitor(socket.socket(fileno=found[0])) for found in (first, second) if found]
+    datagrams = socket.socket(fileno=first[1])
+    datagrams.send(encode_datagram(Input(0, b"rehears")))
+    clients[0].send(Resized(0, 30, 90), Input(0, b"rehearsal\r"), Report(0, 10_000))
+    while monotonic_s() < deadline and not all(client.ended for client in clients):
+        host.turn(TURN_S)
+        for client in clients:
+            client.read()
+    for client in clients:
+        client.stream.close()
+    datagrams.close()
+    for descriptor in second[1:]:
         os.close(descriptor)
-    for end in (front, host_front, monitor, host_monitor):
-        end.close()
+    host.turn(0)
+    host.turn(0)
+
+
+class _Visitor:
+    """Reads what a host says, until the end."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self.stream = stream
+        self.stream.setblocking(False)
+        self._decoder: TerminalDecoder[HostFrame] = TerminalDecoder(HostFrame)
+        self.ended = False
+
+    def send(self, *messages: Input | Report | Resized | EndedAck) -> None:
+        """To the host."""
+        with contextlib.suppress(OSError):
+            self.stream.send(b"".join(encode(message) for message in messages))
+
+    def read(self) -> None:
+        """What is there."""
+        try:
+            data = self.stream.recv(65536)
+        except BlockingIOError:
+            return
+        self.ended = self.ended or not data
+        for message in self._decoder.receive(data):
+            if isinstance(message, Output | Frame):
+                self.send(Report(message.offset + len(message.data) * isinstance(message, Output)))
+            elif isinstance(message, Ended):
+                self.send(EndedAck())
+                self.ended = True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qsh.wire.messages import Pty
 
-__all__ = ["Program", "Terminal", "open_terminal", "set_window", "start"]
+__all__ = ["Program", "Terminal", "open_terminal", "set_window", "start", "start_function"]
 
 PIPE_BYTES: Final = 1 << 20
 """Size asked for of a program's pipes: Linux's limit for ordinary users; bulk copies need fewer wake-ups."""
@@ -102,6 +102,20 @@ def start(
     return Program(pid, pidfd, *ours)
 
 
+def start_function(function: Callable[[], int]) -> Program:
+    """Run ``function`` in a child on three pipes, as if it were a program; what it returns is the exit status. Raises OSError."""
+    ours, theirs = _pipes()
+    try:
+        pid, pidfd = _fork(lambda: _call(function, theirs))
+    except OSError:
+        for descriptor in (*ours, *theirs):
+            os.close(descriptor)
+        raise
+    for descriptor in theirs:
+        os.close(descriptor)
+    return Program(pid, pidfd, *ours)
+
+
 def _fork(child: Callable[[], NoReturn]) -> tuple[int, int]:
     """Process id and pidfd of a new process. All signals are blocked in it: it unblocks them once it has the program's
     dispositions, so that a hang-up which comes at once does not get lost. Raises OSError.
@@ -178,6 +192,24 @@ def _run(
     except BaseException as error:
         _say(f"qshd: cannot start {path}: {error}\n")
     os._exit(EXIT_NOT_STARTED)
+
+
+def _call(function: Callable[[], int], descriptors: tuple[int, int, int]) -> NoReturn:
+    """In the child. Never returns, never raises."""
+    status = EXIT_NOT_STARTED
+    try:
+        os.setsid()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+        os.closerange(3, 1024)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        status = function()
+    except BaseException as error:
+        _say(f"qshd: {error}\n")
+    os._exit(status)
 
 
 def _say(text: str) -> None:

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from qsh.auth.key_options import KeyOptions  # noqa: TC001 - msgspec reads the annotations
 from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
 from qsh.server.account import Account  # noqa: TC001
-from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Proof, Pty
+from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Attach, Proof, Pty
 
 __all__ = [
     "ChannelFailed",
@@ -232,6 +232,8 @@ class OpenChannel(Local, frozen=True, tag="open"):
     command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
     pty: Pty | None = None
     env: Annotated[dict[Annotated[str, Meta(max_length=256)], Text], Meta(max_length=256)] = {}
+    terminal: Attach | None = None
+    """The channel carries frames of qsh.wire.terminal."""
 
 
 class Resize(Local, frozen=True, tag="resize"):
@@ -252,19 +254,32 @@ class SendSignal(Local, frozen=True, tag="signal"):
 
 
 class HangUp(Local, frozen=True, tag="hangup"):
-    """Nobody listens to the channel any more."""
+    """Nobody listens to the channel any more: its client ended it. (A link that just ends detaches terminals.)"""
 
     channel: Channel
 
 
-HostRequest = OpenChannel | Resize | SendSignal | HangUp
+class PathState(Local, frozen=True, tag="path"):
+    """How the connection does, for its terminals; sent when it changes, at most every 250 ms."""
+
+    rtt_us: Annotated[int, Meta(ge=0)]
+    loss_ppm: Annotated[int, Meta(ge=0, le=1_000_000)]
+    """Packets lost of those sent by the server lately."""
+    window: Annotated[int, Meta(ge=0)]
+    """Congestion window, bytes."""
+
+
+HostRequest = OpenChannel | Resize | SendSignal | HangUp | PathState
 
 
 class ChannelOpened(Local, frozen=True, tag="opened"):
-    """The program runs. Descriptors: stdin, stdout, stderr; or the terminal's master side twice."""
+    """The program runs. Descriptors: stdin, stdout, stderr; or the terminal's master side twice; or, if ``terminal``, a stream
+    socket and a datagram socket that carry qsh.wire.terminal.
+    """
 
     channel: Channel
     notices: list[Text] = []
+    terminal: bool = False
 
 
 class ChannelFailed(Local, frozen=True, tag="failed"):

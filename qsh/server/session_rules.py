@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qsh.config.daemon_options import DaemonOptions
     from qsh.server.requests import Grant, OpenChannel
 
-__all__ = ["Plan", "SessionRules"]
+__all__ = ["NOT_PERMITTED", "Plan", "Rights", "SessionRules"]
 
 MOTD: Final = "/etc/motd"
 SFTP_SERVERS: Final = (
@@ -27,6 +27,7 @@ SFTP_SERVERS: Final = (
 """Where Debian, Red Hat, Arch and the BSDs have it."""
 SYSTEM_ENVIRONMENT: Final = "/etc/environment"
 MAX_TEXT: Final = 64 * 1024
+NOT_PERMITTED: Final = ("not-permitted", "this login may not use other sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,32 @@ class Plan:
     env: dict[str, str]
     home: str
     greeting: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a login may do, as far as a terminal that it made can do it for somebody else."""
+
+    forced_command: str | None
+    pty: bool
+    agent_forwarding: bool
+    port_forwarding: bool
+    x11_forwarding: bool
+
+    @property
+    def free(self) -> bool:
+        """Terminals may be listed and visited at all: no command is forced and a terminal may be had (docs/protocol.md 10.12)."""
+        return self.forced_command is None and self.pty
+
+    def may_visit(self, creator: Rights) -> bool:
+        """Whether a login with these rights may attach to, end or read a terminal that a login with ``creator``'s made."""
+        return (
+            self.free
+            and creator.forced_command is None
+            and self.agent_forwarding >= creator.agent_forwarding
+            and self.port_forwarding >= creator.port_forwarding
+            and self.x11_forwarding >= creator.x11_forwarding
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +95,24 @@ class SessionRules:
             return self.options.force_command
         return self.key.command
 
+    @property
+    def rights(self) -> Rights:
+        """What a terminal of this login records, and what it needs to visit another's."""
+        key, options = self.key, self.options
+        return Rights(
+            self.forced_command,
+            self.permits_pty,
+            key.agent_forwarding and bool(options.allow_agent_forwarding),
+            key.port_forwarding and not options.disable_forwarding,
+            key.x11_forwarding and bool(options.x11_forwarding),
+        )
+
     def refusal(self, request: OpenChannel, open_channels: int) -> tuple[str, str] | None:
         """``(code, text)`` when the channel may not be opened."""
         if open_channels >= self.options.max_sessions:
             return "max-sessions", "open failed: too many sessions on this connection (MaxSessions)"
+        if request.kind in ("attach", "sessions"):
+            return self._visit_refusal(request)
         if request.kind not in ("shell", "exec", "subsystem"):
             return "unknown-kind", f"unsupported channel type {request.kind!r}"
         if (
@@ -80,6 +121,15 @@ class SessionRules:
             and self.forced_command is None
         ):
             return "no-subsystem", "subsystem request failed"
+        return None
+
+    def _visit_refusal(self, request: OpenChannel) -> tuple[str, str] | None:
+        if request.kind == "attach" and request.terminal is None:
+            return "unknown-kind", "attach needs a terminal"
+        if request.kind == "attach" and request.terminal is not None and request.terminal.ticket:
+            return None  # it says whose it was: the terminal looks at it
+        if not self.rights.free:
+            return NOT_PERMITTED
         return None
 
     def plan(self, request: OpenChannel, tty: str) -> Plan:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from qsh.clock import wall_s
-from qsh.server import imports, login_records
+from qsh.server import imports, login_records, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.login import Judge, group_names
 from qsh.server.packets import PacketSocket
@@ -215,7 +215,9 @@ class Spawner:
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
         grant = request.grant
+        directory = ""
         if os.geteuid() == 0:
+            directory = self._session_directory(grant)
             become(grant.account)
         os.umask(UMASK)
         with contextlib.suppress(OSError):
@@ -225,8 +227,22 @@ class Spawner:
             PacketSocket(to_front, HostRequest),
             PacketSocket(to_monitor, HostReport),
             SessionRules(grant),
+            directory,
+            self.log.info,
         ).run()
         os._exit(0)
+
+    def _session_directory(self, grant: Grant) -> str:
+        """The user's directory of sockets, made by root; without it his sessions cannot be attached from elsewhere."""
+        setting = grant.options.session_directory
+        parent = session_directory.ROOT_PARENT if setting in ("", "none") else setting
+        try:
+            return session_directory.make_root_directory(
+                grant.account.uid, grant.account.gid, parent
+            )
+        except OSError as error:
+            self.log.error(f"session directory: {error}")
+            return os.path.join(parent, str(grant.account.uid))
 
     def _options_for(self, login: Login, account: Account | None) -> DaemonOptions:
         return self.config.for_connection(

@@ -8,6 +8,8 @@ an order is wrapped as ``{"up": {...}}`` or ``{"down": {...}}`` (from and to the
     jitter_ms   uniform, added; packets do not overtake each other unless ``reorder``
     rate_mbit   0: unlimited       queue       bytes that wait for the rate; more is dropped
     cut         nothing passes     mtu         larger IPv4 packets with DF and IPv6 ones vanish, without ICMP
+    queue_packets  under a rate: packets between the devices, those that fly included; more is dropped. 0: any number
+    seed        both directions draw their chances anew from it (of the whole link, not of one direction)
 """
 
 from __future__ import annotations
@@ -41,12 +43,14 @@ class Direction:
     loss: float = 0.0
     rate_mbit: float = 0.0
     queue: int = 1 << 30
+    queue_packets: int = 0
     mtu: int = PACKET_MAX
     cut: bool = False
     reorder: bool = False
     free_at: float = 0.0
     last_due: float = 0.0
-    waiting: int = 0
+    on_way: int = 0
+    """Packets admitted and not yet at the sink."""
     counters: dict[str, int] = field(
         default_factory=lambda: {"passed": 0, "lost": 0, "overflow": 0, "too_big": 0}
     )
@@ -62,7 +66,8 @@ class Direction:
         sent = now
         if self.rate_mbit:
             bytes_per_s = self.rate_mbit * 125_000
-            if max(0.0, self.free_at - now) * bytes_per_s + size > self.queue:
+            too_long = max(0.0, self.free_at - now) * bytes_per_s + size > self.queue
+            if too_long or 0 < self.queue_packets <= self.on_way:
                 self.counters["overflow"] += 1
                 return None
             sent = self.free_at = max(now, self.free_at) + size / bytes_per_s
@@ -72,7 +77,12 @@ class Direction:
         if not self.reorder:
             due = max(due, self.last_due)
         self.last_due = due
+        self.on_way += 1
         return due
+
+    def arrived(self) -> None:
+        """A packet that was admitted is at the sink."""
+        self.on_way -= 1
 
 
 class Wire:
@@ -89,12 +99,18 @@ class Wire:
             os.set_blocking(fd, False)
             self.poll.register(fd, select.POLLIN)
 
+    def reseed(self, seed: int) -> None:
+        for number, direction in enumerate((self.up, self.down)):
+            direction.chance.seed(seed + number)
+
     def obey(self) -> bool:
         """Take one order; False at the end of the controlling process."""
         text = self.control.recv(PACKET_MAX)
         if not text:
             return False
         order = json.loads(text)
+        if "seed" in order:
+            self.reseed(order.pop("seed"))
         for direction, changes in (
             (self.up, order.pop("up", {})),
             (self.down, order.pop("down", {})),
@@ -121,6 +137,7 @@ class Wire:
         now = time.monotonic()
         while self.flying and self.flying[0][0] <= now:
             _, _, direction, packet = heapq.heappop(self.flying)
+            direction.arrived()
             try:
                 os.write(direction.sink, packet)
                 direction.counters["passed"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -33,8 +34,11 @@ StrictModes no
 PidFile none
 PrintMotd no
 AcceptEnv LANG LC_*
+SessionDirectory {home}/sessions
 {extra}
+DetachedMax 0
 """
+"""The first value counts: ``extra`` may say that sessions outlive their clients."""
 _CLIENT = """\
 Host *
   IdentityFile {home}/id
@@ -128,6 +132,8 @@ class LiveServer:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # detached sessions
         self._close()
 
     def _close(self) -> None:

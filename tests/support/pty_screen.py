@@ -5,6 +5,7 @@ What only prints lines is easier with :class:`tests.support.terminal.OnTerminal`
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 import subprocess
@@ -14,11 +15,67 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Screen"]
+__all__ = ["Screen", "plainly"]
 
 LIMIT_S = 15.0
+STATE = " ".join(
+    f"{name}=#{{{name}}}"
+    for name in (
+        *("cursor_x", "cursor_y", "cursor_flag", "alternate_on", "insert_flag", "wrap_flag"),
+        *("keypad_cursor_flag", "keypad_flag", "origin_flag", "scroll_region_upper"),
+        *("scroll_region_lower", "mouse_any_flag", "mouse_sgr_flag", "pane_title"),
+    )
+)
+"""What tmux tells of a window besides its cells."""
+
+
+def plainly(rows: Iterable[str]) -> list[str]:
+    """Rows with SGR sequences in one way of writing. What cannot be seen is left out: the colour and weight of a blank,
+    and blanks of the default background at the end.
+    """
+    written, pen = [], dict[str, str]()
+    for row in rows:
+        cells: list[tuple[str, str]] = []
+        for code, character in _PIECE.findall(row):
+            if code:
+                _change(pen, code)
+            elif character >= " ":
+                blank = character == " " and "7" not in pen
+                seen = [pen[key] for key in sorted(pen) if not (blank and key in _UNSEEN)]
+                cells.append((character, ";".join(seen)))
+        while cells and cells[-1] == (" ", ""):
+            cells.pop()
+        text = "".join(
+            f"<{style}>" * (index == 0 or style != cells[index - 1][1]) + character
+            for index, (character, style) in enumerate(cells)
+        )
+        written.append(text.removeprefix("<>"))
+    return written
+
+
+def _change(pen: dict[str, str], code: str) -> None:
+    """Apply one SGR sequence as tmux writes them."""
+    words = code.split(";") if code else ["0"]
+    while words:
+        word = words.pop(0)
+        if word in ("0", ""):
+            pen.clear()
+        elif word in ("38", "48", "58"):
+            count = 2 if words[0] == "5" else 4
+            pen[word] = ":".join((word, *words[:count]))
+            del words[:count]
+        elif word in ("39", "49", "59"):
+            pen.pop(f"{word[0]}8", None)
+        elif len(word) == 3 or word[0] in "349" and len(word) == 2:
+            pen["48" if word[:2] == "10" or word[0] == "4" and len(word) == 2 else "38"] = word
+        else:
+            pen[word.partition(":")[0]] = word
+
+
+_PIECE = re.compile(r"\x1b\[([\d;:]*)m|(.)", re.DOTALL)
+_UNSEEN = ("1", "2", "3", "5", "8", "38", "58")
 
 
 class Screen:
@@ -40,7 +97,7 @@ class Screen:
         script = 'note=$1; shift; "$@"; echo $? > "$note.new"; mv "$note.new" "$note"'
         noting = ["sh", "-c", script, "sh", str(self._ended), *argv]
         self._tmux("-f", "/dev/null", "start-server", ";", "set", "-g", "remain-on-exit", "on", ";",
-                   "set", "-g", "status", "off", ";",
+                   "set", "-g", "status", "off", ";", "set", "-g", "history-limit", "20000", ";",
                    "new-session", "-d", "-x", str(columns), "-y", str(rows), shlex.join(noting))  # fmt: skip
 
     def _tmux(self, *words: str) -> str:
@@ -57,6 +114,16 @@ class Screen:
         """What is on the screen now, a line per row, blanks at the ends of rows left out."""
         return self._tmux("capture-pane", "-p")
 
+    def look(self) -> str:
+        """All that the window shows: text with its attributes (as :func:`plainly` writes them), cursor and modes."""
+        shown = self._tmux("capture-pane", "-p", "-e", "-N", ";", "display", "-p", STATE)
+        *rows, state = shown.splitlines()
+        return "\n".join((*plainly(rows), state))
+
+    def lines(self) -> list[str]:
+        """History and screen as text; a line that goes on in the next row is one."""
+        return self._tmux("capture-pane", "-p", "-J", "-S", "-", "-E", "-").splitlines()
+
     def cursor(self) -> tuple[int, int]:
         """Column and row, from 0."""
         column, row = self._tmux("display", "-p", "#{cursor_x} #{cursor_y}").split()
@@ -65,6 +132,10 @@ class Screen:
     def size(self) -> tuple[int, int]:
         columns, rows = self._tmux("display", "-p", "#{pane_width} #{pane_height}").split()
         return int(columns), int(rows)
+
+    def pid(self) -> int:
+        """Of the shell that started the program: its parent."""
+        return int(self._tmux("display", "-p", "#{pane_pid}"))
 
     def type(self, text: str) -> None:
         """Keys, literally."""

@@ -18,7 +18,11 @@ SSHD = "/usr/sbin/sshd"
 DIFFERENT = {"pidfile", "persourcenetblocksize"}
 """Keywords whose defaults are our own (and permitrootlogin, which the files below set)."""
 
-OWN = {keyword.name.lower() for keyword in SCHEMA if keyword.name.startswith(("Qsh", "Detached"))}
+OWN = {
+    keyword.name.lower()
+    for keyword in SCHEMA
+    if keyword.name.startswith(("Qsh", "Detached", "SessionDirectory"))
+}
 
 FILES = {
     "defaults": "",

@@ -66,7 +66,7 @@ def channel(host: Host, half: Half) -> ServerChannel:
 
 @pytest.mark.parametrize(
     ("end", "half"),
-    [(ChannelError("session-lost", "gone"), Half()), (None, Half(StreamReset(1)))],
+    [(ChannelError("gone", code="session-lost"), Half()), (None, Half(StreamReset(1)))],
     ids=["host gone at once", "client gave up"],
 )
 def test_descriptors_are_closed_whatever_happens(end: Exception | None, half: Half) -> None:

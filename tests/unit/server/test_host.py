@@ -13,9 +13,9 @@ import pytest
 
 from qsh.auth.key_options import KeyOptions
 from qsh.config.daemon_options import DaemonOptions
-from qsh.server import program
+from qsh.server import program, signals
 from qsh.server.account import Account
-from qsh.server.host import SessionHost, _kill_group
+from qsh.server.host import SessionHost
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
     ChannelFailed,
@@ -160,7 +160,7 @@ def test_a_hang_up_that_comes_at_once_reaches_the_program() -> None:
     """Before the child leads its group and before it has the program's signal dispositions."""
     for _ in range(50):
         started = program.start("/bin/sleep", ("sleep", "1000"), {}, "/", None, str)
-        _kill_group(started.pid, signal.SIGHUP)
+        signals.kill_group(started.pid, signal.SIGHUP)
         _, status = os.waitpid(started.pid, 0)
         assert os.WTERMSIG(status) == signal.SIGHUP
         for descriptor in (started.pidfd, started.stdin, started.stdout, started.stderr):

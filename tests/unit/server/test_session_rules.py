@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from qsh.auth.key_options import KeyOptions
 from qsh.config.daemon_options import DaemonOptions
 from qsh.server.account import Account
 from qsh.server.requests import Grant, OpenChannel
-from qsh.server.session_rules import SessionRules
+from qsh.server.session_rules import Rights, SessionRules
 from qsh.wire.messages import Pty
 
 SOMEONE = Account("anna", 1000, 1000, (1000,), "/no/such/home", "/bin/bash")
@@ -89,3 +91,26 @@ def test_only_the_variables_that_are_let_in() -> None:
 
 def test_a_terminal_type_with_a_nul_is_left_out() -> None:
     assert "TERM" not in rules().plan(OpenChannel(4, "shell", pty=PTY), "/dev/pts/1").env
+
+
+FREE = Rights(None, True, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("visitor", "creator", "may"),
+    [
+        (FREE, FREE, True),
+        (FREE, replace(FREE, agent_forwarding=False), True),
+        (FREE, replace(FREE, pty=False), True),
+        (FREE, replace(FREE, forced_command="backup"), False),
+        (replace(FREE, forced_command="backup"), FREE, False),
+        (replace(FREE, forced_command="x"), replace(FREE, forced_command="x"), False),
+        (replace(FREE, pty=False), FREE, False),
+        (replace(FREE, agent_forwarding=False), FREE, False),
+        (replace(FREE, port_forwarding=False), FREE, False),
+        (replace(FREE, x11_forwarding=False), FREE, False),
+        (replace(FREE, x11_forwarding=False), replace(FREE, x11_forwarding=False), True),
+    ],
+)
+def test_who_may_visit_whose_terminal(visitor: Rights, creator: Rights, may: bool) -> None:
+    assert visitor.may_visit(creator) is may

@@ -1,0 +1,553 @@
+"""One client's view of a terminal: what it has, what it is sent next, what it typed (docs/protocol.md 10). No I/O.
+
+:class:`TerminalSession` calls :meth:`Attachment.receive_stream` and :meth:`Attachment.receive_datagram` with what came,
+:meth:`Attachment.output` after each reading of the terminal, :meth:`Attachment.update` before it waits, and sends what lies in
+``stream`` and ``datagrams``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from qsh.errors import RemoteProtocolError
+from qsh.server.painting import Painting
+from qsh.session.flow_control import OUTAGE_BYTES, FlowControl, Mode
+from qsh.session.frame_parts import cut
+from qsh.session.repetition import Repetition
+from qsh.wire.terminal import (
+    MAX_DATA,
+    Attached,
+    ClientFrame,
+    Detach,
+    Detached,
+    EndedAck,
+    Event,
+    FetchHistory,
+    Frame,
+    HistoryLines,
+    Input,
+    Note,
+    Output,
+    Repaint,
+    Report,
+    Resized,
+    SendBreak,
+    TerminalDecoder,
+    decode_datagram,
+    encode,
+    encode_datagram,
+)
+
+if TYPE_CHECKING:
+    from qsh.server.terminal_model import TerminalModel
+    from qsh.session.input_log import ClientInput
+    from qsh.wire.messages import Attach
+    from qsh.wire.terminal import Base, TtyState
+
+__all__ = ["Attachment", "Owner"]
+
+MAX_CLIENT_FRAME: Final = 128 * 1024
+DATAGRAM_DATA: Final = 960
+"""Bytes of output in a datagram: with offsets and the terminal's state it fits."""
+NOTE_DELAY_S: Final = 0.004
+"""The echo of what was typed is likely to come: one message instead of two."""
+ANSWER_AGAIN_S: Final = 0.005
+RESIZE_WAIT_S: Final = 0.5
+RESIZE_PACE_S: Final = 0.016
+RESUME_BYTES: Final = 64 * 1024
+MAX_FETCHES: Final = 8
+HISTORY_BYTES: Final = 256 * 1024
+HISTORY_PART: Final = 10_000
+MAX_NOTICES: Final = 4
+SILENCE_S: Final = 1.0
+SILENCE_RTTS: Final = 3
+"""A client that is heard of again after so long was out of reach."""
+AGAIN_MAX: Final = 10
+"""Datagrams of output sent again then: an initial window."""
+MAX_ONE_SHOT: Final = 64 * 1024
+DATAGRAM_KIND: Final[Any] = Input | Report
+
+
+class Owner(Protocol):
+    """What an attachment asks of its terminal."""
+
+    def typed(self, attachment: Attachment, data: bytes) -> None:
+        """Write to the terminal."""
+
+    def resized(self) -> None:
+        """An attachment has another size."""
+
+    def send_break(self) -> None:
+        """A break on the line."""
+
+    def end_delivered(self) -> None:
+        """The exit status has arrived."""
+
+
+class Attachment:
+    """One client, from Attached to Detached or the end of its stream."""
+
+    def __init__(
+        self,
+        now: float,
+        owner: Owner,
+        model: TerminalModel,
+        typed: ClientInput,
+        request: Attach,
+        size: tuple[int, int, int, int],
+    ) -> None:
+        self.client = request.client
+        self.host = request.host
+        self.read_only = request.read_only
+        self.input = typed
+        self.stream: deque[bytes] = deque()
+        """Frames to be sent in order."""
+        self.datagrams: deque[bytes] = deque()
+        """To be sent if they can be sent at once."""
+        self.started = False
+        """Attached was sent."""
+        self.over = False
+        """Nothing will follow what is in ``stream``."""
+        self.size = size
+        """Rows, columns and pixels of the client's window."""
+        self.may_pass = False
+        """It is the one that gets raw output if it keeps up; the terminal decides."""
+        self.fault = ""
+        """Why it was ended, if its client broke the protocol; for the log."""
+        self.delivered_end = False
+        self._owner, self._model = owner, model
+        self._decoder: TerminalDecoder[Any] = TerminalDecoder(ClientFrame, MAX_CLIENT_FRAME)
+        self.flow = FlowControl(now, 0, exact=request.exact)
+        self._copies = Repetition(now)
+        self._loss_ppm = 0
+        self._heard_at = now
+        self._returns = 0
+        self._at_once = False
+        """The next frame does not wait for those under way, and goes in datagrams too."""
+        self._raw_from = 0
+        """Raw output is contiguous from here: datagrams may bring it."""
+        self._painting = Painting(model)
+        self._note_at: float | None = None
+        self._notes_until = now
+        self._told: tuple[int, int, int] = (-1, -1, -1)
+        """applied, settled and the terminal state's serial as last sent on the stream."""
+        self._answered_again_at = now
+        self._resize: tuple[Resized, float] | None = None
+        self._resized_at = float("-inf")
+        self._fetches: deque[FetchHistory] = deque()
+        self._one_shots: dict[str, list[bytes]] = {}
+
+    @property
+    def passing(self) -> bool:
+        """It gets raw output: its terminal answers the programs' questions."""
+        return self.flow.mode is Mode.PASS and not self.over
+
+    # -- beginning and end ---------------------------------------------------------------------
+
+    def start_new(self, attached: Attached) -> None:
+        """A new terminal: every byte of it, as the client's terminal stands."""
+        self._send(attached)
+        self.started = self.may_pass = True
+
+    def start(self, now: float, attached: Attached, request: Attach, *, resumes: bool) -> None:
+        """A running terminal: where it was, if the log has it, else by a painting."""
+        model = self._model
+        consumed = request.consumed if resumes else None
+        if consumed is None or not 0 <= consumed <= model.end:
+            start = min(model.screen.boundary, model.end)
+            history = model.screen.history_end - request.history_lines
+            self._painting.begin(max(history, model.screen.history_first))
+        else:
+            start = consumed
+            self._painting.begin(model.history_at(consumed))
+        self._place(now, start)
+        self.started = True
+        self._send(
+            Attached(
+                attached.name,
+                attached.ticket,
+                start,
+                self.input.received,
+                *model.size,
+                attached.waiting,
+            )
+        )
+        if consumed is not None:
+            model.passed(consumed)
+        if not self._can_resume(consumed):
+            self.flow.start_skip(now)
+        self._note_at = now
+
+    def _can_resume(self, consumed: int | None) -> bool:
+        model = self._model
+        return (
+            consumed is not None
+            and self.may_pass
+            and max(model.log.start, model.answered_to, model.end - RESUME_BYTES)
+            <= consumed
+            <= model.end
+        )
+
+    def _place(self, now: float, offset: int) -> None:
+        exact = self.flow.exact
+        self.flow = FlowControl(now, offset, exact=exact)
+        self._raw_from = offset
+
+    def put_out(self, reason: str) -> None:
+        """End it; the programs go on."""
+        if not self.over:
+            self._send(Detached(reason))
+            self.over = True
+
+    # -- what comes ----------------------------------------------------------------------------
+
+    def receive_stream(self, now: float, data: bytes) -> None:
+        """Bytes from the client's stream. Raises RemoteProtocolError, after which the attachment must end."""
+        self._heard(now)
+        for message in self._decoder.receive(data):
+            if self.over:
+                return
+            self._take(now, message)
+
+    def _take(self, now: float, message: Any) -> None:
+        if isinstance(message, Input):
+            self.flow_acknowledge(now, message.consumed)
+            new = self.input.from_stream(message.offset, message.data)
+            if self._resize and self.input.applied >= self._resize[0].input_offset:
+                self._apply_resize(now, self._resize[0])  # before what was typed behind it
+            self._typed(new)
+        elif isinstance(message, Report):
+            self.flow_acknowledge(now, message.consumed)
+            self._path(now, message.rtt_us)
+        elif isinstance(message, Resized):
+            self._resize = (message, self._resize[1] if self._resize else now + RESIZE_WAIT_S)
+        elif isinstance(message, Detach):
+            self.put_out("requested")
+        elif isinstance(message, FetchHistory):
+            if len(self._fetches) >= MAX_FETCHES:
+                raise RemoteProtocolError("too-many-fetches")
+            self._fetches.append(message)
+        elif isinstance(message, EndedAck):
+            if self.delivered_end:
+                self.over = True
+                self._owner.end_delivered()
+        elif isinstance(message, Repaint):
+            self.repaint(now)
+        elif isinstance(message, SendBreak) and not self.read_only:
+            self._owner.send_break()
+
+    def receive_datagram(self, now: float, data: bytes, *, takes_input: bool = True) -> None:
+        """One datagram: whatever is odd about it, it is dropped. ``takes_input``: the terminal's input is not full."""
+        message = decode_datagram(data, DATAGRAM_KIND)
+        if message is None or self.over or message.consumed > self.flow.sent:
+            return
+        self.flow_acknowledge(now, message.consumed)
+        self._heard(now)
+        if isinstance(message, Report):
+            self._path(now, message.rtt_us)
+        elif takes_input:
+            end = message.offset + len(message.data)
+            new = self.input.from_datagram(message.offset, message.data)
+            if new:
+                self._typed(new)
+            elif end <= self.input.applied and now >= self._answered_again_at + ANSWER_AGAIN_S:
+                self._answered_again_at = now  # our answer was lost
+                self._send_datagram(now)
+
+    def _heard(self, now: float) -> None:
+        """Anything came. After an outage the stream must first bring again what was lost: datagrams are sooner there."""
+        silent_s = max(SILENCE_S, SILENCE_RTTS * self.flow.rtt_s)
+        before, self._heard_at = self._heard_at, now
+        oldest = self.flow.oldest_at
+        if now - before < silent_s or oldest is None or now - oldest < silent_s:
+            return
+        if self.flow.mode is Mode.SKIP:
+            self._at_once = True
+        elif self.flow.unconsumed > OUTAGE_BYTES and self.flow.may_skip(now):
+            self._skip(now)
+            self._at_once = True
+        else:
+            self._send_again()
+
+    def _send_again(self) -> None:
+        """The first output that is not acknowledged, each byte once."""
+        flow, state = self.flow, (self.input.applied, self.input.settled, self._model.tty)
+        start = max(flow.consumed, self._raw_from, self._model.log.start)
+        for _ in range(AGAIN_MAX):
+            if start >= flow.sent:
+                return
+            data = self._model.log.read(start, min(DATAGRAM_DATA, flow.sent - start))
+            self.datagrams.append(encode_datagram(Output(start, data, *state)))
+            start += len(data)
+
+    def flow_acknowledge(self, now: float, consumed: int) -> None:
+        """The client shows the output up to ``consumed``. Raises RemoteProtocolError ``bad-offset``."""
+        if not self.flow.acknowledge(now, consumed):
+            return
+        if self.flow.mode is Mode.PASS:
+            self._model.passed(consumed)
+        if self.flow.unconsumed == 0 and now >= self._notes_until:
+            self._copies.acknowledged(now)
+        else:
+            self._copies.progressed(now)
+
+    def _typed(self, data: bytes) -> None:
+        if not data:
+            return
+        if self._stops_a_program(data):
+            self.flow.interrupt()
+        self._owner.typed(self, data)
+
+    def _stops_a_program(self, data: bytes) -> bool:
+        tty = self._model.tty
+        if not tty.flags & 4:
+            return False
+        return any(key in data for key in (tty.intr, tty.quit, tty.susp) if key > 0)
+
+    def _path(self, now: float, rtt_us: int) -> None:
+        if rtt_us:
+            self.path(now, rtt_us / 1e6, self._loss_ppm)
+
+    def path(self, now: float, rtt_s: float, loss_ppm: int) -> None:
+        """The connection's state as the front measures it."""
+        self._loss_ppm = loss_ppm
+        self.flow.path(now, rtt_s)
+        self._copies.rtt(rtt_s)
+        self._copies.loss(loss_ppm)
+
+    def applied(self, now: float) -> None:
+        """More of its input is in the terminal: the output will tell, or a note soon."""
+        self._note_by(now + NOTE_DELAY_S)
+
+    def changed(self, now: float) -> None:
+        """``settled`` or the terminal's state has changed: a note, unless output goes out right now."""
+        self._note_by(now)
+
+    def _note_by(self, when: float) -> None:
+        self._note_at = when if self._note_at is None else min(self._note_at, when)
+
+    # -- output --------------------------------------------------------------------------------
+
+    def output(self, now: float, size: int, events: list[tuple[str, int, bytes]]) -> None:
+        """The terminal put out ``size`` bytes; ``events``: what happened in them."""
+        if events:
+            if any(kind == "graphics" for kind, _, _ in events):
+                self.flow.graphics(now)
+            if self.flow.mode is Mode.SKIP:
+                self._keep_one_shots(events)
+        if self.flow.mode is Mode.SKIP:
+            self.flow.produced(now, size)
+
+    def _keep_one_shots(self, events: list[tuple[str, int, bytes]]) -> None:
+        for kind, _, data in events:
+            if len(data) > MAX_ONE_SHOT:
+                continue
+            if kind in ("bell", "clipboard"):
+                self._one_shots[kind] = [data]
+            elif kind == "notify":
+                self._one_shots[kind] = [*self._one_shots.get(kind, []), data][-MAX_NOTICES:]
+            elif kind == "clear-history":
+                self._one_shots[kind] = [b"\x1b[3J"]
+                self._painting.forget_history()
+
+    def repaint(self, now: float) -> None:
+        """The client's terminal shows something else: paint all, then go on."""
+        if self.flow.mode is Mode.PASS:
+            self._skip(now)
+        self._painting.begin(self._model.screen.history_end)
+        self.flow.changed(now)
+
+    def _skip(self, now: float) -> None:
+        self._model.passed(self.flow.sent)  # raw output under way: the client's terminal answers
+        self.flow.start_skip(now)
+        self._painting.begin(self._model.screen.history_end)
+        self._one_shots.clear()
+
+    def update(self, now: float) -> None:
+        """Send what is due."""
+        if self.over or not self.started:
+            return
+        self._check_resize(now)
+        if self.flow.mode is Mode.PASS:
+            self._send_raw(now)
+            if not self.may_pass or self.flow.wants_skip(now):
+                self._skip(now)
+        if self.flow.mode is Mode.SKIP:
+            self._paint(now)
+        if self._note_at is not None and now >= self._note_at:
+            self._send_note(now)
+        if self._copies.due(now):
+            self._repeat(now)
+        if self._fetches and not self.stream:
+            self._send_history(self._fetches.popleft())
+        self._send_end()
+
+    def _state(self) -> tuple[int, int, TtyState | None]:
+        applied, settled, tty = self.input.applied, self.input.settled, self._model.tty
+        news = tty if tty.serial != self._told[2] else None
+        self._told = (applied, settled, tty.serial)
+        return applied, settled, news
+
+    def _send_raw(self, now: float) -> None:
+        end = self._model.end
+        if self.flow.sent == end:
+            return
+        while self.flow.sent < end:
+            start = self.flow.sent
+            data = self._model.log.read(start, MAX_DATA)
+            size = self._send(Output(start, data, *self._state()))
+            self.flow.send(now, start + len(data), size)
+        self._note_at = None
+        if self.flow.unconsumed <= DATAGRAM_DATA:
+            self._copies.sent(now, self._send_datagram(now))
+        else:
+            self._copies.acknowledged(now)  # too much for datagrams: the stream brings it
+
+    def _send_note(self, now: float) -> None:
+        self._note_at = None
+        state = (self.input.applied, self.input.settled, self._model.tty.serial)
+        if state == self._told:
+            return
+        self._send(Note(self.flow.sent, *self._state()))
+        self._notes_until = now + min(1.5 * self.flow.rtt_s, 1.0) if self._loss_ppm else now
+        self._copies.sent(now, self._send_datagram(now))
+
+    def _repeat(self, now: float) -> None:
+        waiting = self.flow.mode is Mode.PASS and 0 < self.flow.unconsumed <= DATAGRAM_DATA
+        if not waiting and now >= self._notes_until:
+            self._copies.acknowledged(now)
+        else:
+            self._copies.repeated(now, self._send_datagram(now))
+
+    def _send_datagram(self, now: float) -> int:
+        """All output that the client has not acknowledged, if it fits, and the state; its size."""
+        model, flow = self._model, self.flow
+        start = max(flow.consumed, self._raw_from)
+        state = self.input.applied, self.input.settled, model.tty
+        if flow.mode is Mode.PASS and 0 < flow.sent - start <= DATAGRAM_DATA:
+            data = model.log.read(start, flow.sent - start)
+            packet = encode_datagram(Output(start, data, *state))
+        else:
+            packet = encode_datagram(Note(flow.sent, *state))
+        self.datagrams.append(packet)
+        return len(packet)
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def _paint(self, now: float) -> None:
+        final = self._may_end_skip(now)
+        due = self.flow.frame_due_at()
+        at_once = self._at_once
+        late = at_once or (due is not None and now >= due)
+        if not final and (not late or self._model.synchronising(now) is not None):
+            return
+        if at_once:
+            self._painting.afresh()
+        drawn = self._painting.draw(
+            now, self.flow.sent, self.flow.rate_bytes_s, final=final, size=self._model.size
+        )
+        if drawn is None:
+            return
+        if at_once:
+            self._send_parts(drawn.offset)
+        for data in self._take_one_shots():
+            self._send(Event(data))
+        size = 0
+        for part in drawn.parts[:-1]:
+            size += self._send(Frame(self.flow.sent, self.flow.sent, part))
+        size += self._send(
+            Frame(
+                self.flow.sent,
+                drawn.offset,
+                drawn.parts[-1],
+                *self._state(),
+                drawn.skipped_first,
+                drawn.skipped_end,
+                final,
+            )
+        )
+        self._note_at = None
+        self.flow.framed(now, drawn.offset, size)
+        if at_once:
+            self._at_once = False
+            self._send_datagram(now)
+        if final:
+            self.flow.start_pass()
+            self._raw_from = drawn.offset
+            self._send_raw(now)
+
+    def _send_parts(self, offset: int) -> None:
+        consumed = self.flow.consumed
+        painting, skipped = self._painting.whole(self._model.history_at(consumed))
+        self._returns += 1
+        parts = cut(painting, consumed, offset, self._returns, skipped)
+        self.datagrams.extend(encode_datagram(part) for part in parts)
+
+    def _may_end_skip(self, now: float) -> bool:
+        return (
+            self.may_pass
+            and self._painting.at_boundary(self.flow.sent)
+            and self._model.synchronising(now) is None
+            and self.flow.wants_pass(now)
+        )
+
+    def _take_one_shots(self) -> list[bytes]:
+        found = [data for many in self._one_shots.values() for data in many]
+        self._one_shots.clear()
+        return found
+
+    # -- the rest ------------------------------------------------------------------------------
+
+    def _check_resize(self, now: float) -> None:
+        if self._resize is None:
+            return
+        wanted, limit = self._resize
+        paced = now >= self._resized_at + RESIZE_PACE_S
+        if now >= limit or (paced and self.input.applied >= wanted.input_offset):
+            self._apply_resize(now, wanted)
+
+    def _apply_resize(self, now: float, wanted: Resized) -> None:
+        self._resize = None
+        self._resized_at = now
+        if wanted.rows and wanted.cols:
+            self.size = (wanted.rows, wanted.cols, wanted.xpixel, wanted.ypixel)
+            self._owner.resized()
+
+    def _send_history(self, wanted: FetchHistory) -> None:
+        screen = self._model.screen
+        first = max(wanted.first, screen.history_first)
+        end = min(wanted.end, screen.history_end)
+        lines = screen.history(first, min(end, first + HISTORY_PART), max_bytes=HISTORY_BYTES)
+        cut = [(text[:MAX_DATA], wrapped) for text, wrapped in lines]
+        last = not cut or first + len(cut) >= end
+        bounds = screen.history_first, screen.history_end
+        self._send(HistoryLines(wanted.number, first, cut, *bounds, last))
+        if not last:
+            self._fetches.appendleft(FetchHistory(wanted.number, first + len(cut), end))
+
+    def _send_end(self) -> None:
+        ended = self._model.ended
+        if ended is None or self.delivered_end:
+            return
+        if self.flow.mode is Mode.SKIP and self.flow.sent < self._model.end:
+            return
+        self.delivered_end = True
+        self._send(ended)
+
+    def _send(self, message: Base) -> int:
+        frame = encode(message)
+        self.stream.append(frame)
+        return len(frame)
+
+    def deadline(self, now: float) -> float | None:
+        """When :meth:`update` has something to do, if nothing happens; None: never."""
+        if self.over or not self.started:
+            return None
+        times = [self.flow.deadline(now), self._copies.deadline, self._note_at]
+        if self.flow.mode is Mode.SKIP:
+            times += [self._model.synchronising(now), self._painting.retry_at(now)]
+        if self._resize is not None:
+            soon = self.input.applied >= self._resize[0].input_offset
+            times.append(self._resized_at + RESIZE_PACE_S if soon else self._resize[1])
+        return min((when for when in times if when is not None), default=None)

@@ -1,0 +1,208 @@
+"""The channel kind ``sessions``: list, detach, kill and history of a user's terminals, whichever login made them.
+
+Runs in a child of the session host and may wait; every terminal, the host's own too, is asked by its socket.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from qsh.clock import monotonic_s, wall_s
+from qsh.errors import RemoteProtocolError
+from qsh.server.session_directory import (
+    Describe,
+    Described,
+    DetachAll,
+    Done,
+    History,
+    HistoryPart,
+    Kill,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qsh.server.packets import PacketSocket
+    from qsh.server.requests import Local
+    from qsh.server.session_directory import SessionDirectory
+    from qsh.server.session_rules import Rights
+
+__all__ = ["describe_all", "make_room", "run", "waiting_lines"]
+
+COMMAND_S: Final = 5.0
+LIST_S: Final = 2.0
+HISTORY_LINES: Final = 10_000
+MAX_WAITING: Final = 10
+
+
+class CommandError(Exception):
+    """Told on stderr; exit status 1."""
+
+
+def run(directory: SessionDirectory, command: bytes, user: str, rights: Rights) -> int:
+    """Do one command, print its answer; the exit status. Never raises for what the user can ask."""
+    words = command.decode(errors="replace").split()
+    try:
+        output = _run(directory, words or ["list"], user, rights)
+    except CommandError as error:
+        _write(2, f"{error}\n".encode(errors="replace"))
+        return 1
+    _write(1, output)
+    return 0
+
+
+def _run(directory: SessionDirectory, words: list[str], user: str, rights: Rights) -> bytes:
+    verb, *rest = words
+    if verb == "list" and not rest:
+        return _list(directory, user, rights)
+    if verb == "detach" and len(rest) == 1:
+        _command(directory, rest[0], DetachAll(rights))
+        return b""
+    if verb == "kill" and len(rest) == 1:
+        _command(directory, rest[0], Kill(rights))
+        return b""
+    if verb == "history" and len(rest) in (1, 2):
+        lines = rest[1] if len(rest) == 2 else str(HISTORY_LINES)
+        if not (lines.isascii() and lines.isdigit() and len(lines) <= 5):
+            raise CommandError(f"{lines!r} is no number of lines")
+        return _history(directory, rest[0], History(rights, int(lines)))
+    raise CommandError("usage: list | detach NAME | kill NAME | history NAME [LINES]")
+
+
+def _list(directory: SessionDirectory, user: str, rights: Rights) -> bytes:
+    rows = [
+        {"user": user, **msgspec.to_builtins(answer.description)}
+        for answer in describe_all(directory, directory.names(), LIST_S)
+        if rights.may_visit(answer.rights)
+    ]
+    return msgspec.json.encode(rows) + b"\n"
+
+
+def _command(directory: SessionDirectory, name: str, question: Local) -> None:
+    peer = _connect(directory, name)
+    try:
+        answer = _ask(peer, question, monotonic_s() + COMMAND_S)
+    finally:
+        peer.close()
+    if isinstance(answer, Refused):
+        raise CommandError(answer.text)
+    if not isinstance(answer, Done):
+        raise CommandError(f"session {name} does not answer")
+
+
+def _history(directory: SessionDirectory, name: str, question: History) -> bytes:
+    peer = _connect(directory, name)
+    deadline = monotonic_s() + COMMAND_S
+    parts: list[bytes] = []
+    try:
+        answer = _ask(peer, question, deadline)
+        while isinstance(answer, HistoryPart):
+            parts.append(answer.data)
+            if answer.last:
+                return b"".join(parts)
+            answer = _receive(peer, deadline)
+    finally:
+        peer.close()
+    raise CommandError(answer.text if isinstance(answer, Refused) else f"session {name} is gone")
+
+
+def _connect(directory: SessionDirectory, name: str) -> PacketSocket[Any]:
+    peer = directory.connect(name)
+    if peer is None:
+        raise CommandError(f"there is no session {name[:64]!r}")
+    return peer
+
+
+def _ask(peer: PacketSocket[Any], question: Local, deadline: float) -> Any:
+    """The first answer; None: there is none in time."""
+    try:
+        peer.send(question)
+    except OSError:
+        return None
+    return _receive(peer, deadline)
+
+
+def _receive(peer: PacketSocket[Any], deadline: float) -> Any:
+    while True:
+        left_s = deadline - monotonic_s()
+        if left_s <= 0 or not select.select([peer], [], [], left_s)[0]:
+            return None
+        try:
+            received = peer.receive()
+        except (EOFError, OSError, RemoteProtocolError):
+            return None
+        if received is not None:
+            return received[0]
+
+
+def describe_all(
+    directory: SessionDirectory, names: Iterable[str], limit_s: float
+) -> list[Described]:
+    """What the terminals of these names say of themselves, as far as they answer within ``limit_s`` together."""
+    deadline = monotonic_s() + limit_s
+    peers = []
+    for name in names:
+        peer = directory.connect(name)
+        if peer is None:
+            continue
+        try:
+            peer.send(Describe())
+            peers.append(peer)
+        except OSError:
+            peer.close()
+    answers = [_receive(peer, deadline) for peer in peers]
+    for peer in peers:
+        peer.close()
+    return [answer for answer in answers if isinstance(answer, Described)]
+
+
+def waiting_lines(described: Iterable[Described], rights: Rights) -> list[str]:
+    """A line for each detached terminal that this login could attach."""
+    lines = []
+    for answer in described:
+        found = answer.description
+        if found.attached or not rights.may_visit(answer.rights):
+            continue
+        what = f" ({found.command})" if found.command else ""
+        ago = _duration(wall_s() - found.detached_since)
+        lines.append(f"detached session {found.name}{what}: left {ago} ago from {found.host}")
+    return lines[:MAX_WAITING]
+
+
+def _duration(seconds: float) -> str:
+    minutes = int(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
+
+
+def make_room(directory: SessionDirectory, limit: int) -> int:
+    """End the detached terminals beyond ``limit``: those with nothing running first, the longest idle first."""
+    detached = [
+        answer
+        for answer in describe_all(directory, directory.names(), LIST_S)
+        if not answer.description.attached
+    ]
+    detached.sort(key=lambda found: (not found.description.idle, found.description.traffic))
+    for found in detached[: max(0, len(detached) - limit)]:
+        peer = directory.connect(found.description.name)
+        if peer is not None:  # a limit holds for all: with the rights of who made it
+            _ask(
+                peer,
+                Kill(found.rights, "the oldest of too many detached sessions"),
+                monotonic_s() + 1,
+            )
+            peer.close()
+    return 0
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,283 @@
+"""Where a user's terminals are found: a directory of his with one socket for each, named by the smallest free numbers.
+
+The session host of another login asks there: SOCK_SEQPACKET, messages as in :mod:`qsh.server.requests`. Only
+processes of the same user are answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import socket
+import stat
+import struct
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import Meta
+
+from qsh.server.packets import PacketSocket
+from qsh.server.requests import MAX_PACKET, Local
+from qsh.server.session_rules import Rights  # noqa: TC001 - msgspec reads the annotations
+from qsh.server.terminal_session import Description  # noqa: TC001
+from qsh.wire.messages import Attach  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qsh.server.account import Account
+
+__all__ = [
+    "ROOT_PARENT",
+    "Answer",
+    "AttachTo",
+    "Describe",
+    "Described",
+    "DetachAll",
+    "Done",
+    "History",
+    "HistoryPart",
+    "Kill",
+    "LinkState",
+    "Opened",
+    "Question",
+    "Refused",
+    "SessionDirectory",
+    "UserHangUp",
+    "directory_of",
+    "is_same_user",
+    "make_root_directory",
+]
+
+ROOT_PARENT: Final = "/run/qshd/sessions"
+NAME: Final = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
+MAX_NAMES: Final = 1000
+BACKLOG: Final = 8
+ANSWER_S: Final = 0.1
+"""A host that does not answer so soon is left out of a list."""
+LOCK: Final = ".lock"
+PART_BYTES: Final = MAX_PACKET // 2
+
+
+class Describe(Local, frozen=True, tag="describe"):
+    """What are you?"""
+
+
+class AttachTo(Local, frozen=True, tag="attach"):
+    """Let a client in: answered by Opened with two descriptors, or Refused. The connection stays for the messages below."""
+
+    request: Attach
+    rights: Rights
+    size: tuple[int, int, int, int] = (0, 0, 0, 0)
+    address: str = ""
+
+
+class UserHangUp(Local, frozen=True, tag="hangup"):
+    """The client that came by this connection ended its channel."""
+
+
+class LinkState(Local, frozen=True, tag="path"):
+    """How the connection of that client does."""
+
+    rtt_us: Annotated[int, Meta(ge=0)]
+    loss_ppm: Annotated[int, Meta(ge=0)]
+
+
+class DetachAll(Local, frozen=True, tag="detach"):
+    """Put every client out."""
+
+    rights: Rights
+
+
+class Kill(Local, frozen=True, tag="kill"):
+    """Hang up."""
+
+    rights: Rights
+    reason: str = ""
+    """For the log; empty: a user's command."""
+
+
+class History(Local, frozen=True, tag="history"):
+    """The newest lines as text: HistoryPart, several."""
+
+    rights: Rights
+    lines: Annotated[int, Meta(ge=0, le=100_000)] = 10_000
+
+
+Question = Describe | AttachTo | UserHangUp | LinkState | DetachAll | Kill | History
+
+
+class Described(Local, frozen=True, tag="described"):
+    """Of Describe."""
+
+    description: Description
+    rights: Rights
+
+
+class Opened(Local, frozen=True, tag="opened"):
+    """Of AttachTo."""
+
+
+class Refused(Local, frozen=True, tag="refused"):
+    """Of any."""
+
+    code: str
+    text: str
+
+
+class Done(Local, frozen=True, tag="done"):
+    """Of DetachAll and Kill."""
+
+
+class HistoryPart(Local, frozen=True, tag="lines"):
+    """Of History."""
+
+    data: bytes
+    last: bool
+
+
+Answer = Described | Opened | Refused | Done | HistoryPart
+
+
+def make_root_directory(uid: int, gid: int, parent: str = ROOT_PARENT) -> str:
+    """As root, before rights are dropped: the user's directory below one that only root can change. Raises OSError."""
+    os.makedirs(os.path.dirname(parent), 0o755, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(parent, 0o711)
+    found = os.lstat(parent)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, f"{parent} is not safe")
+    path = os.path.join(parent, str(uid))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chown(path, uid, gid, follow_symlinks=False)
+    return path
+
+
+def directory_of(account: Account, setting: str) -> str:
+    """The user's directory where no root made one: below ``setting`` (SessionDirectory), else below his own."""
+    if setting and setting != "none":
+        return os.path.join(setting, str(account.uid))
+    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{account.uid}")
+    if os.path.isdir(runtime) and os.access(runtime, os.W_OK):
+        return os.path.join(runtime, "qshd-sessions")
+    return os.path.join(account.home, ".local/state/qsh/sessions")
+
+
+def is_same_user(sock: socket.socket) -> bool:
+    """The peer of a local socket is ours."""
+    peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", peer)
+    return bool(uid == os.geteuid())
+
+
+class SessionDirectory:
+    """One user's directory. It is made when the first terminal needs it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def _make(self) -> None:
+        os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path, 0o700)
+        self._check()
+
+    def _check(self) -> None:
+        """Nobody else may have made it. Raises OSError."""
+        found = os.lstat(self.path)
+        if (
+            not stat.S_ISDIR(found.st_mode)
+            or found.st_uid != os.geteuid()
+            or stat.S_IMODE(found.st_mode) & 0o077
+        ):
+            raise PermissionError(errno.EPERM, f"{self.path} is not private")
+
+    @contextlib.contextmanager
+    def _at(self) -> Iterator[str]:
+        """A short path of the directory: a socket's address holds 107 bytes only."""
+        descriptor = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+
+    def claim(self) -> tuple[str, socket.socket]:
+        """A listening socket under the smallest name that is free. Raises OSError."""
+        self._make()
+        lock = os.open(os.path.join(self.path, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for number in range(1, MAX_NAMES + 1):
+                if (listener := self._listen(str(number))) is not None:
+                    return str(number), listener
+        finally:
+            os.close(lock)
+        raise OSError(errno.ENOSPC, "too many sessions")
+
+    def _listen(self, name: str) -> socket.socket | None:
+        listener = socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        try:
+            with self._at() as directory:
+                path = f"{directory}/{name}"
+                try:
+                    listener.bind(path)
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE or not self._is_stale(path):
+                        listener.close()
+                        return None
+                    os.unlink(path)
+                    listener.bind(path)
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    @staticmethod
+    def _is_stale(path: str) -> bool:
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        with probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                return False
+        return False
+
+    def release(self, name: str) -> None:
+        """The terminal is gone."""
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self.path, name))
+
+    def names(self) -> list[str]:
+        """All that there are, in order; some may be stale."""
+        try:
+            self._check()
+            found = os.listdir(self.path)
+        except OSError:
+            return []
+        return sorted((name for name in found if NAME.fullmatch(name)), key=int)
+
+    def connect(self, name: str) -> PacketSocket[Any] | None:
+        """A connection to the terminal of that name; None: there is none."""
+        if not NAME.fullmatch(name):
+            return None
+        sock = socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        try:
+            self._check()
+            with self._at() as directory:
+                sock.connect(f"{directory}/{name}")
+            if is_same_user(sock):
+                return PacketSocket(sock, Answer)
+        except OSError:
+            pass
+        sock.close()
+        return None

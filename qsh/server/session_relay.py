@@ -1,0 +1,89 @@
+"""A channel of this login whose terminal lives in another session host: two descriptors, passed on, and a few messages after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from qsh.errors import RemoteProtocolError
+from qsh.server.event_loop import READ, WRITE
+from qsh.server.session_directory import LinkState, Opened, Refused, UserHangUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qsh.server.event_loop import EventLoop
+    from qsh.server.packets import PacketSocket
+    from qsh.server.session_directory import AttachTo
+
+__all__ = ["SessionRelay"]
+
+
+class SessionRelay:
+    """Asks the other host; ``on_open`` gets the descriptors, ``on_fail`` a code and a text, ``on_end`` is called at the end."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        peer: PacketSocket[Any],
+        question: AttachTo,
+        on_open: Callable[[list[int]], None],
+        on_fail: Callable[[str, str], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop, self._peer = loop, peer
+        self._on_open, self._on_fail, self._on_end = on_open, on_fail, on_end
+        self._opened = False
+        self._send(question)
+
+    def _send(self, message: AttachTo | UserHangUp | LinkState) -> None:
+        with contextlib.suppress(OSError):  # its end is read soon
+            self._peer.send(message)
+        self._watch()
+
+    def _watch(self) -> None:
+        events = READ | (WRITE if self._peer.waiting else 0)
+        self._loop.watch(self._peer.fileno(), events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        try:
+            if events & WRITE:
+                self._peer.flush()
+            if events & READ and (received := self._peer.receive()) is not None:
+                self._take(*received)
+        except (EOFError, OSError, RemoteProtocolError):
+            self.close("session-lost", "the session's host is gone")
+            return
+        if self._peer.sock.fileno() >= 0:
+            self._watch()
+
+    def _take(self, answer: Any, descriptors: list[int]) -> None:
+        if isinstance(answer, Opened) and not self._opened and len(descriptors) == 2:
+            self._opened = True
+            self._on_open(descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if isinstance(answer, Refused):
+            self.close(answer.code, answer.text)
+        else:
+            self.close("resources", "the server is out of descriptors")
+
+    def hang_up(self) -> None:
+        """The client ended its channel."""
+        self._send(UserHangUp())
+
+    def path(self, rtt_s: float, loss_ppm: int) -> None:
+        """How the connection does."""
+        self._send(LinkState(int(rtt_s * 1e6), loss_ppm))
+
+    def close(self, code: str = "", text: str = "") -> None:
+        """Idempotent."""
+        if self._peer.sock.fileno() < 0:
+            return
+        self._loop.forget(self._peer.fileno())
+        self._peer.close()
+        if not self._opened:
+            self._on_fail(code or "session-lost", text)
+        self._on_end()

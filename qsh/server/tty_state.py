@@ -1,0 +1,150 @@
+"""What a terminal does with typed keys, asked on its master side (Linux: tcgetattr there tells the user side's flags)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import struct
+import termios
+from typing import Final
+
+from qsh.wire.terminal import TtyState
+
+__all__ = ["TtyWatch", "waiting_bytes"]
+
+TIOCGPTPEER: Final = 0x5441
+IUTF8: Final = 0o40000
+_LOCAL: Final = (
+    (termios.ECHO, 1),
+    (termios.ICANON, 2),
+    (termios.ISIG, 4),
+    (termios.ECHOE, 8),
+    (termios.ECHOK, 16),
+    (termios.ECHOCTL, 32),
+    (termios.IEXTEN, 64),
+    (termios.ECHOKE, 1024),
+)
+_INPUT: Final = ((termios.ICRNL, 128), (termios.IXON, 256), (IUTF8, 512))
+_KEYS: Final = (
+    termios.VERASE,
+    termios.VKILL,
+    termios.VWERASE,
+    termios.VEOF,
+    termios.VLNEXT,
+    termios.VREPRINT,
+    termios.VINTR,
+    termios.VQUIT,
+    termios.VSUSP,
+)
+"""In the order of TtyState's fields."""
+NAME_SETTLES_S: Final = 0.5
+"""A new foreground group runs its shell's code until it executes its program."""
+_INT: Final = struct.Struct("i")
+
+
+def waiting_bytes(descriptor: int) -> int:
+    """FIONREAD: bytes that a read would get; 0 if it cannot be asked."""
+    try:
+        (count,) = _INT.unpack(fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))
+    except OSError:
+        return 0
+    return int(count)
+
+
+class TtyWatch:
+    """Watches one terminal; holds a descriptor of its user side, so that unread input can be counted."""
+
+    def __init__(self, master: int, *, tell_programs: bool = True) -> None:
+        self._master = master
+        self._tell_programs = tell_programs
+        self._peer = -1
+        with contextlib.suppress(OSError):
+            self._peer = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        self._seen: object = None
+        self._group = -1
+        self._groups = 0
+        self._group_since = 0.0
+        self._name = ""
+        self.state = TtyState(0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, "")
+
+    @property
+    def group(self) -> int:
+        """The foreground process group; 0: none."""
+        return max(self._group, 0)
+
+    @property
+    def kernel_echo(self) -> bool:
+        """ECHO and ICANON: the kernel answers keys by itself."""
+        return self.state.flags & 3 == 3
+
+    def push(self) -> None:
+        """Let what was written to the master side reach the user's, and its echo ours: the kernel does so in its own time, but
+        before it answers poll(2) there (n_tty_poll).
+        """
+        if self._peer >= 0:
+            poll = select.poll()
+            poll.register(self._peer, select.POLLIN)
+            poll.poll(0)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of input that the program has not taken; in line mode those of finished lines."""
+        self.push()
+        return waiting_bytes(self._peer) if self._peer >= 0 else 0
+
+    def check(self, now: float) -> bool:
+        """Look; whether ``state`` is another one now."""
+        try:
+            iflag, _, _, lflag, _, _, keys = termios.tcgetattr(self._master)
+            (group,) = _INT.unpack(fcntl.ioctl(self._master, termios.TIOCGPGRP, b"\0\0\0\0"))
+        except (OSError, termios.error):
+            return False  # it is hung up
+        if group != self._group:
+            self._group, self._group_since = group, now
+            self._groups += 1
+            self._name = self._program()
+        elif now - self._group_since < NAME_SETTLES_S:
+            self._name = self._program()
+        seen = (iflag, lflag, keys, self._groups, self._name)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        flags = sum(bit for mask, bit in _LOCAL if lflag & mask)
+        flags |= sum(bit for mask, bit in _INPUT if iflag & mask)
+        codes = (keys[index] for index in _KEYS)
+        erase, kill, werase, eof, lnext, reprint, interrupt, quit_, suspend = (
+            code[0] if isinstance(code, bytes) and code != b"\0" else -1 for code in codes
+        )
+        self.state = TtyState(
+            self.state.serial + 1,
+            flags,
+            erase,
+            kill,
+            werase,
+            eof,
+            lnext,
+            reprint,
+            interrupt,
+            quit_,
+            suspend,
+            self._groups,
+            self._name,
+        )
+        return True
+
+    def _program(self) -> str:
+        if not self._tell_programs or self._group <= 0:
+            return ""
+        try:
+            with open(f"/proc/{self._group}/comm", "rb") as file:
+                return file.read(64).decode(errors="replace").rstrip("\n")
+        except OSError:
+            return ""
+
+    def release_peer(self) -> None:
+        """Close the user side: from now on the master tells when nobody has it open any more."""
+        if self._peer >= 0:
+            os.close(self._peer)
+            self._peer = -1

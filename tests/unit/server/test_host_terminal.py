@@ -1,0 +1,649 @@
+"""Terminals in the session host: real programs on real terminals, the front and the client played by the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qsh.auth.key_options import KeyOptions
+from qsh.config.daemon_options import DaemonOptions
+from qsh.server.account import Account
+from qsh.server.host import SessionHost
+from qsh.server.packets import PacketSocket, packet_pair
+from qsh.server.requests import (
+    ChannelFailed,
+    ChannelOpened,
+    Exited,
+    Grant,
+    HangUp,
+    HostAnswer,
+    HostReport,
+    HostRequest,
+    OpenChannel,
+)
+from qsh.server.session_rules import SessionRules
+from qsh.terminal.screen import Screen
+from qsh.wire.messages import Attach, Pty
+from qsh.wire.terminal import (
+    Attached,
+    Detach,
+    Detached,
+    Ended,
+    EndedAck,
+    FetchHistory,
+    Frame,
+    HistoryLines,
+    HostFrame,
+    Input,
+    Note,
+    Output,
+    Report,
+    Resized,
+    TerminalDecoder,
+    decode_datagram,
+    encode,
+    encode_datagram,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LIMIT_S = 20.0
+OPEN: list[Client] = []
+ME, OTHER = b"m" * 16, b"o" * 16
+
+
+class Played:
+    """A session host in a thread of its own."""
+
+    def __init__(self, home: Path, *, key: KeyOptions | None = None, **options: Any) -> None:
+        front, host_front = packet_pair()
+        self.monitor, host_monitor = packet_pair()
+        self.front: PacketSocket[Any] = PacketSocket(front, HostAnswer)
+        account = Account("me", os.getuid(), os.getgid(), (), str(home), "/bin/sh")
+        options.setdefault("session_directory", str(home / "sessions"))
+        grant = Grant(
+            account, DaemonOptions(**options), key or KeyOptions(), ("::1", 1), ("::1", 2)
+        )
+        self._ends = (host_front, host_monitor)
+        self.lines: list[str] = []
+        host = SessionHost(
+            PacketSocket(host_front, HostRequest),
+            PacketSocket(host_monitor, HostReport),
+            SessionRules(grant),
+            log=self.lines.append,
+        )
+        self.thread = threading.Thread(target=host.run)
+        self.thread.start()
+
+    def ask(self, request: Any) -> tuple[Any, list[int]]:
+        self.front.send(request)
+        return self.hear()
+
+    def hear(self) -> tuple[Any, list[int]]:
+        self.front.sock.settimeout(LIMIT_S)
+        received = self.front.receive()
+        assert received is not None
+        return received
+
+    def open(self, command: bytes, *, channel: int = 4, client: Client | None = None) -> Client:
+        client = client or Client()
+        answer, descriptors = self.ask(
+            OpenChannel(
+                channel, "exec", command, Pty("xterm", 24, 80), terminal=Attach(client.name)
+            )
+        )
+        assert isinstance(answer, ChannelOpened)
+        assert answer.terminal
+        client.take(descriptors)
+        return client
+
+    def attach(self, name: str, client: Client, *, channel: int = 8, **fields: Any) -> None:
+        answer, descriptors = self.ask(
+            OpenChannel(
+                channel,
+                "attach",
+                name.encode(),
+                Pty("xterm", 24, 80),
+                terminal=Attach(client.name, **fields),
+            )
+        )
+        assert isinstance(answer, ChannelOpened), answer
+        client.take(descriptors)
+
+    def command(self, text: bytes, channel: int = 12) -> tuple[int | None, bytes, bytes]:
+        answer, descriptors = self.ask(OpenChannel(channel, "sessions", text))
+        assert isinstance(answer, ChannelOpened), answer
+        os.close(descriptors[0])
+        out, err = (read_all(descriptor) for descriptor in descriptors[1:])
+        ended, _ = self.hear()
+        assert isinstance(ended, Exited)
+        return ended.status, out, err
+
+    def leave(self) -> None:
+        """The front goes."""
+        self.front.close()
+
+    def close(self) -> None:
+        self.front.close()
+        self.thread.join(LIMIT_S)
+        assert not self.thread.is_alive()
+        for end in (self.monitor, *self._ends):
+            end.close()
+
+
+def read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+class Client:
+    """What a client does: shows output, reports it, types."""
+
+    def __init__(self, name: bytes = ME) -> None:
+        self.name = name
+        self.shown = bytearray()
+        self.frames: list[Frame] = []
+        self.offset = 0
+        self.typed = 0
+        self.applied = self.settled = 0
+        self.states: list[Any] = []
+        self.messages: list[Any] = []
+        self.attached: Attached | None = None
+        self.eof = False
+        self.stream: socket.socket
+        self.datagrams: socket.socket
+
+    def take(self, descriptors: list[int]) -> None:
+        self.stream, self.datagrams = (socket.socket(fileno=fd) for fd in descriptors)
+        OPEN.append(self)
+        self.datagrams.setblocking(False)
+        self._decoder: TerminalDecoder[Any] = TerminalDecoder(HostFrame)
+        self.eof = False
+        self.messages.clear()
+        self.until(lambda: bool(self.messages))
+        assert isinstance(self.messages[0], Attached)
+        self.attached = self.messages[0]
+
+    def send(self, message: Any) -> None:
+        self.stream.sendall(encode(message))
+
+    def type(self, data: bytes) -> None:
+        self.send(Input(self.typed, data, self.offset))
+        self.typed += len(data)
+
+    def until(self, done: Callable[[], bool], *, report: bool = True) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not done():
+            left = deadline - time.monotonic()
+            assert left > 0, (bytes(self.shown[-2000:]), self.messages[-5:])
+            assert not self.eof, (bytes(self.shown[-2000:]), self.messages[-5:])
+            readable, _, _ = select.select([self.stream], [], [], left)
+            if readable:
+                self._read(report)
+
+    def _read(self, report: bool) -> None:
+        try:
+            data = self.stream.recv(1 << 16)
+        except ConnectionResetError:  # it was closed with a report of ours unread
+            data = b""
+        self.eof = not data
+        before = self.offset
+        for message in self._decoder.receive(data):
+            self._show(message)
+        if report and self.offset != before:
+            try:
+                self.send(Report(self.offset, 1000))
+            except OSError:
+                self.eof = True
+
+    def _show(self, message: Any) -> None:
+        self.messages.append(message)
+        if isinstance(message, Attached):
+            self.offset = message.start
+        elif isinstance(message, Output):
+            assert message.offset == self.offset, "the stream has no holes"
+            self.shown += message.data
+            self.offset += len(message.data)
+        elif isinstance(message, Frame):
+            assert message.start == self.offset
+            self.offset = message.offset
+            self.frames.append(message)
+        if isinstance(message, Output | Note | Frame):
+            self.applied, self.settled = message.applied, message.settled
+            if message.tty is not None:
+                self.states.append(message.tty)
+
+    def saw(self, text: bytes, **options: Any) -> None:
+        self.until(
+            lambda: text in self.shown or any(text in frame.data for frame in self.frames),
+            **options,
+        )
+
+    def last(self, kind: type) -> Any:
+        def found() -> list[Any]:
+            return [message for message in self.messages if isinstance(message, kind)]
+
+        self.until(lambda: bool(found()))
+        return found()[-1]
+
+    def close(self) -> None:
+        self.stream.close()
+        self.datagrams.close()
+
+
+@pytest.fixture(autouse=True)
+def _clients_are_closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Played]:
+    played = Played(tmp_path, detached_max=60)
+    yield played
+    if played.thread.is_alive():
+        end_all(played, tmp_path)
+    played.close()
+
+
+def end_all(played: Played, home: Path) -> None:
+    """Kill what is left, by the directory, so that the host ends."""
+    from qsh.server.session_commands import run
+    from qsh.server.session_directory import SessionDirectory
+    from qsh.server.session_rules import Rights
+
+    directory = SessionDirectory(str(home / "sessions" / str(os.getuid())))
+    for name in directory.names():
+        run(directory, f"kill {name}".encode(), "me", Rights(None, True, True, True, True))
+
+
+def test_a_shell_echoes_and_its_exit_status_arrives(host: Played) -> None:
+    client = host.open(b"read x; echo got-$x; exit 7")
+    client.type(b"word\r")
+    client.saw(b"got-word\r\n")
+    assert bytes(client.shown).startswith(b"word\r\n"), "the kernel's echo"
+    ended = client.last(Ended)
+    assert (ended.status, ended.offset) == (7, client.offset)
+    assert client.applied == client.typed
+    client.send(EndedAck())
+    client.close()
+
+
+def test_the_kernels_echo_settles_what_was_typed(host: Played) -> None:
+    client = host.open(b"cat")
+    client.type(b"abc")
+    client.saw(b"abc")
+    client.until(lambda: client.settled == 3)
+    assert client.states[-1].flags & 3 == 3
+    assert client.states[-1].intr == 3
+    client.close()
+
+
+def test_a_secret_is_told(host: Played) -> None:
+    client = host.open(b"stty -echo; echo ready; read x; stty echo; echo open; cat")
+    client.saw(b"ready")
+    client.until(lambda: bool(client.states) and client.states[-1].flags & 3 == 2)
+    client.type(b"hidden\r")
+    client.saw(b"open")
+    client.type(b"x")
+    client.until(lambda: client.states[-1].flags & 3 == 3)
+    assert b"hidden" not in client.shown
+    client.close()
+
+
+def test_input_comes_once_by_whatever_way(host: Played) -> None:
+    client = host.open(b"stty raw -echo; echo ready; head -c 6 | od -An -c; exit 0")
+    client.saw(b"ready")
+    client.datagrams.send(encode_datagram(Input(0, b"abc")))
+    client.until(lambda: client.applied == 3)
+    client.send(Input(0, b"abc"))
+    client.datagrams.send(encode_datagram(Input(0, b"abc")))
+    client.datagrams.send(encode_datagram(Input(9, b"zzz")))
+    client.datagrams.send(b"\xc1 not a message")
+    client.send(Input(3, b"def"))
+    client.last(Ended)
+    assert bytes(client.shown).split(b"ready")[1].split() == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    client.close()
+
+
+def test_a_gap_ends_only_the_attachment(host: Played) -> None:
+    client = host.open(b"cat")
+    client.send(Input(5, b"x"))
+    assert client.last(Detached).reason == "input-gap"
+    client.until(lambda: client.eof)
+    client.close()
+    again = Client(OTHER)
+    assert client.attached is not None
+    host.attach(client.attached.name, again)
+    again.type(b"alive\r")
+    again.saw(b"alive")
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (Report(1 << 40), b"bad-offset"),
+        (None, b"bad-message"),
+    ],
+)
+def test_a_mad_client_is_put_out(host: Played, bad: Any, reason: bytes) -> None:
+    client = host.open(b"cat")
+    client.stream.sendall(encode(bad) if bad is not None else b"\0\0\0\1\xc1")
+    assert client.last(Detached).reason == reason.decode()
+    client.close()
+
+
+def test_a_lost_client_resumes_and_nothing_is_lost_or_doubled(host: Played) -> None:
+    client = host.open(b"stty raw -echo; i=0; while read -r x; do echo $x; done")
+    client.type(b"one\n")
+    client.saw(b"one\n")
+    assert client.attached is not None
+    for number in range(5):
+        shown = client.offset
+        client.send(Input(client.typed, word := f"word-{number}\n".encode(), client.offset))
+        if number % 2:
+            client.saw(word)
+            shown = client.offset
+        client.close()
+        fresh = Client()
+        fresh.shown, fresh.typed = client.shown, client.typed
+        host.attach(
+            client.attached.name,
+            fresh,
+            channel=20 + 4 * number,
+            ticket=client.attached.ticket,
+            consumed=shown,
+        )
+        assert fresh.attached is not None
+        assert fresh.attached.start == shown
+        assert fresh.attached.received in (client.typed, client.typed + len(word))
+        missing = word[fresh.attached.received - client.typed :]
+        fresh.typed = fresh.attached.received
+        if missing:
+            fresh.type(missing)
+        fresh.saw(word)
+        client = fresh
+    expected = b"one\n" + b"".join(b"word-%d\n" % n for n in range(5))
+    assert bytes(client.shown).endswith(expected)
+    assert not client.frames, "all of it was in the log"
+    client.close()
+
+
+def test_a_terminal_outlives_client_and_front(tmp_path: Path) -> None:
+    first = Played(tmp_path, detached_max=60)
+    client = first.open(b"echo before; cat")
+    client.saw(b"before")
+    client.close()
+    first.leave()
+    second = Played(tmp_path, detached_max=60)
+    status, out, _ = second.command(b"list")
+    assert status == 0
+    (row,) = json.loads(out)
+    assert (row["name"], row["attached"], row["user"]) == ("1", 0, "me")
+    visitor = Client(OTHER)
+    second.attach("1", visitor)
+    visitor.saw(b"before")
+    assert visitor.frames, "a fresh client gets a painting"
+    visitor.type(b"after\r")
+    visitor.saw(b"after")
+    assert second.command(b"detach 1")[0] == 0
+    assert visitor.last(Detached).reason == "by-command"
+    assert second.command(b"history 1")[1].decode().split() == ["before", "after", "after"]
+    assert second.command(b"kill 1")[0] == 0
+    first.thread.join(LIMIT_S)
+    assert not first.thread.is_alive(), "no front and no terminal: the host ends"
+    assert second.command(b"list")[1] == b"[]\n"
+    status, _, err = second.command(b"kill 1")
+    assert status == 1
+    assert b"no session" in err
+    visitor.close()
+    first.close()
+    second.close()
+
+
+def test_the_end_waits_for_the_next_client(host: Played) -> None:
+    client = host.open(b"read x; echo last words; exit 3")
+    assert client.attached is not None
+    client.send(Input(0, b"\r"))
+    client.close()
+    late = Client()
+    host.attach("1", late, ticket=client.attached.ticket, consumed=0)
+    assert late.attached is not None
+    if not late.attached.received:
+        late.type(b"\r")
+    late.saw(b"last words")
+    assert late.last(Ended).status == 3
+    late.send(EndedAck())
+    late.until(lambda: late.eof)
+    late.close()
+    answer, _ = host.ask(OpenChannel(16, "attach", b"1", terminal=Attach(ME)))
+    assert isinstance(answer, ChannelFailed)
+    assert answer.code == "session-lost"
+
+
+def test_hang_up_ends_the_terminal(tmp_path: Path) -> None:
+    host = Played(tmp_path)
+    marker = tmp_path / "hup"
+    client = host.open(f"trap 'echo > {marker}; exit' HUP; echo ready; read x".encode())
+    client.saw(b"ready")
+    host.front.send(HangUp(4))
+    client.until(lambda: client.eof)
+    deadline = time.monotonic() + LIMIT_S
+    while not marker.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    client.close()
+    host.close()
+
+
+def test_without_time_to_wait_a_lost_client_hangs_up(tmp_path: Path) -> None:
+    host = Played(tmp_path, detached_max=0)
+    client = host.open(b"echo $$; cat")
+    client.saw(b"\n")
+    pid = int(bytes(client.shown).split()[0])
+    handle = os.pidfd_open(pid)
+    client.close()
+    assert select.select([handle], [], [], LIMIT_S)[0]
+    os.close(handle)
+    host.close()
+
+
+def test_a_user_detaches(host: Played) -> None:
+    client = host.open(b"cat")
+    client.send(Detach())
+    assert client.last(Detached).reason == "requested"
+    client.close()
+
+
+def test_the_smallest_window_wins(host: Played) -> None:
+    client = host.open(b"while read x; do stty size; done")
+    client.send(Resized(0, 65535, 65535))
+    client.send(Resized(0, 50, 120))
+    client.type(b"\r")
+    client.saw(b"50 120")
+    small = Client(OTHER)
+    answer, descriptors = host.ask(
+        OpenChannel(8, "attach", b"1", Pty("", 30, 200), terminal=Attach(OTHER))
+    )
+    assert isinstance(answer, ChannelOpened)
+    small.take(descriptors)
+    client.type(b"\r")
+    client.saw(b"30 120")
+    small.close()
+    client.type(b"\r")
+    client.until(lambda: bytes(client.shown).count(b"50 120") == 2 or len(client.frames) > 0)
+    client.close()
+
+
+def test_a_question_is_answered_by_one_side(host: Played) -> None:
+    """By the client's terminal while it gets raw output; by the host when nobody is attached."""
+    ask = b"stty raw -echo; printf '\\033[6n'; x=$(dd bs=1 count=6 2>/dev/null | od -An -tx1); echo $x"
+    client = host.open(ask + b"; read y; printf '\\033[6n'; dd bs=1 count=6 2>/dev/null; cat")
+    client.saw(b"\x1b[6n")
+    client.type(b"\x1b[9;9R")
+    client.saw(b"1b 5b 39 3b 39 52")
+    client.send(Input(client.typed, b"\n"))
+    client.close()
+    late = Client(OTHER)
+    host.attach("1", late)
+    late.until(lambda: bool(late.frames))
+    late.close()
+
+
+def test_a_flood_is_held_back(host: Played) -> None:
+    client = host.open(b"yes")
+    client.saw(b"y\r\ny", report=False)
+    sizes = []
+    for _ in range(20):
+        sizes.append(client.offset)
+        client.until(lambda: bool(select.select([client.stream], [], [], 0.05)[0]) or True)
+        if select.select([client.stream], [], [], 0)[0]:
+            client._read(report=False)
+    assert client.offset <= 256 * 1024
+    client.type(b"\x03")
+    client.send(Report(client.offset, 1000))
+    ended = client.last(Ended)
+    assert ended.signal == "INT"
+    client.close()
+
+
+def test_history_can_be_fetched(host: Played) -> None:
+    client = host.open(b"seq 100; cat")
+    client.saw(b"100\r\n")
+    client.send(FetchHistory(7, 0, 1000))
+    lines = client.last(HistoryLines)
+    assert lines.number == 7
+    assert [bytes(text) for text, _ in lines.lines][:3] == [b"1", b"2", b"3"]
+    client.close()
+
+
+def test_output_goes_as_a_datagram_too(host: Played) -> None:
+    client = host.open(b"cat")
+    client.type(b"q")
+    client.saw(b"q", report=False)
+    deadline = time.monotonic() + LIMIT_S
+    seen: list[Any] = []
+    while not any(isinstance(m, Output) and b"q" in m.data for m in seen):
+        assert time.monotonic() < deadline
+        if select.select([client.datagrams], [], [], 0.1)[0]:
+            seen.append(decode_datagram(client.datagrams.recv(2048), HostFrame))
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [KeyOptions(command="true"), KeyOptions(pty=False), KeyOptions(restricted=True, pty=False)],
+)
+def test_lesser_logins_may_not_visit(tmp_path: Path, key: KeyOptions) -> None:
+    owner = Played(tmp_path, detached_max=60)
+    client = owner.open(b"cat")
+    lesser = Played(tmp_path, key=key)
+    for request in (
+        OpenChannel(4, "attach", b"1", terminal=Attach(OTHER)),
+        OpenChannel(4, "attach", b"1", terminal=Attach(OTHER, ticket=b"x" * 16)),
+        OpenChannel(4, "sessions", b"list"),
+    ):
+        answer, _ = lesser.ask(request)
+        assert isinstance(answer, ChannelFailed)
+        assert answer.code == "not-permitted"
+    client.close()
+    lesser.close()
+    end_all(owner, tmp_path)
+    owner.close()
+
+
+def test_a_client_that_shows_nothing_is_skipped_and_ends_with_the_same_screen(host: Played) -> None:
+    """The screen is right after frames and raw bytes, and so is the history but for what is said to be missing."""
+    client = host.open(b"seq 300000; printf ready; cat")
+    client.until(lambda: len(client.messages) > 1, report=False)
+    assert client.attached is not None
+    screen = Screen(24, 80, history_lines=400_000)
+    since = time.monotonic()
+    while time.monotonic() - since < 1.5:  # shows nothing
+        if select.select([client.stream], [], [], 0.1)[0]:
+            client._read(report=False)
+    client.send(Report(client.offset, 1000))
+    client.until(lambda: any(frame.final for frame in client.frames))
+    assert any(frame.skipped_end > 10_000 for frame in client.frames)
+    client.type(b"typed")
+    client.until(lambda: isinstance(client.messages[-1], Output) and client.applied == 5)
+    client.until(lambda: b"typed" in client.shown or b"typed" in client.frames[-1].data)
+    for message in client.messages:
+        if isinstance(message, Output | Frame):
+            screen.feed(message.data)
+    rows = [screen.row_text(row) for row in range(24)]
+    assert rows == [str(number) for number in range(299_978, 300_001)] + ["readytyped"]
+    lines = [bytes(text) for text, _ in screen.history(0, 400_000, plain=True, max_bytes=1 << 24)]
+    numbers = [int(line) for line in lines if line.strip().isdigit()]
+    assert numbers == sorted(set(numbers)), "no line twice, none out of order"
+    assert sum(b"lines skipped" in line for line in lines) >= 1
+
+
+def test_ctrl_c_reaches_a_flood_whose_client_is_slow(host: Played) -> None:
+    client = host.open(b"trap 'echo stopped; exit 5' INT; while :; do echo yyyyyyyyyyyyyyyy; done")
+    client.until(lambda: client.offset > 10_000)
+    client.type(b"\x03")
+    client.saw(b"stopped")
+    assert client.last(Ended).status == 5
+
+
+def test_storms_of_sizes_and_reports_do_no_harm(host: Played) -> None:
+    client = host.open(b"read x; stty size; cat")
+    for number in range(3000):
+        client.send(Resized(0, 1 + number % 700, 1 + number * 7 % 3000))
+    client.send(Resized(0, 33, 44))
+    client.type(b"\r")
+    client.saw(b"33 44")
+
+
+def test_input_faster_than_the_program_reads(host: Played) -> None:
+    client = host.open(b"stty raw -echo; echo ready; sleep 1; head -c 300000 | wc -c")
+    client.saw(b"ready")
+    sender = threading.Thread(
+        target=lambda: [client.type(b"z" * 10_000) for _ in range(30)], daemon=True
+    )
+    sender.start()
+    client.saw(b"300000")
+    sender.join(LIMIT_S)
+
+
+def test_an_idle_shell_ends_before_one_with_jobs(tmp_path: Path) -> None:
+    host = Played(tmp_path, detached_idle_max=1, detached_max=60)
+    busy = host.open(b"sleep 1000; true", client=Client(OTHER))
+    idle = host.open(b"read x", channel=8)
+    busy.close()
+    idle.close()
+    deadline = time.monotonic() + LIMIT_S
+    while not any("DetachedIdleMax" in line for line in host.lines):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [row["name"] for row in json.loads(host.command(b"list")[1])] == ["1"]
+    end_all(host, tmp_path)
+    host.close()
+
+
+def test_too_many_detached_sessions_cost_the_oldest_idle_one(tmp_path: Path) -> None:
+    host = Played(tmp_path, detached_per_user=2, detached_max=60)
+    for number, command in enumerate((b"sleep 1000; true", b"read x", b"read x")):
+        client = host.open(command, channel=4 + 4 * number)
+        client.send(Detach())
+        client.last(Detached)
+        client.close()
+    deadline = time.monotonic() + LIMIT_S
+    while not any("too many" in line for line in host.lines):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [row["name"] for row in json.loads(host.command(b"list", 100)[1])] == ["1", "3"]
+    end_all(host, tmp_path)
+    host.close()
