@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-__all__ = ["Action", "EscapeFilter", "echo", "help_text"]
+__all__ = ["Action", "EscapeFilter", "echo", "help_text", "shown"]
 
 _LINE_ENDS: Final = b"\r\n"
 
@@ -26,7 +26,12 @@ class Action(Enum):
     SUSPEND = b"\x1a"
     LIST = b"#"
     HELP = b"?"
+    DETACH = b"d"
+    HISTORY = b"h"
 
+
+_TERMINAL_ONLY: Final = frozenset({Action.DETACH, Action.HISTORY})
+"""Keys that OpenSSH does not have: they are escapes only where there is something to detach from."""
 
 _ACTIONS: Final = {action.value[0]: action for action in Action}
 
@@ -38,23 +43,29 @@ _HELP: Final = (
     ("#", "list open channels"),
     ("?", "this message"),
 )
+_TERMINAL_HELP: Final = (
+    ("d", "detach: the session goes on without you"),
+    ("h", "show the history, with the lines that were skipped"),
+)
 
 
-def _shown(key: int) -> str:
+def shown(key: int) -> str:
+    """A key as messages call it."""
     return f"^{chr(key + 64)}" if key < 0x20 else chr(key)
 
 
 def echo(character: int, action: Action) -> str:
     """What the user sees of an escape that was typed, without a line end."""
-    return _shown(character) + _shown(action.value[0])
+    return shown(character) + shown(action.value[0])
 
 
-def help_text(character: int) -> str:
-    """Answer to ``~?``, lines separated by LF."""
-    shown = _shown(character)
+def help_text(character: int, *, persistent: bool = False) -> str:
+    """Answer to ``~?``, lines separated by LF. ``persistent``: with the keys of a terminal that outlives its client."""
+    name = shown(character)
     lines = [echo(character, Action.HELP), "Supported escape sequences:"]
-    lines += [f" {shown}{key:<3} - {meaning}" for key, meaning in _HELP]
-    lines.append(f" {shown}{shown}   - send the escape character by typing it twice")
+    table = (*_HELP[:-1], *_TERMINAL_HELP, _HELP[-1]) if persistent else _HELP
+    lines += [f" {name}{key:<3} - {meaning}" for key, meaning in table]
+    lines.append(f" {name}{name}   - send the escape character by typing it twice")
     lines.append("(Note that escapes are only recognized immediately after newline.)")
     return "\n".join(lines) + "\n"
 
@@ -62,8 +73,10 @@ def help_text(character: int) -> str:
 class EscapeFilter:
     """Typed bytes in; bytes to send and actions out, in their order."""
 
-    def __init__(self, character: int | None) -> None:
+    def __init__(self, character: int | None, *, persistent: bool = False) -> None:
         self.character = character
+        self.persistent = persistent
+        """``~d`` and ``~h`` are escapes, not text."""
         self._line_start = True
         self._pending = False
 
@@ -82,7 +95,7 @@ class EscapeFilter:
         for key in data:
             if self._pending:
                 self._pending = False
-                action = _ACTIONS.get(key)
+                action = self._action(key)
                 if action is not None and key != self.character:
                     if plain:
                         result.append(bytes(plain))
@@ -99,3 +112,7 @@ class EscapeFilter:
         if plain:
             result.append(bytes(plain))
         return result
+
+    def _action(self, key: int) -> Action | None:
+        action = _ACTIONS.get(key)
+        return None if action in _TERMINAL_ONLY and not self.persistent else action

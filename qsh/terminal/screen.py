@@ -1,0 +1,33 @@
+"""The door to the native terminal model: what it does is described in qsh/_native.pyi."""
+
+from __future__ import annotations
+
+from qsh._native import (
+    MODE_ALTERNATE,
+    MODE_APP_CURSOR,
+    MODE_BRACKETED_PASTE,
+    MODE_INSERT,
+    MODE_MARGINS,
+    MODE_MOUSE,
+    MODE_NO_WRAP,
+    MODE_ORIGIN,
+    MODE_STRING,
+    MODE_SYNC,
+    Screen,
+    Snapshot,
+)
+
+__all__ = [
+    "MODE_ALTERNATE",
+    "MODE_APP_CURSOR",
+    "MODE_BRACKETED_PASTE",
+    "MODE_INSERT",
+    "MODE_MARGINS",
+    "MODE_MOUSE",
+    "MODE_NO_WRAP",
+    "MODE_ORIGIN",
+    "MODE_STRING",
+    "MODE_SYNC",
+    "Screen",
+    "Snapshot",
+]
