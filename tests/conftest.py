@@ -9,10 +9,14 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+hypothesis.settings.register_profile("qsh", deadline=None)  # a busy machine is no counterexample
+hypothesis.settings.load_profile("qsh")
 
 IN_CI = bool(os.environ.get("CI"))
 SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))

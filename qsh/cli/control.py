@@ -55,6 +55,65 @@ def config(
     raise typer.Exit(report(host))
 
 
+Destination = Annotated[
+    list[str], typer.Argument(help="Destination, as qsh takes it; -p, -F, -o and so on before it.")
+]
+Session = Annotated[
+    list[str], typer.Argument(help="Destination, as qsh takes it, and the session's name.")
+]
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def sessions(
+    host: Destination,
+    json: Annotated[bool, typer.Option("--json", help="Print what the host says.")] = False,
+) -> None:
+    """List your terminal sessions on HOST: name, from where, age, size, state, running command."""
+    from qsh.cli.sessions import list_sessions
+
+    raise typer.Exit(list_sessions(host, as_json=json))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def attach(
+    session: Session,
+    lines: Annotated[
+        int, typer.Option("--lines", help="Lines of its history to print above the screen.")
+    ] = 0,
+) -> None:
+    """Go on with a session on this terminal. `~d` leaves it again."""
+    from qsh.cli.sessions import attach_to
+
+    raise typer.Exit(attach_to(session, history_lines=lines))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def detach(session: Session) -> None:
+    """Put every client out of a session; its programs go on."""
+    from qsh.cli.sessions import command
+
+    raise typer.Exit(command("detach", session))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def kill(session: Session) -> None:
+    """End a session: its programs get SIGHUP, as if the terminal had been closed."""
+    from qsh.cli.sessions import command
+
+    raise typer.Exit(command("kill", session))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def history(
+    session: Session,
+    lines: Annotated[int, typer.Option("--lines", help="At most so many of the newest.")] = 10_000,
+) -> None:
+    """Print the lines that have scrolled off a session's screen."""
+    from qsh.cli.sessions import history as print_history
+
+    raise typer.Exit(print_history(session, lines))
+
+
 def main() -> None:
     """Entry point."""
     app(prog_name="qshctl")

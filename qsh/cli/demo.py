@@ -43,6 +43,8 @@ StrictModes no
 PidFile none
 PrintMotd no
 AcceptEnv LANG LC_*
+SessionDirectory {home}/sessions
+DetachedMax 0
 """
 CLIENT: Final = """\
 Host *

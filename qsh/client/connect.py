@@ -80,6 +80,17 @@ class Connector:
             race.cancel()
             refused.cancel()
 
+    async def again(self, limit_s: float) -> Connection:
+        """A later connection: nothing else is looked at. Raises ConnectError."""
+        race = asyncio.ensure_future(self._race())
+        try:
+            await asyncio.wait({race}, timeout=limit_s)
+            if race.done():
+                return self._outcome(race)
+            raise ConnectError("no answer", kind="timeout")
+        finally:
+            race.cancel()
+
     def _outcome(self, race: asyncio.Task[Connection]) -> Connection:
         try:
             return race.result()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import contextlib
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client import fallback, host_state
+from qsh.client.addresses import resolve
 from qsh.client.connect import Connector, Fallback
 from qsh.client.log import log
 from qsh.client.login import Login
 from qsh.client.prompt import Prompter
-from qsh.errors import HostKeyError
+from qsh.errors import HostKeyError, QshError
 from qsh.quic import Driver
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from qsh.client.background import Background
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
+    from qsh.client.request import Request
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection, Early
@@ -27,6 +31,11 @@ if TYPE_CHECKING:
     Reach = tuple[Target, Sequence[Address], KnownHost, Tuning]
 
 __all__ = ["Conversation"]
+
+_RESOLVE_S: Final = 2.0
+"""How long a later connection waits for the resolver before it takes the addresses of before."""
+_AGAIN_S: Final = 5.0
+"""How long a later connection is waited for before the next is tried."""
 
 
 class Conversation:
@@ -39,9 +48,10 @@ class Conversation:
         background: Background | None,
         *,
         reach: Reach,
+        request: Request | None = None,
     ) -> None:
         self._options, self._state, self._background = options, state, background
-        self._reach = reach
+        self._reach, self._request = reach, request
 
     def run(self, early: Early | None) -> int | None:
         """The exit status; None when ssh(1) is to take over. Raises QshError."""
@@ -54,12 +64,20 @@ class Conversation:
 
     async def _run(self, early: Early | None) -> int:
         target, addresses, known, tuning = self._reach
-        connector = Connector(Driver(early=early), target, addresses, known, tuning, early)
+        driver = Driver(early=early)
+        connector = Connector(driver, target, addresses, known, tuning, early)
         connecting = asyncio.ensure_future(self._connect(connector, known))
         try:
             await connector.under_way.wait()
             prompter = Prompter(batch=self._options.batch_mode)
-            login = Login(self._options, self._state, prompter, self._background)
+            login = Login(
+                self._options,
+                self._state,
+                prompter,
+                self._background,
+                self._request,
+                lambda: self._connect_again(driver),
+            )
             login.prepare()
             connection = await connecting
         except BaseException:
@@ -74,7 +92,7 @@ class Conversation:
             return await connector.connect(
                 fallback.patience_ms(self._state) / 1000,
                 self._options.connect_timeout,
-                may_fall_back=self._options.qsh_fallback != "no",
+                may_fall_back=self._options.qsh_fallback != "no" and self._request is None,
                 impatient=not self._state.answered,
             )
         except HostKeyError:
@@ -82,12 +100,42 @@ class Conversation:
         finally:
             connector.under_way.set()
 
+    async def _connect_again(self, driver: Driver) -> Connection:
+        """For a terminal that lost its connection: the name may mean another address by now."""
+        target, addresses, known, tuning = self._reach
+        addresses = await _resolve_aside(target) or addresses
+        return await Connector(driver, target, addresses, known, tuning).again(_AGAIN_S)
+
     def _remember(self, connection: Connection, key: str) -> None:
         rtt_ms = connection.stats()["rtt_us"] / 1000
         state = host_state.HostState(rtt_ms, answered=True, key=key or self._state.key)
         if not state.is_like(self._state):
             port = self._reach[0].udp_port
             host_state.save(self._options.user, self._options.hostname, port, state)
+
+
+async def _resolve_aside(target: Target) -> Sequence[Address]:
+    """The addresses of now; nothing where the resolver does not answer in time, as without a network it does not.
+
+    A thread of its own: a hung one must not hold up the end of the process.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Sequence[Address]] = loop.create_future()
+
+    def give(result: Sequence[Address]) -> None:
+        if not found.done():
+            found.set_result(result)
+
+    def work() -> None:
+        result: Sequence[Address] = ()
+        with contextlib.suppress(QshError, OSError):
+            result = resolve(target)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(give, result)
+
+    Thread(target=work, daemon=True).start()
+    await asyncio.wait({found}, timeout=_RESOLVE_S)
+    return found.result() if found.done() else ()
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the user types in a terminal session: read here, filtered for escapes, sent on in order."""
+"""What the user types: read here, filtered for escapes, handed on in order."""
 
 from __future__ import annotations
 
@@ -15,45 +15,38 @@ if TYPE_CHECKING:
     from qsh.quic import SendStream
     from qsh.terminal.escape import Action, EscapeFilter
 
-__all__ = ["TypedInput"]
+__all__ = ["WAITING_BYTES", "Keys", "TypedInput"]
 
 _READ_BYTES: Final = 16384
-_WAITING_BYTES: Final = 1 << 20
+WAITING_BYTES: Final = 1 << 20
 """Typed bytes kept while the connection takes none. Reading goes on until then, so that ``~.`` is
 heard on a dead link.
 """
 
 
-class TypedInput:
-    """Reads ``fd`` and writes to ``send``; escapes go to ``act``."""
+class Keys:
+    """Listens to ``fd``: text goes to ``typed``, escapes to ``act``, the end to ``ended``."""
 
     def __init__(
-        self, fd: int, send: SendStream, keys: EscapeFilter, act: Callable[[Action], None]
+        self,
+        fd: int,
+        keys: EscapeFilter,
+        *,
+        typed: Callable[[bytes], None],
+        act: Callable[[Action], None],
+        ended: Callable[[], None],
+        sift: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        self._fd, self._send, self._keys, self._act = fd, send, keys, act
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._waiting = 0
+        """``sift`` takes out what no user typed."""
+        self._fd, self._keys, self._sift = fd, keys, sift
+        self._typed, self._act, self._ended = typed, act, ended
         self._reading = False
         self._regular = False
-
-    async def run(self) -> None:
-        """Until the input ends; then the stream is finished."""
-        self.resume()
-        try:
-            while data := await self._queue.get():
-                await self._send.write(data)
-                self._waiting -= len(data)
-                if self._waiting < _WAITING_BYTES:
-                    self.resume()
-            self._send.finish()
-        except QshError as error:
-            log.debug(f"input: {error}", 2)
-        finally:
-            self.pause()
+        self._over = False
 
     def resume(self) -> None:
         """Listen to the descriptor."""
-        if self._reading:
+        if self._reading or self._over:
             return
         self._reading = True
         loop = asyncio.get_running_loop()
@@ -74,7 +67,8 @@ class TypedInput:
 
     def _end(self) -> None:
         self.pause()
-        self._queue.put_nowait(b"")
+        self._over = True
+        self._ended()
 
     def _readable(self) -> None:
         if not self._reading:
@@ -88,13 +82,48 @@ class TypedInput:
         if not data:
             self._end()
             return
+        if self._sift is not None:
+            data = self._sift(data)
         for item in self._keys.receive(data):
             if isinstance(item, bytes):
-                self._waiting += len(item)
-                self._queue.put_nowait(item)
+                self._typed(item)
             else:
                 self._act(item)
-        if self._waiting >= _WAITING_BYTES:
-            self.pause()
-        elif self._regular:
+        if self._regular and self._reading:
             asyncio.get_running_loop().call_soon(self._readable)
+
+
+class TypedInput:
+    """Reads ``fd`` and writes to ``send``; escapes go to ``act``."""
+
+    def __init__(
+        self, fd: int, send: SendStream, keys: EscapeFilter, act: Callable[[Action], None]
+    ) -> None:
+        self._send = send
+        self._keys = Keys(fd, keys, typed=self._typed, act=act, ended=self._ended)
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._waiting = 0
+
+    async def run(self) -> None:
+        """Until the input ends; then the stream is finished."""
+        self._keys.resume()
+        try:
+            while data := await self._queue.get():
+                await self._send.write(data)
+                self._waiting -= len(data)
+                if self._waiting < WAITING_BYTES:
+                    self._keys.resume()
+            self._send.finish()
+        except QshError as error:
+            log.debug(f"input: {error}", 2)
+        finally:
+            self._keys.pause()
+
+    def _typed(self, data: bytes) -> None:
+        self._waiting += len(data)
+        self._queue.put_nowait(data)
+        if self._waiting >= WAITING_BYTES:
+            self._keys.pause()
+
+    def _ended(self) -> None:
+        self._queue.put_nowait(b"")

@@ -18,7 +18,7 @@ from qsh.errors import (
     RemoteProtocolError,
     TransportError,
 )
-from qsh.wire import framing
+from qsh.wire import flow, framing
 from qsh.wire.channel import HeaderReader
 from qsh.wire.control import ClientControl, State
 from qsh.wire.messages import (
@@ -34,7 +34,7 @@ from qsh.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from qsh.client.authenticate import Authenticator
     from qsh.quic import Connection, RecvStream
@@ -60,6 +60,7 @@ class Link:
         self._host_auth: asyncio.Future[HostAuth] = loop.create_future()
         self._answers: asyncio.Queue[Message | QshError] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flows: dict[int, Callable[[bytes], None]] = {}
         self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
         """Done when the connection is gone."""
         self.server_software = ""
@@ -116,6 +117,12 @@ class Link:
             channel.stderr_received(early)
         self._spawn(_ignore_loss(channel.open(frame)))
         return channel
+
+    def open_flow(self, number: int, take: Callable[[bytes], None]) -> None:
+        """Datagrams of this flow go to ``take`` from now on."""
+        if not self._flows:
+            self._spawn(self._read_datagrams())
+        self._flows[number] = take
 
     def tell(self, message: WindowChange | Signal | ExitAck) -> None:
         """Queue a message on the control stream."""
@@ -184,6 +191,12 @@ class Link:
         while True:
             recv = await self.connection.accept_uni()
             self._spawn(self._read_header(recv))
+
+    async def _read_datagrams(self) -> None:
+        while True:
+            found = flow.split(await self.connection.read_datagram())
+            if found is not None and (take := self._flows.get(found[0])) is not None:
+                take(found[1])
 
     async def _read_header(self, recv: RecvStream) -> None:
         try:

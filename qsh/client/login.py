@@ -20,24 +20,31 @@ from qsh.client.link import Link
 from qsh.client.log import log
 from qsh.client.session import FAILED, Ended, Plan, Session
 from qsh.client.text import visible_lines
-from qsh.errors import AgentError, UsageError
+from qsh.errors import AgentError, ChannelError, ConnectionLost, HostKeyError, UsageError
 from qsh.wire.messages import MAX_COMMAND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from qsh.channels.session import ClientChannel
     from qsh.client.background import Background
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
     from qsh.client.identities import Candidate
     from qsh.client.prompt import Prompter
+    from qsh.client.request import Request
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection
+    from qsh.wire.messages import Open
+
+    ConnectAgain = Callable[[], Awaitable[Connection]]
 
 __all__ = ["Login"]
 
 _HOST_AUTH_S: Final = 10.0
 """Wait for HOSTAUTH, which comes in the server's first flight; a lost packet takes a while."""
+_AGAIN_S: Final = 15.0
+"""From a later connection's handshake to its channel."""
 
 
 class Login:
@@ -49,12 +56,19 @@ class Login:
         state: HostState,
         prompter: Prompter,
         background: Background | None,
+        request: Request | None = None,
+        connect_again: ConnectAgain | None = None,
     ) -> None:
+        """``request``: what to do instead of what the command line says. ``connect_again`` makes a later connection."""
         self._options, self._state = options, state
+        self._connect_again = connect_again
+        self._known: KnownHost | None = None
+        self._key: PublicKey | None = None
+        self._used: Candidate | None = None
         self._prompter, self._background = prompter, background
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
-        self._plan = _plan(options)
+        self._plan = _plan(options, request)
 
     # -- before the handshake is done
 
@@ -87,26 +101,31 @@ class Login:
         """Exit status, and the mark of the key that logged in."""
         link = Link(connection)
         link.listen()
+        session = Session(self._plan, self._reopen if self._connect_again else None)
         try:
-            key = await self._check_host(link, known)
+            key = self._key = await self._check_host(link, known)
             await self._bind_agent(link, key)
-            authenticator = Authenticator(
-                self._options.user,
-                self._candidates,
-                self._keyring,
-                session_id=connection.session_id,
-                host_key=key.blob,
-                remembered=self._state.key,
-            )
-            status = await self._session(link, authenticator)
+            authenticator = self._authenticator(link, key, self._candidates)
+            status = await self._session(session, link, authenticator)
         finally:
-            await link.close()
+            await (session.link or link).close()
         used = authenticator.used
         return status, "" if used is None else used.mark
 
-    async def _session(self, link: Link, authenticator: Authenticator) -> int:
+    def _authenticator(
+        self, link: Link, key: PublicKey, candidates: Sequence[Candidate]
+    ) -> Authenticator:
+        return Authenticator(
+            self._options.user,
+            candidates,
+            self._keyring,
+            session_id=link.connection.session_id,
+            host_key=key.blob,
+            remembered=self._state.key,
+        )
+
+    async def _session(self, session: Session, link: Link, authenticator: Authenticator) -> int:
         options, plan = self._options, self._plan
-        session = Session(plan)
         await link.open_control()
         first = authenticator.first()
         login = asyncio.ensure_future(link.login(authenticator, first))
@@ -114,7 +133,10 @@ class Login:
         channel = None
         if plan.kind != "none":
             channel = await link.open_channel(session.open_message())
+            await asyncio.sleep(0)  # and OPEN
+            session.load()
         accepted = await login
+        self._used = authenticator.used
         session.catch_signals()
         ip, port = link.connection.remote_address
         log.verbose(f'Authenticated to {options.hostname} ([{ip}]:{port}) using "publickey".')
@@ -128,8 +150,51 @@ class Login:
         except Ended:
             status = FAILED
         if plan.pty:
-            log.info(f"Connection to {options.hostname} closed.")
+            log.info(session.farewell or f"Connection to {options.hostname} closed.")
         return status
+
+    # -- later connections
+
+    async def _reopen(self, message: Open) -> tuple[Link, ClientChannel]:
+        """Connect again, log in with the same key to the same host, and open this channel. Nobody is asked.
+
+        Raises QshError, OSError.
+        """
+        assert self._connect_again is not None  # noqa: S101 - see run()
+        assert self._key is not None  # noqa: S101 - as above
+        link = Link(await self._connect_again())
+        link.listen()
+        try:
+            return link, await asyncio.wait_for(self._log_in_again(link, message), _AGAIN_S)
+        except TimeoutError:
+            await link.close()
+            raise ConnectionLost("no answer to the login", kind="timeout") from None
+        except BaseException:
+            link.connection.close()
+            raise
+
+    async def _log_in_again(self, link: Link, message: Open) -> ClientChannel:
+        key = PublicKey.from_spki(link.connection.peer_key)
+        if key != self._key:
+            raise HostKeyError("the host shows another key than before: not reconnecting")
+        used = self._used
+        if used is not None and used.in_agent:
+            self._keyring.agent = self._agent()  # an agent binds each of its connections once
+        await self._bind_agent(link, key)
+        await link.open_control()
+        candidates = [] if used is None else [used._replace(encrypted=False)]
+        authenticator = self._authenticator(link, key, candidates)
+        login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
+        try:
+            await asyncio.sleep(0)  # AUTH goes first
+            channel = await link.open_channel(message)
+            await login
+        finally:
+            login.cancel()
+        opened = await channel.answer()
+        if not opened.terminal:
+            raise ChannelError("the server has no running terminals")
+        return channel
 
     async def _check_host(self, link: Link, known: KnownHost) -> PublicKey:
         connection = link.connection
@@ -163,22 +228,39 @@ class Login:
             log.debug(f"ssh_agent_bind_hostkey: {error}")
 
 
-def _plan(options: ClientOptions) -> Plan:
+def _plan(options: ClientOptions, request: Request | None) -> Plan:
+    """What the options say, or what is asked for instead."""
     size = len(os.fsencode(options.command))
     if size > MAX_COMMAND:
         raise UsageError(f"the command is {size} bytes long; a shell takes at most {MAX_COMMAND}")
-    wants_tty = options.wants_tty(stdin_is_terminal=os.isatty(0))
-    kind = options.session_type
-    if kind not in ("none", "subsystem"):
+    if request is not None and request.kind == "sessions":
+        return Plan(
+            host=options.host_arg,
+            kind=request.kind,
+            command=request.command,
+            stdin=False,
+            output=request.output,
+        )
+    wants_tty = options.wants_tty(stdin_is_terminal=os.isatty(0)) or request is not None
+    kind, command = options.session_type, os.fsencode(options.command)
+    if request is not None:
+        kind, command = request.kind, request.command
+    elif kind not in ("none", "subsystem"):
         kind = "exec" if options.command else "shell"
+    draws = wants_tty and os.isatty(1)
     return Plan(
-        host=options.hostname,
+        host=options.host_arg,
         kind=kind,
-        command=os.fsencode(options.command),
+        command=command,
         pty=wants_tty,
         stdin=not options.stdin_null and not options.fork_after_authentication,
         escape=ord(options.escape_char) if wants_tty and options.escape_char else None,
         env=to_send(options.send_env, options.set_env, os.environ),
+        prediction=options.qsh_prediction if draws else "never",
+        exact=options.qsh_skip == "exact" or not draws,
+        history_lines=request.history_lines if request is not None else 0,
+        tell_waiting=options.qsh_sessions != "no",
+        detach_on_hangup=options.qsh_on_hangup == "detach",
     )
 
 

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn
 
     from qsh.client.background import Background
+    from qsh.client.request import Request
     from qsh.config.options import ClientOptions
     from qsh.quic import Early
 
-__all__ = ["Client"]
+__all__ = ["Client", "attach", "sessions"]
 
 FAILED: Final = 255
 """Exit status of every error of our own."""
@@ -57,7 +58,10 @@ class Client:
         options: ClientOptions,
         arguments: Sequence[str],
         background: Background | None = None,
+        request: Request | None = None,
     ) -> None:
+        """``request``: what to do instead of what the options say; ssh(1) cannot do that, so it never takes over."""
+        self._request = request
         self._options, self._arguments, self._background = options, arguments, background
         self._port = options.qsh_port or options.port
         self._state = host_state.load(options.user, options.hostname, self._port)
@@ -110,6 +114,7 @@ class Client:
             self._state,
             self._background,
             reach=(target, found, known, tuning),
+            request=self._request,
         )
         status = conversation.run(early)
         if status is None:
@@ -128,10 +133,15 @@ class Client:
             initial_rtt_ms=min(max(rtt_ms, low_ms), high_ms) if rtt_ms else _INITIAL_RTT_MS,
             keep_alive_s=float(interval_s) or _KEEP_ALIVE_S,
             idle_s=float(interval_s * options.server_alive_count_max) if interval_s else _IDLE_S,
-            terminal=options.wants_tty(stdin_is_terminal=os.isatty(0)),
+            terminal=self._is_terminal(),
             key_log=options.qsh_key_log,
             qlog=options.qsh_qlog,
         )
+
+    def _is_terminal(self) -> bool:
+        if self._request is not None:
+            return self._request.kind == "attach"
+        return self._options.wants_tty(stdin_is_terminal=os.isatty(0))
 
     def _redirect(self) -> None:
         """Options that QUIC cannot serve yet go to ssh(1)."""
@@ -145,7 +155,7 @@ class Client:
             name = _forwarding(options)
         if not name:
             return
-        if options.qsh_fallback == "no":
+        if options.qsh_fallback == "no" or self._request is not None:
             raise ConnectError(f"{name} does not work over QUIC yet; use ssh for it")
         fallback.exec_ssh(self._arguments, f"{name} is set, continuing with ssh over TCP")
 
@@ -166,6 +176,31 @@ class Client:
         if error.kind == "closed-by-peer" and not str(error):
             return f"Connection to {host} closed by remote host."
         return f"Connection to {host} closed: {visible(str(error))}"
+
+
+def attach(options: ClientOptions, name: str, *, history_lines: int = 0) -> int:
+    """Attach this process's terminal to the running session ``name``; the exit status. Errors are told on standard error."""
+    from qsh.client.request import Request
+
+    request = Request("attach", os.fsencode(name), history_lines=history_lines)
+    return Client(options, (), request=request).run()
+
+
+def sessions(options: ClientOptions, command: str) -> tuple[int, bytes]:
+    """A command of docs/protocol.md 10.11 (``list``, ``detach NAME`` …): exit status and standard output.
+
+    Errors are told on standard error; then the status is not 0.
+    """
+    from qsh.client.request import Request
+
+    output = os.memfd_create("qsh-sessions", os.MFD_CLOEXEC)
+    try:
+        request = Request("sessions", os.fsencode(command), output=output)
+        status = Client(options, (), request=request).run()
+        size = os.fstat(output).st_size
+        return status, os.pread(output, size, 0)
+    finally:
+        os.close(output)
 
 
 def _forwarding(options: ClientOptions) -> str:

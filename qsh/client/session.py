@@ -9,8 +9,9 @@ import contextlib
 import gc
 import os
 import signal
+from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from qsh.channels import terminal_modes
 from qsh.client.input import TypedInput
@@ -19,13 +20,15 @@ from qsh.client.text import visible, visible_lines
 from qsh.client.tty import Terminal, window_size
 from qsh.errors import ChannelError, DescriptorError, QshError
 from qsh.terminal.escape import Action, EscapeFilter, echo, help_text
-from qsh.wire.messages import Open, Pty
+from qsh.wire.messages import Attach, Open, Pty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qsh.channels.session import ClientChannel
     from qsh.client.link import Link
+    from qsh.client.resume import Reopen
+    from qsh.client.terminal import RemoteTerminal
     from qsh.wire.messages import Exit
 
 __all__ = ["Ended", "Plan", "Session"]
@@ -36,6 +39,7 @@ FAILED: Final = 255
 """Exit status of every error of our own."""
 
 _END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_HANGUPS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Plan(NamedTuple):
@@ -44,13 +48,25 @@ class Plan(NamedTuple):
     host: str
     """As messages call it."""
     kind: str = "shell"
-    """``shell``, ``exec``, ``subsystem``, or ``none`` (-N)."""
+    """``shell``, ``exec``, ``subsystem``, ``attach``, ``sessions``, or ``none`` (-N)."""
     command: bytes = b""
     pty: bool = False
     stdin: bool = True
     """False: -n, nothing is read."""
     escape: int | None = None
     env: Mapping[str, str] = MappingProxyType({})
+    output: int = 1
+    """Descriptor of standard output."""
+    prediction: Literal["adaptive", "always", "never"] = "never"
+    """``adaptive``, ``always``, ``never``."""
+    exact: bool = False
+    """Output is never skipped."""
+    history_lines: int = 0
+    """To be printed above the screen of a running terminal."""
+    tell_waiting: bool = True
+    """Say at login which detached sessions wait."""
+    detach_on_hangup: bool = False
+    """A closed window detaches instead of ending the session."""
 
 
 class Ended(Exception):
@@ -64,9 +80,12 @@ class Ended(Exception):
 class Session:
     """Made before the connection (the terminal's size goes into OPEN), run after the login."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, reopen: Reopen | None = None) -> None:
+        """``reopen`` makes another connection when a terminal loses its own."""
+        self._plan, self._reopen = plan, reopen
         self._terminal = Terminal(0)
+        self._client = os.urandom(16) if plan.pty else b""
+        self._remote: RemoteTerminal | None = None
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._link: Link | None = None
         self._channel: ClientChannel | None = None
@@ -74,7 +93,26 @@ class Session:
     def open_message(self) -> Open:
         """OPEN for this session."""
         plan = self._plan
-        return Open(plan.kind, plan.command, self._pty() if plan.pty else None, dict(plan.env))
+        if not plan.pty:
+            return Open(plan.kind, plan.command, env=dict(plan.env))
+        host = os.uname().nodename[:256]
+        attach = Attach(self._client, exact=plan.exact, host=host, history_lines=plan.history_lines)
+        return Open(plan.kind, plan.command, self._pty(), dict(plan.env), attach)
+
+    def load(self) -> None:
+        """Import what a terminal needs, while the server's answer is on its way."""
+        if self._plan.pty:
+            import_module("qsh.client.terminal")
+
+    @property
+    def link(self) -> Link | None:
+        """The connection in use, or the last one."""
+        return self._link if self._remote is None else self._remote.link or self._link
+
+    @property
+    def farewell(self) -> str | None:
+        """What to say at the end instead of the usual line."""
+        return None if self._remote is None else self._remote.farewell
 
     def _pty(self) -> Pty:
         size = window_size(0)
@@ -100,8 +138,12 @@ class Session:
             log.info(visible_lines(notice.rstrip("\n")))
         if self._plan.pty:
             self._terminal.enter()
+        if opened.terminal:
+            return await self._with_terminal(channel)
+        if self._plan.kind == "attach":
+            raise ChannelError("the server has no running terminals")
         feeding = asyncio.ensure_future(self._feed(channel))
-        output = asyncio.ensure_future(channel.copy_output(os.dup(1), os.dup(2)))
+        output = asyncio.ensure_future(channel.copy_output(os.dup(self._plan.output), os.dup(2)))
         if self._plan.pty:
             asyncio.get_running_loop().call_soon(self._terminal.watch)
         try:
@@ -111,6 +153,25 @@ class Session:
         finally:
             feeding.cancel()
             output.cancel()
+
+    async def _with_terminal(self, channel: ClientChannel) -> int:
+        from qsh.client.terminal import RemoteTerminal
+
+        assert self._link is not None  # noqa: S101 - set by run()
+        self._remote = RemoteTerminal(
+            self._plan,
+            self._client,
+            self._terminal,
+            end=self._end,
+            act=self._act,
+            pty=self._pty,
+            reopen=self._reopen,
+        )
+        asyncio.get_running_loop().call_soon(self._terminal.watch)
+        try:
+            return await self._remote.run(self._link, channel)
+        except DescriptorError as error:
+            raise ChannelError(f"write to standard output: {os.strerror(error.code)}") from None
 
     async def _until(self, work: asyncio.Task[None]) -> int:
         await self._first(work)
@@ -152,10 +213,12 @@ class Session:
 
     def _act(self, action: Action) -> None:
         character = self._plan.escape or 0
+        remote = self._remote
         if action is Action.HELP:
-            log.plain(help_text(character).replace("\n", "\r\n"))
+            text = help_text(character, persistent=remote is not None)
+            self._say(text.replace("\n", "\r\n"))
             return
-        log.plain(echo(character, action))
+        self._say(echo(character, action))
         handlers: dict[Action, Callable[[], None]] = {
             Action.TERMINATE: lambda: self._finish("\r\n"),
             Action.SUSPEND: self._suspend,
@@ -164,31 +227,44 @@ class Session:
             Action.LESS_VERBOSE: lambda: self._verbosity(-1),
             Action.MORE_VERBOSE: lambda: self._verbosity(1),
         }
+        if remote is not None:
+            handlers |= {Action.DETACH: remote.detach, Action.HISTORY: remote.history}
         handlers[action]()
+
+    def _say(self, text: str) -> None:
+        if self._remote is not None:
+            self._remote.say(text)
+        else:
+            log.plain(text)
 
     def _finish(self, text: str = "") -> None:
         if text:
-            log.plain(text)
+            self._say(text)
         if not self._end.done():
             self._end.set_exception(Ended())
             self._end.exception()
 
     def _suspend(self) -> None:
-        log.plain(" [suspend qsh]\r\n")
+        self._say(" [suspend qsh]\r\n")
+        if self._remote is not None:
+            self._remote.suspend()
+            return
         self._terminal.suspend()
         self._resized()
 
     def _break(self) -> None:
-        log.plain("\r\n")
-        if self._channel is not None:
+        self._say("\r\n")
+        if self._remote is not None:
+            self._remote.send_break()
+        elif self._channel is not None:
             self._channel.signal("BRK")
 
     def _list(self) -> None:
-        lines = self._link.describe_channels() if self._link else []
-        log.plain("\r\n".join(["", "The following channels are open:", *lines, ""]))
+        lines = self.link.describe_channels() if self.link else []
+        self._say("\r\n".join(["", "The following channels are open:", *lines, ""]))
 
     def _verbosity(self, step: int) -> None:
-        log.plain(f" [LogLevel {log.change_level(step)}]\r\n")
+        self._say(f" [LogLevel {log.change_level(step)}]\r\n")
 
     # -- signals
 
@@ -203,9 +279,15 @@ class Session:
 
     def _signalled(self, number: int) -> None:
         log.verbose(f"Killed by signal {int(number)}.")
+        if self._remote is not None and self._plan.detach_on_hangup and number in _HANGUPS:
+            self._remote.detach()
+            return
         self._finish()
 
     def _resized(self) -> None:
+        if self._remote is not None:
+            self._remote.resized()
+            return
         size = window_size(0)
         if self._channel is not None and size.rows:
             self._channel.resize(size.rows, size.cols, size.xpixel, size.ypixel)

@@ -1,0 +1,174 @@
+"""``qshctl`` and the terminal sessions of a user on a host: list, attach, detach, kill, history (docs/protocol.md 10.11)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from qsh.cli.arguments import parse_arguments
+from qsh.cli.environment import SystemEnvironment
+from qsh.client.log import log
+from qsh.client.run import attach, sessions
+from qsh.client.text import visible
+from qsh.clock import wall_s
+from qsh.config.resolve import resolve
+from qsh.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qsh.config.options import ClientOptions
+
+__all__ = ["attach_to", "command", "history", "list_sessions", "table"]
+
+FAILED: Final = 255
+COLUMNS: Final = (
+    "NAME",
+    "USER",
+    "FROM",
+    "STARTED",
+    "LAST TRAFFIC",
+    "SIZE",
+    "STATE",
+    "COMMAND",
+)
+UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class _Target(NamedTuple):
+    options: ClientOptions
+    words: list[str]
+
+
+def _target(argv: Sequence[str], wanted: Sequence[str], verb: str) -> _Target:
+    """Options of a command line as qsh takes it; what follows the destination are the verb's own words."""
+    environment = SystemEnvironment("qsh")
+    arguments = parse_arguments(argv, environment)
+    words = (arguments.command or "").split()
+    arguments.command = None
+    if len(words) != len(wanted):
+        names = " ".join(wanted)
+        raise UsageError(f"usage: qshctl {verb} [option ...] destination {names}".rstrip())
+    options = resolve(arguments, environment)
+    log.set_level(options.log_level)
+    for warning in (*arguments.warnings, *options.warnings):
+        log.info(warning)
+    return _Target(options, words)
+
+
+def _complain(error: Exception) -> int:
+    sys.stderr.write(f"{error}\n")
+    return FAILED
+
+
+def list_sessions(argv: Sequence[str], *, as_json: bool = False) -> int:
+    """Print the sessions on a host as a table, or as the JSON that the host sent; the exit status."""
+    try:
+        target = _target(argv, (), "sessions")
+    except (ConfigError, UsageError) as error:
+        return _complain(error)
+    status, answer = sessions(target.options, "list")
+    if status:
+        return status
+    if as_json:
+        return _print(answer.decode(errors="replace"))
+    try:
+        rows = json.loads(answer)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError
+    except (ValueError, RecursionError):
+        return _complain(UsageError("qshctl: the host's answer is no list of sessions"))
+    if not rows:
+        sys.stderr.write(f"no sessions on {target.options.hostname}\n")
+        return 0
+    return _print(table(rows, wall_s()))
+
+
+def attach_to(argv: Sequence[str], *, history_lines: int = 0) -> int:
+    """Attach this terminal to a running session; the exit status is its program's, 0 when detached again."""
+    try:
+        target = _target(argv, ("name",), "attach")
+        if not 0 <= history_lines <= 2000:
+            raise UsageError("--lines: 0 to 2000 lines of history can be printed above the screen")
+    except (ConfigError, UsageError) as error:
+        return _complain(error)
+    return attach(target.options, target.words[0], history_lines=history_lines)
+
+
+def command(verb: str, argv: Sequence[str]) -> int:
+    """``detach`` or ``kill`` one session; the exit status."""
+    try:
+        target = _target(argv, ("name",), verb)
+    except (ConfigError, UsageError) as error:
+        return _complain(error)
+    status, _ = sessions(target.options, f"{verb} {target.words[0]}")
+    return status
+
+
+def history(argv: Sequence[str], lines: int) -> int:
+    """Print lines that scrolled off a session's screen; the exit status."""
+    try:
+        target = _target(argv, ("name",), "history")
+        if not 1 <= lines <= 10_000:
+            raise UsageError("--lines: 1 to 10000 lines are kept")
+    except (ConfigError, UsageError) as error:
+        return _complain(error)
+    status, answer = sessions(target.options, f"history {target.words[0]} {lines}")
+    if status:
+        return status
+    return _print(answer.decode(errors="replace"))
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return FAILED
+    return 0
+
+
+def table(rows: Sequence[dict[str, Any]], now_s: float) -> str:
+    """The sessions as lines of columns; ``now_s`` in seconds since 1970. What the host says is made visible."""
+    lines = [COLUMNS, *(_columns(row, now_s) for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(COLUMNS))]
+    return "".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def _columns(row: dict[str, Any], now_s: float) -> tuple[str, ...]:
+    attached = row.get("attached", 0)
+    state = (
+        "detached" if not attached else "attached" if attached == 1 else f"attached × {attached}"
+    )
+    if row.get("ended"):
+        state = "ended"
+    return (
+        _text(row, "name"),
+        _text(row, "user"),
+        _text(row, "host"),
+        _ago(row, "started", now_s),
+        _ago(row, "traffic", now_s),
+        f"{_text(row, 'cols')}×{_text(row, 'rows')}",
+        state,
+        _text(row, "command"),
+    )
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    return visible(str(row.get(key, "?")))[:64] or "-"
+
+
+def _ago(row: dict[str, Any], key: str, now_s: float) -> str:
+    then_s = row.get(key)
+    if not isinstance(then_s, int | float):
+        return "?"
+    seconds = max(0, int(now_s - then_s))
+    for unit_s, name in UNITS:
+        if seconds >= unit_s:
+            return f"{seconds // unit_s} {name} ago"
+    return "now"
