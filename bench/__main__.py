@@ -1,6 +1,8 @@
 """usage: python -m bench [--only NAME...] [--quick] [--tail N] [--size MIB] [--sessions N] [--repetitions N]
+                       [--peers ssh,mosh,tssh] [--keys N]
 
 Writes bench/results/NAME.json and summary.png, prints the tables. Needs root: namespaces and a user of its own.
+keys, flood, outage, cat and terminal-memory are the terminal's. They run qsh alone, or after the peers that are named.
 """
 
 from __future__ import annotations
@@ -15,10 +17,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import bulk, idle, report, startup, storm, tail
+from bench import (
+    bulk,
+    cat,
+    flood,
+    idle,
+    keys,
+    outage,
+    report,
+    startup,
+    storm,
+    tail,
+    terminal_memory,
+)
+from bench.stage import PEERS, QSH, Tool, installed
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("bulk", "startup", "storm", "idle", "tail")
+NAMES = ("bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory")  # fmt: skip
+CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def machine() -> dict[str, Any]:
@@ -38,7 +54,19 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "ssh": ssh,
+        "tcp": CONGESTION.read_text().strip(),
     }
+
+
+def tools_of(text: str) -> list[Tool]:
+    """The peers named in ``text``, with commas between, as far as they are here; then qsh."""
+    names = [name for name in text.split(",") if name]
+    if unknown := set(names) - PEERS.keys():
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(PEERS)}")  # fmt: skip
+    for name in names:
+        if not installed(PEERS[name]):
+            print(f"{name} is not installed: left out", file=sys.stderr)
+    return [*(PEERS[name] for name in names if installed(PEERS[name])), QSH]
 
 
 def main() -> int:
@@ -49,17 +77,26 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=1024, metavar="MIB")
     parser.add_argument("--sessions", type=int, default=50, metavar="N")
     parser.add_argument("--repetitions", type=int, default=5, metavar="N")
+    parser.add_argument("--peers", type=tools_of, default=[QSH], dest="tools", metavar="NAME,...")
+    parser.add_argument("--keys", type=int, default=300, metavar="N", help="of a cell of keys")
     given = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root: it makes network namespaces and a user")
     if given.quick:
         given.tail, given.size, given.sessions, given.repetitions = 4, 64, 3, 2
+        given.keys = 40
+    few = min(3, given.repetitions)
     runs = {
         "bulk": lambda: bulk.measure(given.size, given.repetitions),
         "startup": lambda: startup.measure(given.repetitions * 2),
         "storm": lambda: storm.measure(seconds=2.0 if given.quick else storm.SECONDS),
         "idle": lambda: idle.measure(given.sessions),
         "tail": lambda: tail.measure(given.tail),
+        "keys": lambda: keys.measure(given.tools, given.keys),
+        "flood": lambda: flood.measure(given.tools, few),
+        "outage": lambda: outage.measure(given.tools, few, 3.0 if given.quick else outage.DOWN_S),
+        "cat": lambda: cat.measure(given.tools, 5 if given.quick else cat.SIZE_MB, few),
+        "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}
     folder = RESULTS.with_name("out") if given.quick else RESULTS

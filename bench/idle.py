@@ -31,7 +31,7 @@ def measure(sessions: int) -> list[dict[str, Any]]:
 def _one(stage: Stage, tool: Tool, sessions: int) -> dict[str, Any]:
     terminals: list[Terminal] = []
     group = stage.server_cost[tool.server]
-    alone, _ = _pss_mb(group.pids())
+    alone, _ = pss_mb(group.pids())
     found: dict[int, dict[str, Any]] = {}
     try:
         for count in (1, sessions):
@@ -39,9 +39,9 @@ def _one(stage: Stage, tool: Tool, sessions: int) -> dict[str, Any]:
                 terminals.append(Terminal(stage, tool))
                 terminals[-1].prompt()
             time.sleep(SETTLE_S)
-            total, names = _pss_mb(group.pids())
+            total, names = pss_mb(group.pids())
             found[count] = {"server_pss_mb": round(total, 1), "processes": names}
-        clients = [_pss_mb(terminal.pids(), set())[0] for terminal in terminals]
+        clients = [pss_mb(terminal.pids(), set())[0] for terminal in terminals]
         alone_client = _rss_mb(terminals[0].pids())
     finally:
         for terminal in terminals:
@@ -60,8 +60,8 @@ def _one(stage: Stage, tool: Tool, sessions: int) -> dict[str, Any]:
     }
 
 
-def _pss_mb(pids: list[int], skip: set[str] = SHELLS) -> tuple[float, dict[str, int]]:
-    total, names = 0, {}
+def pss_mb(pids: list[int], skip: set[str] = SHELLS) -> tuple[float, dict[str, int]]:
+    total, names = 0, dict[str, int]()
     for pid in pids:
         with contextlib.suppress(OSError):
             name = Path(f"/proc/{pid}/comm").read_text().strip()

@@ -6,8 +6,10 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    Lines = Callable[[dict[str, Any]], Iterable[tuple[str, str, str]]]
 
 __all__ = ["draw", "markdown"]
 
@@ -116,7 +118,135 @@ def _tail(rows: list[dict[str, Any]]) -> str:
     )
 
 
-TABLES = {"bulk": _bulk, "startup": _startup, "storm": _storm, "idle": _idle, "tail": _tail}
+def _by_tool(head: str, rows: list[dict[str, Any]], line: Lines) -> str:
+    """A column per tool. ``line`` makes the named cells of one row, and what is aimed at."""
+    tools = list(dict.fromkeys(row["tool"] for row in rows))
+    found: dict[str, dict[str, str]] = {}
+    goals: dict[str, str] = {}
+    for row in rows:
+        for name, text, goal in line(row):
+            found.setdefault(name, {})[row["tool"]] = text
+            goals[name] = goal
+    return _table(
+        (head, *tools, "goal"),
+        [
+            (name, *(cells.get(tool, "–") for tool in tools), goals[name])
+            for name, cells in found.items()
+        ],
+    )
+
+
+def _number(values: dict[str, float] | None, name: str) -> str:
+    value = (values or {}).get(name)
+    return "–" if value is None else f"{value:g}"
+
+
+KEY_GOALS = {0.0: ("≥ 97.5 %", "102 / – / 105"), 0.01: ("≥ 97.5 %", "– / – / 125"),
+             0.05: ("≥ 97.5 %", "– / 115 / 160"), 0.29: ("≥ 96 %", "110 / 220 / –")}  # fmt: skip
+
+
+def _link(row: dict[str, Any]) -> str:
+    if row["beside"]:
+        ahead = ", begun ahead of the prompt" if row["ahead"] else ""
+        return f"beside a TCP flow {' and '.join(row['beside'])}{ahead}, {row['rate_mbit']:g} Mbit, queue {row['queue_packets']}"
+    first = ", first key at the prompt" if row["at_once"] else ""
+    return f"{row['rtt_ms']:g} ms RTT{first}, {row['loss']:.0%} loss"
+
+
+def _keys(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        where, (soon, ms) = _link(row), KEY_GOALS[row["loss"]]
+        note = f" ({row['note']})" if row["note"] else ""
+        if row["mode"] == "raw":
+            numbers = " / ".join(_number(row["ms"], name) for name in ("median", "p95", "p99"))
+            lost = f", {row['missing']} missing" if row["missing"] else ""
+            yield f"not predictable, {where}: ms median / p95 / p99", numbers + lost + note, ms
+            return
+        soon = "≥ 90 %" if row["beside"] else soon
+        wrong = row["wrong"] / max(1, row["typed"])
+        share = "–" if row["soon"] is None else f"{row['soon']:.1%}"
+        yield f"predictable, {where}: shown ≤ 20 ms", share + note, soon
+        yield "… wrong, missing", f"{wrong:.2%}, {row['missing']}", "≤ 0.3 %, 0"
+        if row["at_once"]:
+            first = "–" if row["first_soon"] is None else f"{row['first_soon']:.1%}"
+            yield "… of a line's first keys", first, soon
+
+    def named(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for name, text, goal in line(row):  # a name is of one row only
+            yield (name if not name.startswith("…") else f"{name} ({_link(row)})"), text, goal
+
+    return _by_tool("each key, from write to visible", rows, named)
+
+
+def _flood(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        name = f"Ctrl-C under `{row['flood']}`, 10 Mbit, queue 300"
+        failed = f", {len(row['notes'])} failed" if row["notes"] else ""
+        for key, what, goal in (("prompt_ms", "prompt", "≤ 120 ms"), ("usable_ms", "answer", "")):
+            found = row[key]
+            text = f"{_number(found, 'median')} ({_number(found, 'min')}–{_number(found, 'max')})"
+            yield f"{name}: {what} after ms", text + failed, goal
+
+    return _by_tool("100 ms RTT, median (min–max)", rows, line)
+
+
+def _outage(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        cases = {"output": "output meanwhile", "key": "a key meanwhile"}
+        failed = f", {len(row['notes'])} failed" if row["notes"] else ""
+        found = row["beyond_ms"]
+        text = f"{_number(found, 'median')} ({_number(found, 'min')}–{_number(found, 'max')})"
+        yield f"{cases[row['case']]}: RTT + ms", text + failed, "≤ 50"
+
+    down_s = rows[0]["down_s"]
+    return _by_tool(f"200 × 60 right again after {down_s:g} s without a link", rows, line)
+
+
+def _cat(rows: list[dict[str, Any]]) -> str:
+    ssh = next((row for row in rows if row["tool"] == BASE), None)
+
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        yield "seconds", _number(row["seconds"], "median"), ""
+        yield "MB/s", _number(row["mb_per_s"], "median"), ""
+        if ssh:
+            times = row["mb_per_s"]["median"] / ssh["mb_per_s"]["median"]
+            yield "× ssh", f"{times:.2f}", "≥ 0.8"
+        yield "MB that the client wrote", _number(row, "shown_mb"), ""
+
+    return _by_tool(f"`cat` of {rows[0]['file_mb']:g} MB of text, veth", rows, line)
+
+
+MEMORY = (
+    ("host_mb", "idle session, its host's PSS: MB", "≤ 3"),
+    ("history_mb", "… more after 10,000 lines", "≤ 1"),
+    ("session_mb", "… all of the server's processes", ""),
+    ("client_mb", "client's PSS: MB", ""),
+    ("client_after_mb", "… after 10,000 lines", ""),
+    ("key_us", "client's CPU time per key: µs", ""),
+    ("added_us", "… added by prediction", "≤ 300"),
+)
+
+
+def _terminal_memory(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for key, name, goal in MEMORY:
+            yield name, _number(row, key), goal
+
+    return _by_tool("one terminal session", rows, line)
+
+
+TABLES = {
+    "bulk": _bulk,
+    "startup": _startup,
+    "storm": _storm,
+    "idle": _idle,
+    "tail": _tail,
+    "keys": _keys,
+    "flood": _flood,
+    "outage": _outage,
+    "cat": _cat,
+    "terminal-memory": _terminal_memory,
+}
 
 
 def markdown(results: Results) -> str:

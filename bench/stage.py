@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Cgroup", "Stage", "Terminal", "Tool", "quantile", "summary"]
 
 SIZE_KB = 1024
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ OPENSSH_GCM = Tool("ssh aes128-gcm", "sshd", ("-c", "aes128-gcm@openssh.com"))
 QSH = Tool("qsh", "qshd")
 MOSH = Tool("mosh", "sshd", exec=False)
 TSSH = Tool("tssh", "sshd", exec=False)
+PEERS = {tool.name: tool for tool in (OPENSSH, MOSH, TSSH)}
+"""What the terminal is compared with."""
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:
@@ -165,6 +168,17 @@ class Stage:
         words = [*self.client_cost.wrap, *words]
         return self.network.client.argv(words) if self.network else words
 
+    def python(self, program: Path) -> str:
+        """A command line of the far side that runs a copy of ``program``, which needs the standard library only."""
+        copy = self.files.home / program.name
+        if not copy.exists():
+            shutil.copy(program, copy)
+            copy.chmod(0o644)
+        found = shutil.which("python3", path=SYSTEM_PATH)
+        if found is None:
+            raise SystemExit(f"bench: no python3 in {SYSTEM_PATH}")
+        return f"{found} {copy}"
+
     def run(self, tool: Tool, command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(self.argv(tool, command), env=self.env, check=False, **options)
 
@@ -181,11 +195,11 @@ class Stage:
 class Terminal:
     """A client on a pseudo-terminal. Times are those of the reads."""
 
-    def __init__(self, stage: Stage, tool: Tool) -> None:
+    def __init__(self, stage: Stage, tool: Tool, rows: int = 24, columns: int = 80) -> None:
         self.started = time.perf_counter()
         self.shown = bytearray()
         ours, theirs = pty.openpty()
-        termios.tcsetwinsize(ours, (24, 80))
+        termios.tcsetwinsize(ours, (rows, columns))
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *stage.argv(tool)],
             stdin=theirs, stdout=theirs, stderr=theirs, env=stage.env,
@@ -207,6 +221,20 @@ class Terminal:
         now = time.perf_counter()
         del self.shown[: at + len(text)]
         return now
+
+    def drain(self, text: bytes, limit_s: float) -> tuple[float, int]:
+        """When ``text`` was shown, and how many bytes came until then; they are not kept."""
+        deadline = time.perf_counter() + limit_s
+        kept, count = b"", 0
+        while (left_s := deadline - time.perf_counter()) > 0:
+            if not select.select([self.fd], [], [], left_s)[0]:
+                break
+            data = os.read(self.fd, 65536)
+            count += len(data)
+            if text in kept + data:
+                return time.perf_counter(), count
+            kept = data[-len(text) :]
+        raise TimeoutError(f"{text!r} is not shown after {count} bytes")
 
     def prompt(self) -> float:
         """Seconds from the start of the client to the first prompt."""
