@@ -30,6 +30,15 @@ def test_rate_paces_and_a_full_queue_drops() -> None:
     assert way.counters["overflow"] == 1
 
 
+def test_a_queue_in_packets_counts_those_that_fly() -> None:
+    way = direction(rate_mbit=8, delay_ms=50, queue_packets=3)
+    assert [way.admit(1000, 1.0) is None for _ in range(4)] == [False, False, False, True]
+    assert way.admit(1000, 1.02) is None, "sent, but not at the sink"
+    way.arrived()
+    assert way.admit(1000, 1.06) is not None
+    assert way.counters["overflow"] == 2
+
+
 def test_loss_is_seeded() -> None:
     lost = [[direction(loss=0.3).admit(1, n) is None for n in range(1)] for _ in range(3)]
     assert lost[0] == lost[1] == lost[2]
