@@ -52,6 +52,11 @@ def warm_up() -> None:
     The module itself starts no thread and draws no random bytes at import.
     """
 
+def gulp(fd: int, limit: int) -> tuple[bytes, int]:
+    """Read a non-blocking descriptor until it has no more (1), its end or an error (2), or ``limit`` bytes, at most 1 MiB, are
+    there (0).
+    """
+
 @final
 class Runtime:
     """tokio's threads and the completion queue. One per process, made after every fork.
@@ -445,8 +450,11 @@ class Screen:
         for the colour of underlines and hyperlinks; 0 is the default pen.
         """
 
-    def row_cells(self, row: int) -> list[tuple[str, int, int]]:
+    def row_cells(self, row: int, first: int = 0, end: int = ...) -> list[tuple[str, int, int]]:
         """`cell` of each column; empty outside the screen."""
+
+    def row_end(self, row: int) -> int:
+        """The column behind the last cell that is no default blank."""
 
     def row_text(self, row: int) -> str:
         """Text of a row without trailing blanks."""
@@ -464,8 +472,8 @@ class Screen:
         """Bytes that bring any terminal to this screen, within one synchronised update.
 
         With ``history_from``, first the marker as a dim line (if any) and the history lines from
-        that id on are printed, so that they scroll into the terminal's own history; not while the
-        alternate screen is shown. Title, pointer and colours are written only where set.
+        that id on are printed on the main screen, so that they scroll into the terminal's own
+        history. Title, pointer and colours are written only where set.
         """
 
     def paint_from(self, base: Snapshot) -> bytes:

@@ -3,6 +3,7 @@
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::{self, Errno};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -29,6 +30,18 @@ pub(crate) fn adopt(raw: RawFd) -> io::Result<OwnedFd> {
     io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(raw) })?;
     // SAFETY: it is open, and by the contract of splice_from/splice_to the caller has given it up.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Read into the spare capacity of `buffer` from the caller's descriptor, which stays the caller's.
+pub(crate) fn read(raw: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not negative; borrowed for one read(2), which says EBADF if it is not open.
+    io::read(
+        unsafe { BorrowedFd::borrow_raw(raw) },
+        spare_capacity(buffer),
+    )
 }
 
 /// Let tokio watch a descriptor. Must run inside the runtime.

@@ -5,6 +5,7 @@
 
 mod error;
 mod fd;
+mod gulp;
 mod peel;
 mod quic;
 mod runtime;
@@ -48,6 +49,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(version, m)?)?;
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
+    m.add_function(wrap_pyfunction!(gulp::gulp, m)?)?;
     m.add_function(wrap_pyfunction!(peel::peel, m)?)
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -10,7 +11,7 @@ from qsh.cli.arguments import parse_arguments
 from qsh.cli.environment import SystemEnvironment
 from qsh.client.log import log
 from qsh.client.run import attach, sessions
-from qsh.client.text import visible
+from qsh.client.text import visible, visible_lines
 from qsh.clock import wall_s
 from qsh.config.resolve import resolve
 from qsh.errors import ConfigError, UsageError
@@ -33,6 +34,8 @@ COLUMNS: Final = (
     "STATE",
     "COMMAND",
 )
+_HARMFUL: Final = re.compile("\x1b(?!\\[[0-9;:]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+"""What history lines do not need: all control characters but those of colours, tabs and line ends."""
 UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -72,7 +75,7 @@ def list_sessions(argv: Sequence[str], *, as_json: bool = False) -> int:
     if status:
         return status
     if as_json:
-        return _print(answer.decode(errors="replace"))
+        return _print(visible_lines(answer.decode(errors="replace")))
     try:
         rows = json.loads(answer)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -117,7 +120,7 @@ def history(argv: Sequence[str], lines: int) -> int:
     status, answer = sessions(target.options, f"history {target.words[0]} {lines}")
     if status:
         return status
-    return _print(answer.decode(errors="replace"))
+    return _print(_HARMFUL.sub("", answer.decode(errors="replace")))
 
 
 def _print(text: str) -> int:
@@ -141,10 +144,8 @@ def table(rows: Sequence[dict[str, Any]], now_s: float) -> str:
 
 
 def _columns(row: dict[str, Any], now_s: float) -> tuple[str, ...]:
-    attached = row.get("attached", 0)
-    state = (
-        "detached" if not attached else "attached" if attached == 1 else f"attached × {attached}"
-    )
+    attached, nobody = row.get("attached", 0), "silent" if row.get("silent") else "detached"
+    state = nobody if not attached else "attached" if attached == 1 else f"attached × {attached}"
     if row.get("ended"):
         state = "ended"
     return (

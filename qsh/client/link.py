@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from qsh.quic import Connection, RecvStream
     from qsh.wire.messages import Message, Open, Signal, WindowChange
 
-__all__ = ["Link"]
+__all__ = ["ABANDONED", "Link"]
 
 _REASONS: Final = {
     "grace-exceeded": "the login took too long (LoginGraceTime)",
@@ -248,6 +248,8 @@ class Link:
 _CONTROL_PRIORITY: Final = 100
 _FAREWELL_S: Final = 0.3
 """How long an ended client waits for the server to hear of it: a dead connection must not hold it up."""
+ABANDONED: Final = 6
+"""Application close code of a connection that is given up without ending what runs in its terminals."""
 _PROTOCOL_ERROR: Final = 1
 """Application close code of errors that the reason names (docs/protocol.md 9)."""
 _BANNER_LEVEL: Final = 3

@@ -16,7 +16,7 @@ from qsh.client.agent import Agent
 from qsh.client.authenticate import Authenticator
 from qsh.client.environment import to_send
 from qsh.client.identities import Keyring
-from qsh.client.link import Link
+from qsh.client.link import ABANDONED, Link
 from qsh.client.log import log
 from qsh.client.session import FAILED, Ended, Plan, Session
 from qsh.client.text import visible_lines
@@ -167,10 +167,10 @@ class Login:
         try:
             return link, await asyncio.wait_for(self._log_in_again(link, message), _AGAIN_S)
         except TimeoutError:
-            await link.close()
+            await link.close(ABANDONED)
             raise ConnectionLost("no answer to the login", kind="timeout") from None
         except BaseException:
-            link.connection.close()
+            link.connection.close(ABANDONED)
             raise
 
     async def _log_in_again(self, link: Link, message: Open) -> ClientChannel:

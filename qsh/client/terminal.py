@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client.input import WAITING_BYTES, Keys
+from qsh.client.link import ABANDONED
 from qsh.client.log import log
 from qsh.client.output import TerminalOutput
 from qsh.client.resume import is_final, reason_of
@@ -24,6 +25,8 @@ from qsh.errors import (
     RemoteProtocolError,
     StreamReset,
 )
+from qsh.session.frame_parts import FrameParts
+from qsh.session.probing import Probing
 from qsh.session.repetition import Repetition
 from qsh.session.typed_log import TypedLog
 from qsh.terminal.display import Display
@@ -43,7 +46,9 @@ from qsh.wire.terminal import (
     Event,
     FetchHistory,
     Frame,
+    FramePart,
     HistoryLines,
+    HostDatagram,
     HostFrame,
     Input,
     Note,
@@ -75,6 +80,9 @@ __all__ = ["RemoteTerminal"]
 FAILED: Final = 255
 REPORT_BYTES: Final = 16 * 1024
 """So much more on the screen is reported on the stream at once (docs/protocol.md 10.6)."""
+REPORT_FAST_S: Final = 0.001
+REPORT_FAST_BYTES: Final = 64 * 1024
+"""Not sooner than that after the last one, unless so much is unsaid: each report costs a wake-up on both sides."""
 REPORT_S: Final = 0.005
 """Less is reported in a datagram, after this time for more."""
 SETTLED_REPORT_S: Final = 0.25
@@ -91,8 +99,14 @@ GRACE_S: Final = 0.5
 """A connection that is replaced so soon was no loss to speak of."""
 SECOND_TRY_S: Final = 5.0
 """After so long without contact another connection is tried beside the old one, which may be forgotten over there."""
+OWN_TAKING_S: Final = 60.0
+"""Who is put out by "another client" so soon after it tried another connection was put out by itself."""
 DETACH_S: Final = 1.0
 """How long DETACHED is waited for."""
+ORIGIN_S: Final = 2.0
+"""How long the user's terminal may take to say where its cursor is."""
+PROBE_BYTES: Final = 64
+"""Typed bytes that a probe takes along."""
 HEADER_BYTES: Final = 40
 """What a datagram has besides typed bytes, at most."""
 
@@ -100,7 +114,7 @@ HEADER_BYTES: Final = 40
 class RemoteTerminal:
     """One terminal, from OPENED to its end or to the detaching."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - state, line by line
         self,
         plan: Plan,
         client: bytes,
@@ -119,7 +133,8 @@ class RemoteTerminal:
         self._loop, self._clock = loop, loop.time
         now = self._clock()
         self._display = _display(plan)
-        self._origin = OriginFilter() if plan.prediction != "never" else None
+        asks = plan.prediction != "never" and plan.kind != "attach" and plan.stdin
+        self._origin = OriginFilter() if asks else None
         self._output = TerminalOutput(plan.output, self._progressed)
         self._escape = "" if plan.escape is None else shown(plan.escape)
         keys = EscapeFilter(plan.escape, persistent=True)
@@ -132,8 +147,8 @@ class RemoteTerminal:
             sift=None if self._origin is None else self._sift,
         )
         self._log = TypedLog()
-        self._repetition = Repetition(now)
-        self._contact = Contact(now)
+        self._repetition, self._parts = Repetition(now), FrameParts()
+        self._contact, self._probing = Contact(now), Probing()
         self.link: Link | None = None
         """The connection in use; the last one while there is none."""
         self._channel: ClientChannel | None = None
@@ -154,17 +169,17 @@ class RemoteTerminal:
         self._told_packets = 0
         self._notice_on = False
         self._second: asyncio.Task[None] | None = None
+        self._tried_s = -OWN_TAKING_S
+        """When another connection was begun last: it may have got the terminal after we gave it up."""
         self._replaced: asyncio.Future[tuple[Link, ClientChannel]] = loop.create_future()
-        self._streamed = 0
-        """Output reported on the stream,"""
+        self._streamed, self._streamed_s = 0, now
+        """Output reported on the stream, and when,"""
         self._reported = 0
         """and by any way."""
         self._report_s: float | None = None
         self._settled_s: float | None = None
-        self._path_s = now
-        self._path_counts = (0, 0)
-        self._in_use_s = now + IN_USE_S
-        self._rtt_us = 0
+        self._path_s, self._path_counts = now, (0, 0)
+        self._in_use_s, self._rtt_us = now + IN_USE_S, 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._skipped = (0, 0)
@@ -177,8 +192,9 @@ class RemoteTerminal:
         """The exit status. Raises Ended, QshError."""
         if self._plan.stdin:
             self._keys.resume()
-            if self._origin is not None and self._plan.kind != "attach":
+            if self._origin is not None:
                 self._output.put(QUERY, 0)
+                self._loop.call_later(ORIGIN_S, self._give_origin_up)
         try:
             while True:
                 outcome = await self._attached(link, channel)
@@ -245,6 +261,8 @@ class RemoteTerminal:
         self.link, self._channel = link, None
         self._flow = flow.prefix(channel.id)
         self._replaced = self._loop.create_future()
+        self._parts = FrameParts()
+        self._probing.heard()
         self._told_packets = link.connection.stats()["received_packets"]
         self._path_counts = (0, 0)
         link.open_flow(channel.id, lambda data: self._datagram(channel, data))
@@ -252,7 +270,7 @@ class RemoteTerminal:
     def _abandon(self, link: Link, channel: ClientChannel) -> None:
         """Leave a connection without the word that ends programs."""
         channel.ended()
-        closing = asyncio.ensure_future(link.close())
+        closing = asyncio.ensure_future(link.close(ABANDONED))
         closing.add_done_callback(_retrieved)
 
     async def _again(self) -> int | tuple[Link, ClientChannel]:
@@ -270,6 +288,7 @@ class RemoteTerminal:
 
         if self._reopen is None or not self._ticket:
             return
+        self._tried_s = self._clock()
         self._second = asyncio.ensure_future(self._reattach(keep_trying))
         self._second.add_done_callback(_retrieved)
 
@@ -285,7 +304,8 @@ class RemoteTerminal:
                 replaced.exception()
             return
         finally:
-            self._second = None
+            if self._second is asyncio.current_task():
+                self._second = None
         if replaced.done() or replaced is not self._replaced:
             self._abandon(*found)
         else:
@@ -368,6 +388,8 @@ class RemoteTerminal:
             return await self._received_end(channel, message)
         elif isinstance(message, Detached):
             channel.ended()
+            if message.reason == "taken" and now - self._tried_s < OWN_TAKING_S:
+                raise ConnectionLost("another connection of ours took over")
             return self._detached(message.reason)
         return None
 
@@ -375,7 +397,7 @@ class RemoteTerminal:
         """A copy of what the stream brings too."""
         if self._channel is not channel:
             return
-        message = decode_datagram(data, Output | Note)
+        message = decode_datagram(data, HostDatagram)
         if message is None:
             return
         now = self._clock()
@@ -383,6 +405,8 @@ class RemoteTerminal:
         with contextlib.suppress(RemoteProtocolError):  # the stream will bring it, and the error
             if isinstance(message, Note):
                 self._received_note(message, now)
+            elif isinstance(message, FramePart):
+                self._received_part(message, now)
             elif not self._output.is_full:
                 if message.offset + len(message.data) <= self._reported:
                     self._report_s = now  # the report was lost
@@ -397,6 +421,18 @@ class RemoteTerminal:
             message.offset + len(message.data), message.applied, message.settled, message.tty
         )
         self._show(display.output(message.offset, message.data, now))
+
+    def _received_part(self, message: FramePart, now: float) -> None:
+        display = self._display
+        painting = self._parts.receive(message)
+        if painting is None or self._output.is_full or message.start > display.position:
+            return
+        self._in_use_s = now + IN_USE_S
+        if message.offset > display.position and message.skipped_end > message.skipped_first:
+            self._skipped = (message.skipped_first, message.skipped_end)
+        self._output.put(
+            display.painted(message.offset, painting, now), display.position, whole=True
+        )
 
     def _received_note(self, message: Note, now: float) -> None:
         self._acknowledge(message.applied, now)
@@ -415,8 +451,8 @@ class RemoteTerminal:
         self._log.since(message.received)
         self._channel = channel
         if first and self._plan.tell_waiting:
-            for text in message.waiting:
-                log.info(visible(text))
+            for text in message.waiting if log.level >= _INFO else ():
+                self.say(visible(text) + "\r\n")
         if len(self._log):
             self._send_typed(now)
         if not first:
@@ -442,13 +478,19 @@ class RemoteTerminal:
         host = self._plan.host
         name = visible(self.name)
         if reason == "killed":
+            self._new_line()
             self.farewell = f"[session {name} on {host} was killed]"
             return FAILED
+        self._new_line()
         why = {"taken": " by another client", "by-command": " by command"}.get(reason, "")
         self.farewell = (
             f"[detached{why} from session {name} on {host}; qshctl attach {host} {name}]"
         )
         return 0
+
+    def _new_line(self) -> None:
+        if os.isatty(self._plan.output):
+            self._show(self._display.clear() + b"\r\n")
 
     # -- what is shown
 
@@ -475,6 +517,13 @@ class RemoteTerminal:
                 self._origin = None
         return data
 
+    def _give_origin_up(self) -> None:
+        """The terminal did not answer: from here on all that looks like an answer is for the program."""
+        if self._origin is not None:
+            kept, self._origin = self._origin.kept, None
+            if kept:
+                self._typed(kept)
+
     def _typed(self, data: bytes) -> None:
         now = self._clock()
         self._in_use_s = now + IN_USE_S
@@ -490,8 +539,7 @@ class RemoteTerminal:
         channel, link, typed = self._channel, self.link, self._log
         if channel is None or link is None:
             return
-        if self._contact.asked(now):
-            self._told_packets = link.connection.stats()["received_packets"]
+        self._ask(now)
         size = self._send_input_datagram()
         if size:
             self._repetition.sent(now, size)
@@ -546,6 +594,7 @@ class RemoteTerminal:
     def _counted_report(self) -> None:
         """What is on the screen has been said on the stream."""
         self._streamed = self._reported = self._output.consumed
+        self._streamed_s = self._clock()
         self._report_s = self._settled_s = None
 
     def _after(self, now: float) -> None:
@@ -555,7 +604,10 @@ class RemoteTerminal:
             self._write(Repaint())
         consumed = self._output.consumed
         if self._channel is not None:
-            if consumed - self._streamed >= REPORT_BYTES:
+            unsaid = consumed - self._streamed
+            if unsaid >= REPORT_BYTES and (
+                unsaid >= REPORT_FAST_BYTES or now >= self._streamed_s + REPORT_FAST_S
+            ):
                 self._write(Report(consumed, self._rtt_us))
                 self._counted_report()
             elif consumed > self._reported:
@@ -576,23 +628,32 @@ class RemoteTerminal:
 
     # -- contact
 
+    def _ask(self, now: float) -> None:
+        """Something that wants an answer leaves."""
+        if self._contact.asked(now):
+            assert self.link is not None  # noqa: S101 - there is a channel
+            self._told_packets = self.link.connection.stats()["received_packets"]
+            self._probing.asked(now)
+
     def _heard(self, now: float) -> None:
+        if self._contact.lost(now):
+            self._repetition.hasten(now)
         self._contact.heard(now)
+        self._probing.heard()
         if self._notice_on and self._channel is not None:
             self._notice_on = False
             self._show(self._display.notice(None, now))
         if self._second is not None and self._channel is not None:
             self._second.cancel()
             self._second = None
-        if len(self._log) and self._channel is not None and self._contact.asked(now):
-            assert self.link is not None  # noqa: S101 - there is a channel
-            self._told_packets = self.link.connection.stats()["received_packets"]
+        if len(self._log) and self._channel is not None:
+            self._ask(now)
 
     def _look_for_contact(self, now: float) -> None:
         link, contact = self.link, self._contact
         assert link is not None  # noqa: S101 - set before any timer
         if self._channel is not None:
-            if contact.lost(now):
+            if contact.lost(now) or self._probing.due(now):
                 packets = link.connection.stats()["received_packets"]
                 if packets != self._told_packets:
                     self._told_packets = packets
@@ -600,9 +661,10 @@ class RemoteTerminal:
                 elif now - contact.heard_s >= SECOND_TRY_S and self._second is None:
                     self._try_again()
             elif not contact.waiting and self._probe_s is not None and now >= self._probe_s:
-                contact.asked(now)
-                self._told_packets = link.connection.stats()["received_packets"]
+                self._ask(now)
                 self._send_datagram(Report(self._output.consumed, self._rtt_us))
+            if self._probing.due(now):
+                self._send_probe(now)
         if not self._ticket:
             return
         if (self._channel is None and now >= self._lost_s + GRACE_S) or contact.lost(now):
@@ -614,6 +676,14 @@ class RemoteTerminal:
                 escape=self._escape,
             )
             self._show(self._display.notice(text, now))
+
+    def _send_probe(self, now: float) -> None:
+        """Small: what counts is that the host hears of us as soon as the path works."""
+        self._probing.probed(now)
+        if 0 < len(self._log) <= PROBE_BYTES:
+            self._repetition.repeated(now, self._send_input_datagram())
+        else:
+            self._send_datagram(Report(self._output.consumed, self._rtt_us))
 
     @property
     def _probe_s(self) -> float | None:
@@ -631,6 +701,7 @@ class RemoteTerminal:
         rtt_s = self._rtt_us / 1e6
         self._repetition.rtt(rtt_s)
         self._contact.rtt(rtt_s)
+        self._probing.rtt(rtt_s)
         self._display.rtt(rtt_s)
         sent, lost = stats["sent_packets"], stats["lost_packets"]
         new_sent = sent - self._path_counts[0]
@@ -660,6 +731,7 @@ class RemoteTerminal:
             found.append(contact.deadline or self._probe_s)
         if self._channel is not None:
             found += [self._report_s, self._settled_s, self._repetition.deadline]
+            found.append(self._probing.deadline)
             if now < self._in_use_s:
                 found.append(self._path_s)
         return [item for item in found if item is not None]
@@ -764,6 +836,8 @@ class RemoteTerminal:
             self._shows_else()
 
 
+_INFO: Final = 3
+"""LogLevel of what a login says."""
 _LOSS_SAMPLE: Final = 50
 """Packets that tell something about loss."""
 

@@ -161,11 +161,20 @@ class Pending(Generic[T]):
         if self._future is None:
             self._future = self._start()
         future = self._future
-        self._awaited = True
-        try:
-            # Not await: that would cancel the call with its waiter.
-            await asyncio.wait((future,))
-        finally:
-            self._awaited = False
+        if not future.done():
+            # Not await: that would cancel the call with its waiter; and asyncio.wait costs more than the rest.
+            waiter: asyncio.Future[None] = future.get_loop().create_future()
+
+            def wake(_: object) -> None:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+            future.add_done_callback(wake)
+            self._awaited = True
+            try:
+                await waiter
+            finally:
+                self._awaited = False
+                future.remove_done_callback(wake)
         self._future = None
         return future.result()

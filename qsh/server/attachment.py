@@ -15,6 +15,7 @@ from qsh.server.painting import Painting
 from qsh.session.flow_control import OUTAGE_BYTES, FlowControl, Mode
 from qsh.session.frame_parts import cut
 from qsh.session.repetition import Repetition
+from qsh.terminal.screen import MODE_ALTERNATE
 from qsh.wire.terminal import (
     MAX_DATA,
     Attached,
@@ -55,6 +56,8 @@ NOTE_DELAY_S: Final = 0.004
 ANSWER_AGAIN_S: Final = 0.005
 RESIZE_WAIT_S: Final = 0.5
 RESIZE_PACE_S: Final = 0.016
+HURRY_S: Final = 0.25
+HURRY_MAX: Final = 8
 RESUME_BYTES: Final = 64 * 1024
 MAX_FETCHES: Final = 8
 HISTORY_BYTES: Final = 256 * 1024
@@ -62,9 +65,14 @@ HISTORY_PART: Final = 10_000
 MAX_NOTICES: Final = 4
 SILENCE_S: Final = 1.0
 SILENCE_RTTS: Final = 3
-"""A client that is heard of again after so long was out of reach."""
+"""A client that is heard of again after so long, and had not told what it was sent before, was out of reach."""
+OVERTAKE_RTTS: Final = 5
+OVERTAKE_MIN_S: Final = 0.2
+"""After an outage the stream brings first what was lost in it: for so long datagrams overtake it."""
 AGAIN_MAX: Final = 10
-"""Datagrams of output sent again then: an initial window."""
+"""Datagrams of raw output for that at a time: an initial window."""
+SILENT_S: Final = 5.0
+"""A client that has not acknowledged output for so long does not count for the terminal's size."""
 MAX_ONE_SHOT: Final = 64 * 1024
 DATAGRAM_KIND: Final[Any] = Input | Report
 
@@ -122,9 +130,14 @@ class Attachment:
         self._copies = Repetition(now)
         self._loss_ppm = 0
         self._heard_at = now
-        self._returns = 0
+        self._overtake_until = float("-inf")
         self._at_once = False
-        """The next frame does not wait for those under way, and goes in datagrams too."""
+        """A frame is to go now, whatever is under way."""
+        self._paintings = 0
+        """Sent in datagrams."""
+        self._hurry_from, self._hurried = now, 0
+        self._overtaken = 0
+        """Output up to here has been, raw or painted."""
         self._raw_from = 0
         """Raw output is contiguous from here: datagrams may bring it."""
         self._painting = Painting(model)
@@ -137,6 +150,12 @@ class Attachment:
         self._resized_at = float("-inf")
         self._fetches: deque[FetchHistory] = deque()
         self._one_shots: dict[str, list[bytes]] = {}
+
+    @property
+    def silent_at(self) -> float | None:
+        """When it counts as dead unless it shows what it was sent; None: it has shown all."""
+        since = self.flow.waiting_since
+        return None if since is None else since + SILENT_S
 
     @property
     def passing(self) -> bool:
@@ -204,17 +223,20 @@ class Attachment:
 
     def receive_stream(self, now: float, data: bytes) -> None:
         """Bytes from the client's stream. Raises RemoteProtocolError, after which the attachment must end."""
-        self._heard(now)
+        was_lost = self._was_lost(now)
         for message in self._decoder.receive(data):
             if self.over:
                 return
             self._take(now, message)
+        if was_lost:
+            self._returned(now)
 
     def _take(self, now: float, message: Any) -> None:
         if isinstance(message, Input):
             self.flow_acknowledge(now, message.consumed)
             new = self.input.from_stream(message.offset, message.data)
-            if self._resize and self.input.applied >= self._resize[0].input_offset:
+            due = self._resize and self.input.applied >= self._resize[0].input_offset
+            if new and due and self._resize and self._may_hurry(now):
                 self._apply_resize(now, self._resize[0])  # before what was typed behind it
             self._typed(new)
         elif isinstance(message, Report):
@@ -231,7 +253,8 @@ class Attachment:
         elif isinstance(message, EndedAck):
             if self.delivered_end:
                 self.over = True
-                self._owner.end_delivered()
+                if not self.read_only:
+                    self._owner.end_delivered()
         elif isinstance(message, Repaint):
             self.repaint(now)
         elif isinstance(message, SendBreak) and not self.read_only:
@@ -242,8 +265,10 @@ class Attachment:
         message = decode_datagram(data, DATAGRAM_KIND)
         if message is None or self.over or message.consumed > self.flow.sent:
             return
+        was_lost = self._was_lost(now)
         self.flow_acknowledge(now, message.consumed)
-        self._heard(now)
+        if was_lost:
+            self._returned(now)
         if isinstance(message, Report):
             self._path(now, message.rtt_us)
         elif takes_input:
@@ -255,31 +280,37 @@ class Attachment:
                 self._answered_again_at = now  # our answer was lost
                 self._send_datagram(now)
 
-    def _heard(self, now: float) -> None:
-        """Anything came. After an outage the stream must first bring again what was lost: datagrams are sooner there."""
+    def _was_lost(self, now: float) -> bool:
+        """Something has come: whether it ends an outage."""
         silent_s = max(SILENCE_S, SILENCE_RTTS * self.flow.rtt_s)
         before, self._heard_at = self._heard_at, now
         oldest = self.flow.oldest_at
-        if now - before < silent_s or oldest is None or now - oldest < silent_s:
-            return
-        if self.flow.mode is Mode.SKIP:
+        return oldest is not None and now - max(before, oldest) >= silent_s
+
+    def _returned(self, now: float) -> None:
+        self._overtake_until = now + max(OVERTAKE_MIN_S, OVERTAKE_RTTS * self.flow.rtt_s)
+        if self.flow.mode is Mode.PASS:
+            self._overtake(now)
+        elif self.flow.unconsumed:
             self._at_once = True
-        elif self.flow.unconsumed > OUTAGE_BYTES and self.flow.may_skip(now):
+
+    def _overtake(self, now: float) -> None:
+        """Raw output is on the stream, which is late: bring it by datagrams, or the screen instead if nothing is lost by that."""
+        flow, model = self.flow, self._model
+        in_place = bool(model.screen.modes & MODE_ALTERNATE)
+        if in_place and self.flow.unconsumed > OUTAGE_BYTES and flow.may_skip(now):
             self._skip(now)
             self._at_once = True
-        else:
-            self._send_again()
-
-    def _send_again(self) -> None:
-        """The first output that is not acknowledged, each byte once."""
-        flow, state = self.flow, (self.input.applied, self.input.settled, self._model.tty)
-        start = max(flow.consumed, self._raw_from, self._model.log.start)
+            return
+        state = self.input.applied, self.input.settled, model.tty
+        start = max(flow.consumed, self._overtaken, self._raw_from, model.log.start)
         for _ in range(AGAIN_MAX):
             if start >= flow.sent:
-                return
-            data = self._model.log.read(start, min(DATAGRAM_DATA, flow.sent - start))
+                break
+            data = model.log.read(start, min(DATAGRAM_DATA, flow.sent - start))
             self.datagrams.append(encode_datagram(Output(start, data, *state)))
             start += len(data)
+        self._overtaken = start
 
     def flow_acknowledge(self, now: float, consumed: int) -> None:
         """The client shows the output up to ``consumed``. Raises RemoteProtocolError ``bad-offset``."""
@@ -403,6 +434,8 @@ class Attachment:
             self._copies.sent(now, self._send_datagram(now))
         else:
             self._copies.acknowledged(now)  # too much for datagrams: the stream brings it
+            if now < self._overtake_until:
+                self._overtake(now)
 
     def _send_note(self, now: float) -> None:
         self._note_at = None
@@ -438,18 +471,17 @@ class Attachment:
     def _paint(self, now: float) -> None:
         final = self._may_end_skip(now)
         due = self.flow.frame_due_at()
-        at_once = self._at_once
-        late = at_once or (due is not None and now >= due)
+        late = self._at_once or (due is not None and now >= due)
         if not final and (not late or self._model.synchronising(now) is not None):
             return
-        if at_once:
-            self._painting.afresh()
         drawn = self._painting.draw(
             now, self.flow.sent, self.flow.rate_bytes_s, final=final, size=self._model.size
         )
         if drawn is None:
+            if self._at_once and self._model.screen.boundary == self.flow.sent:
+                self._send_parts(self.flow.sent)  # the frame that shows it is on the stream already
             return
-        if at_once:
+        if self._at_once or (now < self._overtake_until and drawn.offset > self._overtaken):
             self._send_parts(drawn.offset)
         for data in self._take_one_shots():
             self._send(Event(data))
@@ -469,20 +501,20 @@ class Attachment:
         )
         self._note_at = None
         self.flow.framed(now, drawn.offset, size)
-        if at_once:
-            self._at_once = False
-            self._send_datagram(now)
         if final:
             self.flow.start_pass()
             self._raw_from = drawn.offset
             self._send_raw(now)
 
     def _send_parts(self, offset: int) -> None:
+        """The screen in datagrams, for whatever the client's terminal shows."""
+        self._at_once, self._overtaken = False, offset
         consumed = self.flow.consumed
         painting, skipped = self._painting.whole(self._model.history_at(consumed))
-        self._returns += 1
-        parts = cut(painting, consumed, offset, self._returns, skipped)
-        self.datagrams.extend(encode_datagram(part) for part in parts)
+        self._paintings += 1
+        parts = cut(painting, consumed, offset, self._paintings, skipped)
+        state = self.input.applied, self.input.settled, self._model.tty
+        self.datagrams += map(encode_datagram, [*parts, Note(offset, *state)])
 
     def _may_end_skip(self, now: float) -> bool:
         return (
@@ -507,6 +539,13 @@ class Attachment:
         if now >= limit or (paced and self.input.applied >= wanted.input_offset):
             self._apply_resize(now, wanted)
 
+    def _may_hurry(self, now: float) -> bool:
+        """A window that is drawn larger does not wait for its pace before what was typed behind it; a storm of them does."""
+        if now >= self._hurry_from + HURRY_S:
+            self._hurry_from, self._hurried = now, 0
+        self._hurried += 1
+        return self._hurried <= HURRY_MAX
+
     def _apply_resize(self, now: float, wanted: Resized) -> None:
         self._resize = None
         self._resized_at = now
@@ -530,7 +569,8 @@ class Attachment:
         ended = self._model.ended
         if ended is None or self.delivered_end:
             return
-        if self.flow.mode is Mode.SKIP and self.flow.sent < self._model.end:
+        painted = self._painting.painted and self.flow.sent >= self._model.end
+        if self.flow.mode is Mode.SKIP and not painted:
             return
         self.delivered_end = True
         self._send(ended)

@@ -22,6 +22,8 @@ READ_BYTES: Final = 64 * 1024
 MAX_DATAGRAMS: Final = 32
 """Read in one go; the rest waits for its turn."""
 DATAGRAM_SIZE: Final = 2048
+MAX_UNSENT: Final = 4 << 20
+"""Bytes for a client that does not read; one that follows the rules never has half of that waiting."""
 LINGER_S: Final = 1.0
 """After the last message the client's side may take so long to close."""
 
@@ -78,6 +80,8 @@ class AttachmentLink:
     def _ready(self, events: int) -> None:
         if events & WRITE:
             self.flush()
+            if self._open and not self._unsent:
+                self._on_input()  # what waited for room may go on
         if events & READ and self._open:
             self._read_stream()
 
@@ -131,7 +135,7 @@ class AttachmentLink:
                 sent = self._stream.send(self._unsent, socket.MSG_NOSIGNAL)
                 self._unsent = self._unsent[sent:]
         except BlockingIOError:
-            pass
+            self._limit_unsent()
         except OSError:  # gone: what it typed before is still to be read, up to the end
             self._broken = True
             self._unsent = memoryview(b"")
@@ -140,6 +144,15 @@ class AttachmentLink:
             with contextlib.suppress(OSError):
                 self._stream.shutdown(socket.SHUT_WR)
         self._watch()
+
+    def _limit_unsent(self) -> None:
+        """Flow control bounds what an honest client has not read; who claims to have read it is put out."""
+        waiting = len(self._unsent) + sum(map(len, self.attachment.stream))
+        if waiting > MAX_UNSENT:
+            self.attachment.stream.clear()
+            self._unsent = memoryview(b"")
+            self.attachment.over, self.attachment.fault = True, "it does not read"
+            self._broken, self._closing_at = True, monotonic_s()
 
     def deadline(self) -> float | None:
         """When :meth:`expire` is due."""

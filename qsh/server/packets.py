@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import os
 import resource
 import socket
@@ -25,6 +26,12 @@ MAX_QUEUED: Final = 4096
 """Packets that may wait for a peer that does not read; then the pair counts as broken."""
 
 M = TypeVar("M")
+
+
+@functools.cache
+def _decoder(kind: Any) -> Any:
+    """Made once for each union, before the fork: it costs a process pages of its own."""
+    return msgspec.msgpack.Decoder(kind).decode
 
 
 def raise_descriptor_limit() -> None:
@@ -51,7 +58,7 @@ class PacketSocket(Generic[M]):
     def __init__(self, sock: socket.socket, kind: Any) -> None:
         sock.setblocking(False)
         self.sock = sock
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._decode = _decoder(kind)
         self._queue: deque[tuple[bytes, list[int]]] = deque()
 
     def fileno(self) -> int:

@@ -51,6 +51,11 @@ class Painting:
         self._base, self._history = None, history
         self._open_since = None
 
+    @property
+    def painted(self) -> bool:
+        """The client's terminal shows a frame since :meth:`begin`."""
+        return self._base is not None
+
     def forget_history(self) -> None:
         """The program cleared it: nothing from before is printed."""
         self._history = self._model.screen.history_end
@@ -63,10 +68,6 @@ class Painting:
             not screen.modes & MODE_STRING
             and max(sent, log.start, self._model.answered_to, log.end - REPLAY_MAX) <= boundary
         )
-
-    def afresh(self) -> None:
-        """What the client's terminal shows is not known, but which lines it has: the next frame paints all."""
-        self._base = None
 
     def whole(self, history: int) -> tuple[bytes, tuple[int, int]]:
         """The screen for whatever a terminal shows that has the lines before ``history``; the lines that it does not get."""
@@ -91,7 +92,7 @@ class Painting:
         first, end = self._history, screen.history_end
         kept = max(first, end - self._budget(rate_bytes_s, size[0], final=final))
         kept = max(kept, screen.history_first)
-        if end > first and not screen.modes & MODE_ALTERNATE:
+        if end > first:
             data = screen.paint(kept, _marker(kept - first) if kept > first else "")
             self._history = end
         elif self._base is not None:

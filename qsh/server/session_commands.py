@@ -166,7 +166,7 @@ def waiting_lines(described: Iterable[Described], rights: Rights) -> list[str]:
     lines = []
     for answer in described:
         found = answer.description
-        if found.attached or not rights.may_visit(answer.rights):
+        if found.attached or found.silent or not rights.may_visit(answer.rights):
             continue
         what = f" ({found.command})" if found.command else ""
         ago = _duration(wall_s() - found.detached_since)
@@ -188,7 +188,7 @@ def make_room(directory: SessionDirectory, limit: int) -> int:
     detached = [
         answer
         for answer in describe_all(directory, directory.names(), LIST_S)
-        if not answer.description.attached
+        if not answer.description.attached and not answer.description.silent
     ]
     detached.sort(key=lambda found: (not found.description.idle, found.description.traffic))
     for found in detached[: max(0, len(detached) - limit)]:

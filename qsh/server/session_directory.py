@@ -146,13 +146,20 @@ def make_root_directory(uid: int, gid: int, parent: str = ROOT_PARENT) -> str:
     os.makedirs(os.path.dirname(parent), 0o755, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(parent, 0o711)
+        os.chmod(parent, 0o711)  # noqa: S103 - whatever the umask; each looks for his own name
     found = os.lstat(parent)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise PermissionError(errno.EPERM, f"{parent} is not safe")
     path = os.path.join(parent, str(uid))
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
-        os.chown(path, uid, gid, follow_symlinks=False)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():  # new, or left so by an end in between
+            os.fchmod(descriptor, 0o700)
+            os.fchown(descriptor, uid, gid)
+    finally:
+        os.close(descriptor)
     return path
 
 

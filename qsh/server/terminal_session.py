@@ -20,6 +20,7 @@ from qsh.server.terminal_model import TerminalModel
 from qsh.server.tty_state import TtyWatch, waiting_bytes
 from qsh.session.input_log import InputLog
 from qsh.session.settle import Settle
+from qsh.terminal.screen import gulp
 from qsh.wire.terminal import Attached, Ended
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ LAST_OUTPUT_MAX: Final = 1 << 20
 MAX_ATTACHMENTS: Final = 16
 TICKET_BYTES: Final = 16
 TICKETS_MAX: Final = 32
+_DRAINED, _END = 1, 2
+"""What a gulp found behind the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Description:
     idle: bool
     """Nothing runs in it but its shell."""
     ended: bool = False
+    silent: int = 0
+    """Clients that do not acknowledge what they are sent; not among ``attached``."""
 
 
 class Keeper(Protocol):
@@ -104,6 +109,12 @@ class _Guest:
     link: AttachmentLink
     visitor: Visitor
     order: int
+    silent: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """It is there, as far as anybody knows."""
+        return not self.silent and not self.link.attachment.over
 
 
 @dataclass(eq=False)
@@ -194,7 +205,8 @@ class TerminalSession:
         self._order += 1
         self.guests.append(_Guest(link, visitor, self._order))
         self.host = request.host or visitor.address
-        ticket = self._ticket(request.client, read_only)
+        # the same again for who resumes: it may never hear of this attachment, and try another
+        ticket = known.ticket if resumes and known else self._ticket(request.client, read_only)
         attached = Attached(self.name, ticket, 0, typed.received, *self.model.size, waiting)
         self.detached_at, self.detached_since = None, 0.0
         self._grace_until = None
@@ -272,13 +284,29 @@ class TerminalSession:
             if guest.visitor is link_visitor:
                 guest.link.attachment.path(monotonic_s(), rtt_s, loss_ppm)
 
+    def _look_for_silence(self, now: float) -> None:
+        """Clients that are dead, or back: the size is that of those who are there."""
+        changed = False
+        for guest in self.guests:
+            due = guest.link.attachment.silent_at
+            silent = due is not None and now >= due
+            changed |= silent != guest.silent
+            guest.silent = silent
+        if changed:
+            self._apply_size()
+
+    @property
+    def _awake(self) -> list[_Guest]:
+        """Who counts; if nobody does, all that have not left."""
+        awake = [guest for guest in self.guests if guest.counts]
+        return awake or [guest for guest in self.guests if not guest.link.attachment.over]
+
     def _choose_passing(self, now: float) -> None:
         """The newest client that may type and whose window is the terminal's gets raw output; nobody else does."""
         chosen = None
-        for guest in self.guests:
+        for guest in self._awake:
             attachment = guest.link.attachment
-            fits = not attachment.over and attachment.size[:2] == self.model.size
-            if fits and not attachment.read_only:
+            if attachment.size[:2] == self.model.size and not attachment.read_only:
                 chosen = attachment
         for guest in self.guests:
             guest.link.attachment.may_pass = guest.link.attachment is chosen
@@ -309,12 +337,10 @@ class TerminalSession:
 
     def _apply_size(self) -> None:
         now = monotonic_s()
-        sizes = []
         for guest in self.guests:
             attachment = guest.link.attachment
             attachment.size = self._clamped(attachment.size)
-            if not attachment.over:
-                sizes.append(attachment.size)
+        sizes = [guest.link.attachment.size for guest in self._awake]
         if sizes:
             rows, cols = min(size[0] for size in sizes), min(size[1] for size in sizes)
             pixels = next((size[2:] for size in sizes if size[:2] == (rows, cols)), (0, 0))
@@ -430,25 +456,10 @@ class TerminalSession:
     def _read(self, now: float) -> None:
         """One gulp: what there is, as far as the clients can take it."""
         allowed = self._allowance(now)
-        parts: list[bytes] = []
-        size = 0
-        ended = False
-        self._drained = False
-        while size < allowed:
-            try:
-                data = os.read(self.master, allowed - size)
-            except BlockingIOError:
-                self._drained = True
-                break
-            except OSError:
-                ended = True
-                break
-            if not data:
-                ended = True
-                break
-            parts.append(data)
-            size += len(data)
-        self._tty_and_model(now, b"".join(parts))
+        data, behind = gulp(self.master, allowed) if allowed > 0 else (b"", 0)
+        size, ended = len(data), behind == _END
+        self._drained = behind == _DRAINED
+        self._tty_and_model(now, data)
         if self._status is not None:
             self._last_output -= size
             if ended or self._drained or self._last_output <= 0:
@@ -500,6 +511,7 @@ class TerminalSession:
         """After anything has happened: let every client have what is due."""
         if self._closed:
             return
+        self._look_for_silence(now)
         self._answer_queries(now)
         passing = self._passing
         if passing is not None:
@@ -534,6 +546,7 @@ class TerminalSession:
         """When :meth:`expire` is due; None: not before something happens."""
         times = [guest.link.attachment.deadline(now) for guest in self.guests]
         times += [guest.link.deadline() for guest in self.guests]
+        times += [guest.link.attachment.silent_at for guest in self.guests if not guest.silent]
         times += [self._settle.deadline(now), self._poll_at, self._grace_until]
         passing = self._passing
         if self._status is not None and self.model.ended is None:
@@ -658,6 +671,7 @@ class TerminalSession:
         """For the list of sessions."""
         if not self._exited:
             self._tty.check(monotonic_s())
+        silent = sum(guest.silent and not guest.link.attachment.over for guest in self.guests)
         return Description(
             self.name,
             self.host,
@@ -665,10 +679,11 @@ class TerminalSession:
             self.traffic,
             *self.model.size,
             self._tty.state.program,
-            self.attached,
+            self.attached - silent,
             self.detached_since if not self.attached else 0.0,
             self.idle,
             self._exited,
+            silent,
         )
 
     def history(self, lines: int, max_bytes: int) -> list[bytes]:

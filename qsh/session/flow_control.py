@@ -15,7 +15,7 @@ from qsh.errors import RemoteProtocolError
 
 __all__ = ["FlowControl", "Mode"]
 
-QUEUE_S: Final = 0.015
+QUEUE_S: Final = 0.008
 """What may wait in the network beyond a round trip's worth: the price of Ctrl-C under a flood."""
 WINDOW_MIN: Final = 16 * 1024
 WINDOW_MAX: Final = 256 * 1024
@@ -138,6 +138,11 @@ class FlowControl:
     def room(self) -> int:
         """Bytes that may be read from the terminal now, in PASS."""
         return max(0, self.window - self.unconsumed)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the client last reported progress, or when what it has not shown was sent; None: it has shown all."""
+        return max(self._progress_at, self._flights[0].sent_at) if self._flights else None
 
     @property
     def drain_s(self) -> float:

@@ -9,7 +9,7 @@ from qsh.errors import RemoteProtocolError
 
 __all__ = ["ClientInput", "InputLog"]
 
-REMEMBERED: Final = 16
+REMEMBERED: Final = 64
 """Clients that are remembered after they left: who comes back later begins at 0 again and types nothing twice by itself."""
 MAX_MARKS: Final = 256
 

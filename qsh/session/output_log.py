@@ -7,7 +7,8 @@ from typing import Final
 
 __all__ = ["OutputLog"]
 
-CAPACITY: Final = 1 << 20
+CAPACITY: Final = 1 << 17
+"""More than a client that comes back is sent, and than one reading of the terminal."""
 BLOCK: Final = 16 * 1024
 """Small pieces are gathered into blocks of this size, so that a key's echo does not cost an object."""
 

@@ -84,7 +84,7 @@ class Display:
         """The part of it that is kept back."""
         self._held_s = 0.0
         self._drawn: _Overlay | None = None
-        self._ahead = 0
+        self._ahead: int | None = None
         """A painting by datagrams has brought the output up to here, and the stream has not yet."""
         self._placed = False
         """The model is what the terminal shows, row by row."""
@@ -130,7 +130,7 @@ class Display:
 
     def start(self, offset: int, now: float) -> bytes:
         """Output goes on at ``offset``, not before what was taken already."""
-        self._ahead = 0
+        self._ahead = None
         if offset <= self.position:
             return b""
         if self._record:
@@ -155,11 +155,11 @@ class Display:
 
     def frame(self, offset: int, data: bytes, now: float) -> bytes:
         """A painting: the terminal shows the output up to ``offset`` then. What datagrams have overtaken is skipped."""
-        if offset <= self._ahead:
+        if self._ahead is not None and offset <= self._ahead:
             if offset == self._ahead:
-                self._ahead = 0  # what follows on the stream starts from the same screen
+                self._ahead = None  # what follows on the stream starts from the same screen
             return self.refresh(now)
-        self._ahead = 0
+        self._ahead = None
         return self._frame(offset, data, now)
 
     def painted(self, offset: int, data: bytes, now: float) -> bytes:
@@ -352,6 +352,8 @@ class Display:
             cells, cursor = list(guess.cells), guess.cursor
         if self._notice is not None:
             row = min(self._notice_row, screen.rows - 1)
+            if row == (cursor or screen.cursor)[0]:
+                row = screen.rows - 1  # not over the line that is being typed
             cells = [cell for cell in cells if cell[0] != row]
             width = screen.cols - 1  # the last column would leave the cursor in pending wrap
             text = self._notice[:width].ljust(width)

@@ -60,13 +60,13 @@ class Contact:
 def line(silence_s: float, *, reason: str = "", waiting: int = 0, escape: str = "") -> str:
     """The notice, printable ASCII. ``waiting``: bytes typed and not delivered; ``escape``: the escape character as shown."""
     parts = [f"qsh: no contact for {_duration(silence_s)}"]
-    if reason:
-        parts[0] += f" ({_ascii(reason)})"
     if waiting:
         parts.append(f"{waiting} key{'s wait' if waiting > 1 else ' waits'}")
     if escape:
         shown = _ascii(escape)
-        parts.append(f"Enter {shown}. ends, Enter {shown}d detaches")
+        parts.append(f"Enter {shown}. ends, {shown}d leaves")
+    if reason:  # last: what does not fit is cut off
+        parts.append(_ascii(reason))
     return "; ".join(parts)
 
 

@@ -27,6 +27,11 @@ class OriginFilter:
         self.position: tuple[int, int] | None = None
         """Row and column from 0, once the terminal has answered."""
 
+    @property
+    def kept(self) -> bytes:
+        """What may be the beginning of an answer and was not passed on."""
+        return self._kept
+
     def receive(self, data: bytes) -> bytes:
         """What the user typed."""
         if self.position is not None:

@@ -19,6 +19,7 @@ from qsh.terminal.prediction.kernel_line import KernelGate, KernelLine, after_er
 from qsh.terminal.prediction.keys import CONTROL, ESCAPE, FUNCTION, TEXT, Key, KeyReader
 from qsh.terminal.prediction.ledger import Ledger
 from qsh.terminal.prediction.line_editor import EditLine
+from qsh.terminal.prediction.prompts import Prompt, prompt_of
 from qsh.terminal.prediction.thresholds import Setting, Thresholds
 from qsh.terminal.prediction.tty_class import (
     FULL_SCREEN,
@@ -113,10 +114,20 @@ class Predictor:
         """Letters may be commands or a search until one was echoed."""
         self._floor: int | None = None
         self._floor_row = 0
+        self._prompt: Prompt | None = None
+        """Of class L's line, as last read; None: not known, or blank."""
         self._columns_typed: int | None = 0
         """Columns of text that settled on this line; None: other keys did, too."""
         self._kernel_typed = ""
         self._settled = 0
+        self._fed = True
+        """The screen was fed since the host's last word."""
+        self._word: tuple[int, int | None, TtyState | None] | None = None
+        """The last one, if guesses stand on it."""
+        self._overlay: Overlay | None = None
+        """As made last; None: something has happened since."""
+        self._overlay_until = _NEVER
+        """When it becomes another one by itself."""
         self._end = 0
         """Input offset behind the last key."""
         self._release_at = 0.0
@@ -138,6 +149,7 @@ class Predictor:
     def typed(self, data: bytes, offset: int, now: float) -> None:
         """Keys of the user, whose first byte has the input offset ``offset``."""
         self._now = now
+        self._overlay = None
         self._end = offset + len(data)
         if self._thresholds.never:
             return
@@ -164,6 +176,13 @@ class Predictor:
         settled = max(min(settled, self._end), self._settled)
         if applied is not None:
             applied = min(applied, self._end)
+        word = (settled, applied, self._tty)
+        if word == self._word and not self._fed and self._line is not None:
+            if self._overlay is _NOTHING:
+                self._overlay = None  # without word nothing was shown
+            return  # a copy of what was said
+        self._overlay = None
+        self._word, self._fed = word if applied is not None else None, False
         self._classify(now)
         self._settle(settled, applied, now)
         if self._class == SECRET:
@@ -186,6 +205,7 @@ class Predictor:
     def screen_changed(self, now: float) -> None:
         """The screen was fed."""
         self._now = self._changed = now
+        self._overlay, self._fed = None, True
         self._classify(now)
         if self._line is None:
             return
@@ -198,13 +218,15 @@ class Predictor:
     def resized(self, now: float) -> None:
         """The screen has another size: nothing is known of places until the host's next word."""
         self._now = now
+        self._overlay = None
         self._drop()
-        self._floor = None
+        self._floor = self._prompt = None
         self._columns_typed = None
 
     def rtt(self, rtt_s: float) -> None:
         """The path's smoothed round trip time."""
         self._rtt_s = rtt_s
+        self._overlay = None
         self._thresholds.rtt(rtt_s)
 
     # -- what to show
@@ -212,6 +234,12 @@ class Predictor:
     def overlay(self, now: float) -> Overlay:
         """What to draw now; the guesses in it count as shown."""
         self._now = now
+        if self._overlay is None or now >= self._overlay_until:
+            self._overlay = self._make_overlay(now)
+            self._overlay_until = self._changes_at(now)
+        return self._overlay
+
+    def _make_overlay(self, now: float) -> Overlay:
         guesses = self._guesses()
         if not guesses or not self._visible(guesses[0].typed_at, now):
             return _NOTHING
@@ -239,15 +267,20 @@ class Predictor:
 
     def deadline(self) -> float | None:
         """When :meth:`overlay` may change by itself."""
+        if self._overlay is None or self._now >= self._overlay_until:
+            self._overlay_until = self._changes_at(self._now)
+        return None if self._overlay_until == _NEVER else self._overlay_until
+
+    def _changes_at(self, now: float) -> float:
         guesses = self._guesses()
         if not guesses:
-            return None
+            return _NEVER
         oldest = guesses[0].typed_at
         times = [self._opens_at(), self._lost_at(oldest)]
-        glitch = self._thresholds.shows_at(oldest, self._now)
+        glitch = self._thresholds.shows_at(oldest, now)
         if glitch is not None:
             times.append(glitch)
-        return min((at for at in times if self._now < at < _NEVER), default=None)
+        return min((at for at in times if now < at), default=_NEVER)
 
     def _count_shown(self, guesses: list[Guess], places: set[int], moved: bool) -> None:
         for guess in guesses:
@@ -290,7 +323,8 @@ class Predictor:
             return 0.0 if self._full.open else _NEVER
         if self._class == RAW or program in _RELAYS:
             return self._release_at if self._raw.open else _NEVER
-        return self._release_at if self._ledger.echoes(program) and not self._suspect else _NEVER
+        echoes = self._raw.open or self._ledger.echoes(program, self._prompt)
+        return self._release_at if echoes and not self._suspect else _NEVER
 
     # -- classes
 
@@ -340,7 +374,8 @@ class Predictor:
         if self._class == FULL_SCREEN:
             self._full.confirmed()
         elif self._class == LINE_EDITOR:
-            self._ledger.confirmed(self._program)
+            if self._prompt is not None and self._columns_typed is not None:
+                self._ledger.confirmed(self._program, self._prompt)
             self._suspect = False
 
     def _missed(self, now: float) -> None:
@@ -456,7 +491,7 @@ class Predictor:
             place = -1  # an empty line: at the bottom the next prompt ends at the same place
         self._left_at = (place, self._offset_before)
         self._columns_typed = 0
-        self._floor = None
+        self._floor = self._prompt = None
         self._suspect = self._secret_prompt = False
         self._kernel_typed = ""
         self._kernel.line(now)
@@ -501,6 +536,8 @@ class Predictor:
         if self._class == SECRET:
             return
         self._find_floor(row, place)
+        if self._class == LINE_EDITOR:
+            self._read_prompt(row, col)
         self._hold_new_line(place, col, now)
         self._base = place
         self._line = self._read_line(row)
@@ -511,7 +548,7 @@ class Predictor:
 
     def _look_at_prompt(self, row: int, col: int, now: float) -> None:
         """At the begin of a line: does it ask for a secret?"""
-        text = "".join(cell[0] for cell in self._screen.row_cells(row)[:col])
+        text = "".join(cell[0] for cell in self._screen.row_cells(row, 0, col))
         if looks_secret(text) != self._secret_prompt:
             self._secret_prompt = not self._secret_prompt
             self._classify(now)
@@ -534,6 +571,37 @@ class Predictor:
             return floor
         moved = row * cols + floor % cols
         return moved if floor // cols == self._floor_row and moved <= place else None
+
+    def _read_prompt(self, row: int, col: int) -> None:
+        """Find the prompt of class L's line. Another one than before may be a secret's, also without Enter (``read -n``): what
+        was seen of this line does not count for it.
+        """
+        prompt = None
+        if self._floor is not None:
+            floor_row, end = divmod(self._floor, self._screen.cols)
+            if self._columns_typed != 0 and self._continues(floor_row, col):
+                return
+            prompt = prompt_of(self._screen.row_cells(floor_row, 0, end))
+        proven = prompt == self._prompt and self._raw.open
+        if (
+            self._columns_typed != 0
+            and not proven
+            and not self._ledger.echoes(self._program, prompt)
+        ):
+            empty = prompt_of(self._screen.row_cells(row, 0, col))
+            if self._ledger.echoes(self._program, empty):
+                # the keys were for something else, as a full-screen program
+                prompt, self._columns_typed = empty, 0
+                self._floor = row * self._screen.cols + col
+        if prompt != self._prompt:
+            self._prompt = prompt
+            self._raw.line()
+
+    def _continues(self, row: int, col: int) -> bool:
+        """Whether the floor's row holds what was typed, and the prompt has scrolled away."""
+        if row > 0:
+            return self._screen.row_wrapped(row - 1)
+        return self._columns_typed is None or self._columns_typed > col
 
     def _hold_new_line(self, place: int, col: int, now: float) -> None:
         """When guesses may be drawn on a line that nothing was typed on yet: its prompt has to be there."""

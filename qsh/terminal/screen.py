@@ -1,4 +1,4 @@
-"""The door to the native terminal model: what it does is described in qsh/_native.pyi."""
+"""The door to the native terminal model and the reading of terminals: what they do is described in qsh/_native.pyi."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qsh._native import (
     MODE_SYNC,
     Screen,
     Snapshot,
+    gulp,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "MODE_SYNC",
     "Screen",
     "Snapshot",
+    "gulp",
 ]

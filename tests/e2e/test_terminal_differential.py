@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 
 from tests.support import player
-from tests.support.live_server import LiveServer
+from tests.support.live_server import PLAIN_SHELL, LiveServer
 from tests.support.procs import tree
 from tests.support.pty_screen import Screen
 from tests.support.terminal import OnTerminal, wait_until
@@ -39,7 +39,7 @@ MARKER = re.compile(r"── qsh: ([\d,]+) lines skipped")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    server = LiveServer(tmp_path_factory.mktemp("qshd"))
+    server = LiveServer(tmp_path_factory.mktemp("qshd"), extra=PLAIN_SHELL)
     yield server
     server.stop()
 
@@ -168,11 +168,20 @@ TOKENS = (
 )
 FIXED = (
     *(b"\r", b"\n", b"\r\n", b"\b", b"\t", b"\x1bM", b"\x1bD", b"\x1bE", b"\x1b7", b"\x1b8"),
-    *(b"\x1b[H", b"\x1b[2J", b"\x1b[K", b"\x1b[m", b"\x1b[?7l", b"\x1b[?7h", b"\x1b[4h", b"\x1b[4l"),
+    *(
+        b"\x1b[H",
+        b"\x1b[2J",
+        b"\x1b[K",
+        b"\x1b[m",
+        b"\x1b[?7l",
+        b"\x1b[?7h",
+        b"\x1b[4h",
+        b"\x1b[4l",
+    ),
     *(b"\x1b[3;20r", b"\x1b[r", b"\x1b[?6h", b"\x1b[?6l", b"\x1b(0", b"\x1b(B", b"\x1b[?1049h"),
     *(b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[!p", b"\x18", b"\x1b]2;x\x07", b"\x07"),
 )
-WORDS = "plain words, 漢字, é, e\u0301, ×, 한, 😀 and 1234567890".split(", ")
+WORDS = ["plain words", "漢字", "é", "é", "×", "한", "😀 and 1234567890"]
 
 
 def random_stream(seed: int, size: int = 6000) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qsh.auth.keys import PublicKey
 
-__all__ = ["LiveServer", "free_port"]
+__all__ = ["PLAIN_SHELL", "LiveServer", "free_port"]
 
 _LISTENING = re.compile(r"Server listening on \S+ port (\d+)")
 
@@ -50,6 +50,9 @@ Host *
   QshFallback no
   SendEnv LANG LC_*
 """
+
+PLAIN_SHELL = "SetEnv SHLVL=9"
+"""For ``extra``: keeps Debian's bash from reading ~/.bashrc for a command, and whatever takes time there."""
 
 
 def write_private(path: Path, text: str) -> None:
@@ -140,6 +143,17 @@ class LiveServer:
         self._reader.join(5)
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+    def forget(self) -> None:
+        """It has ended, but for the sessions, which still hold its standard error; :meth:`start` may follow."""
+        stderr, reader = self.process.stderr, self._reader
+        assert stderr is not None
+
+        def close() -> None:
+            reader.join()
+            stderr.close()
+
+        threading.Thread(target=close, daemon=True).start()
 
     def kill(self) -> None:
         """As if the machine had lost power: nobody says goodbye."""

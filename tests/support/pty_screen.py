@@ -68,8 +68,8 @@ def _change(pen: dict[str, str], code: str) -> None:
             del words[:count]
         elif word in ("39", "49", "59"):
             pen.pop(f"{word[0]}8", None)
-        elif len(word) == 3 or word[0] in "349" and len(word) == 2:
-            pen["48" if word[:2] == "10" or word[0] == "4" and len(word) == 2 else "38"] = word
+        elif len(word) == 3 or (word[0] in "349" and len(word) == 2):
+            pen["48" if word[:2] == "10" or (word[0] == "4" and len(word) == 2) else "38"] = word
         else:
             pen[word.partition(":")[0]] = word
 

@@ -99,6 +99,10 @@ class OnTerminal:
         seen, found, self.output = self.output.partition(text)
         return seen + found
 
+    def read_on(self, limit_s: float = 0.02) -> None:
+        """Take output into :attr:`output`, as soon as there is some."""
+        self._read(limit_s)
+
     def wait(self, limit_s: float = LIMIT_S) -> int:
         """Exit status (negative: signal), the rest of the output read."""
         deadline = time.monotonic() + limit_s

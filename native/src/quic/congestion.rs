@@ -7,12 +7,12 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 
-use crate::quic::silence::Silence;
+use crate::quic::silence::{GRANT, Silence};
 
 /// Larger than quinn's pacer heeds, small enough to be added to.
 const OPEN: u64 = 1 << 40;
@@ -56,14 +56,21 @@ pub(crate) struct Factory {
 
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        let inner = self.inner.clone().build(now, current_mtu);
-        Box::new(Closable {
-            inner,
+        Box::new(self.controller(now, current_mtu))
+    }
+}
+
+impl Factory {
+    fn controller(&self, now: Instant, current_mtu: u16) -> Closable {
+        Closable {
+            inner: self.inner.clone().build(now, current_mtu),
             closing: self.closing.clone(),
             in_flight: 0,
             mtu: current_mtu.into(),
             works: false,
-        })
+            silent_at: None,
+            restart: 0,
+        }
     }
 }
 
@@ -75,6 +82,24 @@ struct Closable {
     mtu: u64,
     /// The acknowledgement that is being read is for something recent.
     works: bool,
+    /// When the last acknowledgement was read before which there was silence.
+    silent_at: Option<Instant>,
+    /// What was lost in a silence tells of an outage, not of a queue: after it the window is not less than a new connection's
+    /// (RFC 5681 4.1), up to the next loss.
+    restart: u64,
+}
+
+impl Closable {
+    fn acknowledged(&mut self, now: Instant, sent: Instant, rtt: Duration) {
+        let silence = &self.closing.silence;
+        if silence.lasts(now) {
+            self.silent_at = Some(now);
+        }
+        if silence.is_recent(now, sent) {
+            self.works = true;
+            silence.rtt(rtt);
+        }
+    }
 }
 
 impl Controller for Closable {
@@ -93,11 +118,7 @@ impl Controller for Closable {
         rtt: &RttEstimator,
     ) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
-        let silence = &self.closing.silence;
-        if silence.is_recent(now, sent) {
-            self.works = true;
-            silence.rtt(rtt.get());
-        }
+        self.acknowledged(now, sent, rtt.get());
     }
 
     fn on_end_acks(
@@ -125,6 +146,8 @@ impl Controller for Closable {
         self.inner
             .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         self.in_flight = self.in_flight.saturating_sub(lost_bytes);
+        let in_silence = self.silent_at == Some(now); // quinn tells all of one packet's news with one `now`
+        self.restart = if in_silence { GRANT } else { 0 };
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -136,7 +159,7 @@ impl Controller for Closable {
         if self.closing.is_set() {
             return OPEN;
         }
-        let window = self.inner.window();
+        let window = self.inner.window().max(self.restart);
         match self.closing.silence.room() {
             0 => window,
             // quinn asks for room for one whole packet more, or two; a search for the MTU is in flight uncounted.
@@ -155,6 +178,8 @@ impl Controller for Closable {
             in_flight: self.in_flight,
             mtu: self.mtu,
             works: false,
+            silent_at: self.silent_at,
+            restart: self.restart,
         })
     }
 
@@ -169,8 +194,6 @@ impl Controller for Closable {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -220,5 +243,33 @@ mod tests {
         assert!(closing.silence.room() > 0);
         controller.on_end_acks(later(1720), 0, true, Some(3));
         assert_eq!(closing.silence.room(), 0);
+    }
+
+    #[test]
+    fn a_loss_in_silence_leaves_the_window_of_a_new_connection_and_the_next_one_does_not() {
+        let rtt = Duration::from_millis(50);
+        let start = Instant::now();
+        let later = |ms| start + Duration::from_millis(ms);
+        for (waited_ms, expected) in [(900, 2400), (1100, GRANT)] {
+            let factory = Factory {
+                closing: Closing::default(),
+                inner: Arc::default(),
+            };
+            let mut controller = factory.controller(start, 1200);
+            controller.on_sent(start, 9000, 6);
+            controller.acknowledged(later(waited_ms), start, rtt);
+            controller.on_end_acks(later(waited_ms), 7800, false, Some(0));
+            controller.on_congestion_event(later(waited_ms), start, true, 1200);
+            assert_eq!(controller.window(), expected);
+            let (sent, next) = (later(waited_ms + 10), later(waited_ms + 60));
+            controller.on_sent(sent, 1200, 7);
+            controller.acknowledged(next, sent, rtt);
+            controller.on_end_acks(next, 6600, false, Some(7));
+            let last = later(waited_ms + 200);
+            controller.acknowledged(last, next, rtt);
+            controller.on_end_acks(last, 1200, false, Some(7));
+            controller.on_congestion_event(last, next, false, 1200);
+            assert!(controller.window() < GRANT);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
 use quinn::VarInt;
 use rustix::fs::OFlags;
@@ -16,6 +16,9 @@ use crate::error::Error;
 use crate::quic::endpoint::varint;
 use crate::runtime::{Engine, Ticket, Value, lock, os_error};
 use crate::splice::{Interrupt, Port, Signal, to_port};
+
+/// Chunks of the stream that one read gathers: each is what one packet brought.
+const GATHER: usize = 48;
 
 enum Op {
     Read(Ticket, usize),
@@ -68,19 +71,13 @@ impl Shared {
     }
 
     async fn read(&self, half: &mut Half, max: usize) -> Result<Value, Error> {
-        let data = match half.pending.front_mut() {
-            Some(front) => {
-                let data = front.split_to(front.len().min(max));
-                if front.is_empty() {
-                    half.pending.pop_front();
-                }
-                data
+        if half.pending.is_empty() {
+            let mut slots = [const { Bytes::new() }; GATHER];
+            if let Some(count) = half.stream.read_chunks(&mut slots).await? {
+                half.pending.extend(slots.into_iter().take(count));
             }
-            None => match half.stream.read_chunk(max, true).await? {
-                Some(chunk) => chunk.bytes,
-                None => Bytes::new(),
-            },
-        };
+        }
+        let data = take(&mut half.pending, max);
         self.total.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(Value::Bytes(data))
     }
@@ -132,6 +129,29 @@ impl Half {
         let _ = self.stream.stop(code);
         self.pending.clear();
     }
+}
+
+/// Up to `max` bytes from the front, copied only if they lie in several chunks.
+fn take(pending: &mut VecDeque<Bytes>, max: usize) -> Bytes {
+    let single = match pending.front_mut() {
+        None => return Bytes::new(),
+        Some(front) if front.len() > max => return front.split_to(max),
+        Some(front) => front.len() == max,
+    };
+    if single || pending.len() == 1 {
+        return pending.pop_front().unwrap_or_default();
+    }
+    let mut data = BytesMut::with_capacity(pending.iter().map(Bytes::len).sum::<usize>().min(max));
+    while let Some(front) = pending.front_mut() {
+        let room = max - data.len();
+        if front.len() > room {
+            data.extend_from_slice(&front.split_to(room));
+            break;
+        }
+        data.extend_from_slice(front);
+        pending.pop_front();
+    }
+    data.freeze()
 }
 
 async fn run(shared: Arc<Shared>, mut half: Half) {
@@ -236,5 +256,22 @@ impl RecvStream {
 
     fn cancel_splice(&self, py: Python<'_>) {
         py.detach(|| self.shared.cancel_splice());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn take_gathers_chunks_up_to_the_limit() {
+        let mut pending: VecDeque<Bytes> = ["abc", "de", "", "fgh", "i"]
+            .iter()
+            .map(|text| Bytes::from_static(text.as_bytes()))
+            .collect();
+        assert_eq!(take(&mut pending, 2), "ab");
+        assert_eq!(take(&mut pending, 4), "cdef");
+        assert_eq!(take(&mut pending, 100), "ghi");
+        assert_eq!(take(&mut pending, 100), "");
     }
 }

@@ -14,7 +14,7 @@ use crate::runtime::lock;
 const PATIENCE: Duration = Duration::from_secs(1);
 const ROUND_TRIPS: u64 = 3;
 /// RFC 6928: ten packets, of the size that every path takes.
-const GRANT: u64 = 10 * 1472;
+pub(crate) const GRANT: u64 = 10 * 1472;
 /// After that, bytes a second: 32 kbit/s.
 const TRICKLE: u64 = 4_000;
 /// What a packet has besides its datagram.
@@ -39,7 +39,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Budget {
-    bytes: u64,
+    /// Below zero: spent in advance.
+    bytes: i64,
     filled_at: u64,
     /// The silence that it is for: its `since`.
     silence: u64,
@@ -65,17 +66,20 @@ impl Silence {
     /// A datagram is about to be handed over.
     pub(crate) fn datagram(&self, now: Instant, size: usize) {
         let shared = &*self.0;
-        let since = shared.since.load(Ordering::Relaxed);
-        let now = shared.at(now);
-        if since == NOTHING || now.saturating_sub(since) <= shared.patience.load(Ordering::Relaxed)
-        {
+        let Some(since) = shared.lasts_since(now) else {
             return;
-        }
+        };
+        let now = shared.at(now);
         let mut budget = lock(&shared.budget);
         budget.refill(now, since);
-        let granted = budget.bytes.min(size as u64 + OVERHEAD);
+        let granted = budget.bytes.clamp(0, signed(size as u64 + OVERHEAD));
         budget.bytes -= granted;
+        let granted = granted.unsigned_abs();
         shared.room.fetch_add(granted, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lasts(&self, now: Instant) -> bool {
+        self.0.lasts_since(now).is_some()
     }
 
     /// Bytes that may go beyond what is in flight; almost always none.
@@ -96,7 +100,7 @@ impl Silence {
                 .store(room.saturating_sub(bytes), Ordering::Relaxed);
             // What a packet took along beside its datagram goes at the cost of the next ones.
             let mut budget = lock(&shared.budget);
-            budget.bytes = budget.bytes.saturating_sub(bytes.saturating_sub(room));
+            budget.bytes -= signed(bytes.saturating_sub(room));
         }
     }
 
@@ -127,22 +131,32 @@ impl Shared {
     fn at(&self, now: Instant) -> u64 {
         micros(now.saturating_duration_since(self.start))
     }
+
+    fn lasts_since(&self, now: Instant) -> Option<u64> {
+        let since = self.since.load(Ordering::Relaxed);
+        let patience = self.patience.load(Ordering::Relaxed);
+        (since != NOTHING && self.at(now).saturating_sub(since) > patience).then_some(since)
+    }
 }
 
 impl Budget {
     fn refill(&mut self, now: u64, silence: u64) {
         if self.silence == silence {
             let elapsed = now.saturating_sub(self.filled_at);
-            let fresh = elapsed.min(MICROS * 60) * TRICKLE / MICROS;
+            let fresh = signed(elapsed.min(MICROS * 60) * TRICKLE / MICROS);
             if fresh == 0 {
                 return; // too little time: it is counted with what comes
             }
-            self.bytes = (self.bytes + fresh).min(GRANT);
+            self.bytes = (self.bytes + fresh).min(signed(GRANT));
         } else {
-            self.bytes = GRANT;
+            self.bytes = signed(GRANT);
         }
         (self.filled_at, self.silence) = (now, silence);
     }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn micros(time: Duration) -> u64 {

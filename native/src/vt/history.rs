@@ -71,12 +71,17 @@ impl History {
 
     /// Append a line, which gets the id `end()`.
     pub(crate) fn push(&mut self, line: Line) {
+        self.push_text(&line.text, line.wrapped);
+    }
+
+    /// The same, with the text lent.
+    pub(crate) fn push_text(&mut self, text: &[u8], wrapped: bool) {
         self.end += 1;
         if self.limit_lines == 0 {
             self.first = self.end;
             return;
         }
-        self.open.push(&line);
+        self.open.push(text, wrapped);
         if self.open.is_full() {
             self.close_block();
         }
@@ -159,11 +164,11 @@ impl History {
 }
 
 impl Open {
-    fn push(&mut self, line: &Line) {
-        self.text.extend_from_slice(&line.text);
+    fn push(&mut self, text: &[u8], wrapped: bool) {
+        self.text.extend_from_slice(text);
         self.extents.push(Extent {
             end: self.text.len(),
-            wrapped: line.wrapped,
+            wrapped,
         });
     }
 

@@ -5,6 +5,7 @@ mod history;
 mod model;
 mod overlay;
 mod painter;
+mod plain;
 pub(crate) mod py;
 mod reply;
 mod scanner;

@@ -14,6 +14,7 @@ use alacritty_terminal::vte::ansi::{Handler, Processor, Timeout};
 
 use super::history::Line as HistoryLine;
 use super::overlay::{self, Drawn};
+use super::plain;
 use super::reply;
 use super::scanner::{Item, Kind, Scanner};
 use super::snapshot::{Cursor, Main, Row, RowCache, Snapshot};
@@ -210,17 +211,23 @@ pub(crate) struct Model {
     guard: Option<Snapshot>,
     /// Where the last overlay left the cursor.
     overlay_cursor: overlay::Left,
+    #[cfg(test)]
+    passed_by: usize,
 }
 
 impl Model {
     pub(crate) fn new(rows: usize, cols: usize, history_lines: usize) -> Self {
         let mut core = Core::new(Size::clamped(rows, cols), Past::new(history_lines));
         shed_sync_buffer(&mut core.parser);
+        let mut scanner = Scanner::new();
+        scanner.set_size(core.term.screen_lines(), core.term.columns());
         Self {
             core,
-            scanner: Scanner::new(),
+            scanner,
             guard: None,
             overlay_cursor: None,
+            #[cfg(test)]
+            passed_by: 0,
         }
     }
 
@@ -268,8 +275,9 @@ impl Model {
         Cursor::of(&self.core.term.grid().cursor, self.core.tracked.charset)
     }
 
-    pub(crate) fn row(&self, row: usize) -> Option<Row> {
-        (row < self.rows()).then(|| Row::of(&self.core.term.grid()[Line(row as i32)][..]))
+    pub(crate) fn row(&mut self, row: usize) -> Option<Arc<Row>> {
+        let Core { term, rows, .. } = &mut self.core;
+        (row < term.screen_lines()).then(|| rows.row(term, row))
     }
 
     pub(crate) fn snapshot(&mut self) -> Snapshot {
@@ -291,6 +299,50 @@ impl Model {
 
     pub(crate) fn feed(&mut self, data: &[u8]) -> Vec<Happening> {
         let mut events = Vec::new();
+        let mut rest = data;
+        while rest.len() >= plain::MIN_BYTES {
+            let size = match self.pass_by(rest, &mut events) {
+                Some(size) => size,
+                None => {
+                    let size = plain::piece(rest);
+                    self.parse(&rest[..size], &mut events);
+                    size
+                }
+            };
+            rest = &rest[size..];
+        }
+        self.parse(rest, &mut events);
+        events
+    }
+
+    /// Take plain lines from the front of `data`, of which only the last ones meet the grid; their size.
+    fn pass_by(&mut self, data: &[u8], events: &mut Vec<Happening>) -> Option<usize> {
+        let at_ground = self.scanner.boundary() == self.scanner.offset();
+        if !at_ground || !plain::only_scrolls(&self.core.term, &self.core.tracked) {
+            return None;
+        }
+        let run = &data[..plain::lines(data)];
+        let (rows, cols) = (self.rows(), self.cols());
+        let last = plain::last_lines(run, rows).filter(|last| *last >= plain::PIECE_BYTES)?;
+        let (passing, seen) = run.split_at(last);
+        let Core { term, past, .. } = &mut self.core;
+        past.pass_by(term.grid(), rows - 1, plain::rows(passing, cols));
+        self.scanner.pass(passing.len());
+        self.parse(seen, events);
+        self.core.past.caught_up();
+        #[cfg(test)]
+        {
+            self.passed_by += passing.len();
+        }
+        Some(run.len())
+    }
+
+    #[cfg(test)]
+    pub(super) fn passed_by(&self) -> usize {
+        self.passed_by
+    }
+
+    fn parse(&mut self, data: &[u8], events: &mut Vec<Happening>) {
         let Self {
             core,
             scanner,
@@ -298,8 +350,8 @@ impl Model {
             ..
         } = self;
         scanner.scan(data, &mut |offset, item| match item {
-            Item::Text(bytes) => apply(core, guard, offset, bytes, &mut events),
-            Item::Owned(bytes) => apply(core, guard, offset, &bytes, &mut events),
+            Item::Text(bytes) => apply(core, guard, offset, bytes, events),
+            Item::Owned(bytes) => apply(core, guard, offset, &bytes, events),
             Item::Query(query) => {
                 if events.len() < EVENTS_PER_FEED {
                     let data = reply::to(&query, &core.snapshot_for_reply());
@@ -327,7 +379,6 @@ impl Model {
                 }
             }
         });
-        events
     }
 
     pub(crate) fn resize(&mut self, rows: usize, cols: usize) {
@@ -336,7 +387,15 @@ impl Model {
             return;
         }
         self.guard = None;
-        let done = catch_unwind(AssertUnwindSafe(|| self.core.resize(size)));
+        self.scanner.set_size(size.rows, size.cols);
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            // A row that is cut into many keeps, for each piece, the room of all the rest: in steps that is little.
+            while self.core.term.columns() / 4 > size.cols {
+                let (rows, cols) = (self.rows(), self.cols());
+                self.core.resize(Size::clamped(rows, cols / 4));
+            }
+            self.core.resize(size);
+        }));
         if done.is_err() {
             let past = std::mem::replace(&mut self.core.past, Past::new(0));
             self.core = Core::new(size, past);

@@ -208,3 +208,35 @@ fn an_idle_screen_is_small() {
     let model = Model::new(24, 80, 10_000);
     assert!(model.memory_bytes() < 300_000, "{}", model.memory_bytes());
 }
+
+#[test]
+fn a_character_repeated_for_ever_costs_a_screenful() {
+    let mut model = Model::new(24, 80, 0);
+    let began = std::time::Instant::now();
+    for _ in 0..2_000 {
+        model.feed(b"x\x1b[65535b");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(8));
+    let (mut few, mut many) = (Model::new(24, 80, 0), Model::new(24, 80, 0));
+    few.feed(b"x");
+    for _ in 0..65_535 {
+        few.feed(b"x");
+    }
+    many.feed(b"x\x1b[65535b");
+    assert_eq!(text(&mut few), text(&mut many));
+}
+
+#[test]
+fn a_very_narrow_window_costs_little() {
+    let mut model = Model::new(250, 1000, 0);
+    let line = [b'x'; 1000];
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        for _ in 0..250 {
+            model.feed(&line);
+        }
+        model.resize(500, 2);
+        model.resize(250, 1000);
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(8));
+}

@@ -918,14 +918,19 @@ pub(super) fn full(to: &Snapshot, past: &[HistoryLine], marker: &str) -> Vec<u8>
     // End whatever sequence is open; then one update, without a wandering cursor.
     out.push(b"\x18\x1b\\\x1b[?2026h\x1b[?25l\x1b[<64u\x1b[?1049l");
     out.push(b"\x1b[m\x1b]8;;\x1b\\\x1b(B\x1b)B\x1b*B\x1b+B\x0f");
-    out.push(b"\x1b[?6l\x1b[?7h\x1b[4l\x1b[20l\x1b[r\x1b[?69l\x1b[H\x1b[J");
+    // Not cleared from the corner: tmux would move the whole screen into its history (scroll-on-clear).
+    out.push(b"\x1b[?6l\x1b[?7h\x1b[4l\x1b[20l\x1b[r\x1b[?69l\x1b[H\x1b[2K\x1b[2;1H\x1b[J\x1b[H");
     out.modes.visible = false;
     let mut shown = vec![Row::blank(to.cols); to.rows];
     match &to.main {
         None if past.is_empty() && marker.is_empty() => out.rows(&mut shown, &to.lines),
         None => through(&mut out, &to.lines, past, marker),
         Some(main) => {
-            out.rows(&mut shown, &main.lines);
+            if past.is_empty() && marker.is_empty() {
+                out.rows(&mut shown, &main.lines);
+            } else {
+                through(&mut out, &main.lines, past, marker);
+            }
             out.set_kitty(&Kitty::default(), &to.modes.kitty_other, true);
             out.place(&main.cursor, &main.lines);
             out.push(b"\x1b[?1049h\x1b[H\x1b[J");
@@ -961,7 +966,9 @@ fn through(out: &mut Out, lines: &[Arc<Row>], past: &[HistoryLine], marker: &str
         // A line of another width would shift all that follows it on the screen.
         let fits = index + 1 < past.len() || {
             let width = text_width(&line.text);
-            width == out.cols || (width + 1 == out.cols && lines[0].width(0) == 2)
+            // Only a character takes the cursor to the next row: a cleared row does not.
+            lines[0].len > 0
+                && (width == out.cols || (width + 1 == out.cols && lines[0].width(0) == 2))
         };
         if !(line.wrapped && fits) {
             out.push(b"\r\n");

@@ -186,15 +186,22 @@ impl Screen {
             .map_or_else(|| (String::new(), 0, 0), |line| view(&line, col))
     }
 
-    fn row_cells(&self, row: usize) -> Vec<CellView> {
+    #[pyo3(signature = (row, first = 0, end = usize::MAX))]
+    fn row_cells(&self, row: usize, first: usize, end: usize) -> Vec<CellView> {
         self.model().row(row).map_or_else(Vec::new, |line| {
-            (0..line.cells.len()).map(|col| view(&line, col)).collect()
+            (first..end.min(line.cells.len()))
+                .map(|col| view(&line, col))
+                .collect()
         })
+    }
+
+    fn row_end(&self, row: usize) -> usize {
+        self.model().row(row).map_or(0, |line| line.len)
     }
 
     fn row_text(&self, row: usize) -> String {
         let text: String = self
-            .row_cells(row)
+            .row_cells(row, 0, usize::MAX)
             .into_iter()
             .map(|(text, ..)| text)
             .collect();

@@ -21,6 +21,8 @@ const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 /// Longest escape or CSI sequence that is looked at; 32 parameters of five digits need 195 bytes.
 const SEQUENCE_LIMIT: usize = 256;
+/// Characters that one REP may write, whatever the size.
+const REPEAT_LIMIT: usize = 4096;
 /// Longest OSC string passed on.
 const OSC_LIMIT: usize = 64 << 10;
 /// Longest OSC 52 (clipboard) string reported.
@@ -202,6 +204,8 @@ pub(crate) struct Scanner {
     begin: u64,
     held: Vec<u8>,
     sync_open: bool,
+    /// Rows and columns of the screen.
+    size: (usize, usize),
 }
 
 impl Default for Scanner {
@@ -219,7 +223,13 @@ impl Scanner {
             begin: 0,
             held: Vec::new(),
             sync_open: false,
+            size: (0, 0),
         }
+    }
+
+    /// The screen's size: what repeating a character (REP) more often than it has cells comes to.
+    pub(crate) fn set_size(&mut self, rows: usize, cols: usize) {
+        self.size = (rows, cols);
     }
 
     /// Go through the next bytes; `sink` gets every item with the offset just behind it.
@@ -241,6 +251,11 @@ impl Scanner {
     /// Bytes seen so far.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Count bytes that are known to leave the scanner at ground, where it is.
+    pub(crate) fn pass(&mut self, count: usize) {
+        self.offset += count as u64;
     }
 
     /// Count on from `offset`, at ground, with no synchronized update open.
@@ -579,6 +594,11 @@ impl<'a> Pass<'_, 'a, '_> {
     fn csi_final(&mut self, at: usize) {
         self.keep(at);
         let to = at + 1;
+        if let Some(fewer) = fewer_repetitions(self.sequence(to), self.scanner.size) {
+            self.withhold(to);
+            self.emit(to, Item::Owned(format!("\x1b[{fewer}b").into_bytes()));
+            return;
+        }
         match classify_csi(self.sequence(to)) {
             Csi::Pass => self.pass(to),
             Csi::Query(query) => self.query(to, query),
@@ -889,6 +909,25 @@ fn classify_csi(sequence: &[u8]) -> Csi {
         _ => return Csi::Pass,
     };
     Csi::Query(query)
+}
+
+/// A REP (`CSI n b`) of more characters than fill the screen (or `REPEAT_LIMIT`), which would cost milliseconds for 8 bytes:
+/// a smaller number that ends in the same column.
+fn fewer_repetitions(sequence: &[u8], (rows, cols): (usize, usize)) -> Option<usize> {
+    let [0x1b, b'[', body @ .., b'b'] = sequence else {
+        return None;
+    };
+    let parameters = Parameters::parse(body)?;
+    let wanted = usize::from(parameters.first());
+    let enough = (rows * cols).min(REPEAT_LIMIT).max(2 * cols);
+    if parameters.marker != 0
+        || parameters.intermediate != 0
+        || cols == 0
+        || wanted <= enough + cols
+    {
+        return None;
+    }
+    Some(enough + (wanted - enough) % cols)
 }
 
 /// What stands between the introducer and the final byte of a CSI sequence.

@@ -336,6 +336,19 @@ impl RowCache {
         lines
     }
 
+    /// One row of the screen; it is kept where the last picture has that row.
+    pub(super) fn row(&mut self, term: &Term<VoidListener>, row: usize) -> Arc<Row> {
+        let raw = &term.grid()[Line(row as i32)][..];
+        match self.lines.get_mut(row) {
+            Some(known) if known.shows(raw) => Arc::clone(known),
+            Some(known) => {
+                *known = Arc::new(Row::of(raw));
+                Arc::clone(known)
+            }
+            None => Arc::new(Row::of(raw)),
+        }
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.lines
             .iter()

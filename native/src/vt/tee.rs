@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alacritty_terminal::Term;
 use alacritty_terminal::event::VoidListener;
-use alacritty_terminal::grid::Dimensions;
+use alacritty_terminal::grid::{Dimensions, Grid};
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::TermMode;
 use alacritty_terminal::term::cell::{Cell, Flags};
@@ -31,6 +31,8 @@ pub(super) struct Past {
     kept: Option<History>,
     /// Lines that left while none were kept.
     forgotten: u64,
+    /// Rows of the grid that are here already, and are to leave next.
+    ahead: usize,
 }
 
 impl Past {
@@ -38,10 +40,37 @@ impl Past {
         Self {
             kept: (limit_lines > 0).then(|| History::new(limit_lines)),
             forgotten: 0,
+            ahead: 0,
         }
     }
 
+    /// Lines that pass by behind the first `above` rows of the grid, which are to scroll out of it without effect then.
+    pub(super) fn pass_by<'a>(
+        &mut self,
+        grid: &Grid<Cell>,
+        above: usize,
+        rows: impl Iterator<Item = (&'a [u8], bool)>,
+    ) {
+        for row in 0..above {
+            self.push_row(&grid[Line(row as i32)][..]);
+        }
+        match &mut self.kept {
+            None => self.forgotten += rows.count() as u64,
+            Some(history) => rows.for_each(|(text, wrapped)| history.push_text(text, wrapped)),
+        }
+        self.ahead = above;
+    }
+
+    /// Every row that leaves counts again.
+    pub(super) fn caught_up(&mut self) {
+        self.ahead = 0;
+    }
+
     pub(super) fn push_row(&mut self, cells: &[Cell]) {
+        if self.ahead > 0 {
+            self.ahead -= 1;
+            return;
+        }
         match &mut self.kept {
             None => self.forgotten += 1,
             Some(history) => {

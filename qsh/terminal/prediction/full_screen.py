@@ -11,7 +11,8 @@ LEARN: Final = 8
 
 
 class RawGate:
-    """Class R: one character of each line has to come true first. Class L uses it for programs that relay another terminal."""
+    """Class R: one character of each line has to come true first. Class L uses it for programs that relay another terminal,
+    and behind prompts that are not known."""
 
     def __init__(self) -> None:
         self.open = False

@@ -1,9 +1,14 @@
-"""What is remembered of programs: whether they echo, how often a guess was wrong, whether they overwrite."""
+"""What is remembered of programs: behind which prompts they echo, how often a guess was wrong, whether they overwrite."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from qsh.terminal.prediction.prompts import Prompts
+
+if TYPE_CHECKING:
+    from qsh.terminal.prediction.prompts import Prompt
 
 __all__ = ["Ledger"]
 
@@ -15,11 +20,11 @@ OVERWRITES: Final = 3
 
 
 class Ledger:
-    """Names and counts only: never what was typed."""
+    """Names, counts and prompts only: never what was typed."""
 
     def __init__(self) -> None:
         self._verdicts: dict[str, deque[bool]] = {}
-        self._echoes: set[str] = set()
+        self._echoes: dict[str, Prompts] = {}
         self._overwrites: dict[str, int] = {}
 
     def verdict(self, program: str, right: bool) -> None:
@@ -35,17 +40,21 @@ class Ledger:
         found = self._verdicts.get(program)
         return found is not None and found.count(False) > MAX_WRONG
 
-    def echoes(self, program: str) -> bool:
-        """Whether a character of this program's line editor came true, and none failed since."""
-        return program in self._echoes
+    def echoes(self, program: str, prompt: Prompt | None) -> bool:
+        """Whether a character typed behind such a prompt of this program came true, and none of the program failed since."""
+        known = self._echoes.get(program)
+        return known is not None and prompt is not None and prompt in known
 
-    def confirmed(self, program: str) -> None:
-        if len(self._echoes) >= MAX_PROGRAMS:
-            self._echoes.clear()
-        self._echoes.add(program)
+    def confirmed(self, program: str, prompt: Prompt) -> None:
+        known = self._echoes.get(program)
+        if known is None:
+            if len(self._echoes) >= MAX_PROGRAMS:
+                self._echoes.clear()
+            known = self._echoes[program] = Prompts()
+        known.add(prompt)
 
     def missed(self, program: str) -> None:
-        self._echoes.discard(program)
+        self._echoes.pop(program, None)
 
     def replaced(self, program: str) -> None:
         """A character typed within a line has taken another one's place."""

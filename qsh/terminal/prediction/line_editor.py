@@ -225,7 +225,7 @@ def _between(screen: Screen, start: int, end: int) -> list[Char]:
     for row in range(start // cols, end // cols + 1):
         first = start - row * cols if row == start // cols else 0
         stop = end - row * cols if row == end // cols else cols
-        cells = screen.row_cells(row)[max(0, first) : stop]
+        cells = screen.row_cells(row, max(0, first), stop)
         found += [cell for cell in cells if cell[1]]
     return found
 
@@ -234,16 +234,17 @@ def _tail(screen: Screen, row: int, col: int) -> tuple[list[Char], bool]:
     """The line's characters from the cursor on, and whether a suggestion follows them."""
     found: list[Char] = []
     while row < screen.rows:
-        cells = screen.row_cells(row)[col:]
+        cells = screen.row_cells(row, col, screen.row_end(row))
+        room = screen.cols - col
         size = 0
         for at, (text, width, style) in enumerate(cells):
             if text.strip() and screen.style_is_dim(style):
                 return found + _trimmed(cells[:at]), True
             if text.strip() or width == 0:
                 size = at + 1
-        size = _without_right_prompt(cells, size)
+        size = _without_right_prompt(cells, size, room)
         found += [cell for cell in cells[:size] if cell[1]]
-        if size < len(cells) or not screen.row_wrapped(row):
+        if size < room or not screen.row_wrapped(row):
             break
         row, col = row + 1, 0
     return found, False
@@ -257,9 +258,9 @@ def _trimmed(cells: list[Char]) -> list[Char]:
     return [cell for cell in cells[:size] if cell[1]]
 
 
-def _without_right_prompt(cells: list[Char], size: int) -> int:
-    """``size`` less a text that ends at the margin and stands behind blanks."""
-    if size < len(cells) - 1 or size == 0:
+def _without_right_prompt(cells: list[Char], size: int, room: int) -> int:
+    """``size`` less a text that ends at the margin, ``room`` cells away, and stands behind blanks."""
+    if size < room - 1 or size == 0:
         return size
     blanks = 0
     for at in range(size - 1, -1, -1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -23,18 +24,45 @@ FULL_SCREEN: Final = "A"
 ECHO: Final = 1
 ICANON: Final = 2
 
-_SECRET_WORDS: Final = (
-    "passw",
-    "passphrase",
-    "passcode",
-    "secret",
-    "token",
-    "verification code",
-    "pin ",
-    "pin:",
-    "otp",
+
+def _folded(text: str) -> str:
+    """Full-width forms as ASCII, without case."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+_SECRET_WORDS: Final = tuple(
+    _folded(word)
+    for word in (
+        *("passw", "passphrase", "pass phrase", "passcode", "passkey", "secret", "token"),
+        *("verification code", "security code", "authentication code", "one-time", "recovery key"),
+        *("api key", "api-key", "apikey", "access key", "pin ", "pin:", "otp", "cvv", "2fa"),
+        *("kennwort", "geheim", "losungswort", "zugangscode"),
+        *("wachtwoord", "toegangscode", "lösenord", "lösenfras"),
+        *("passord", "adgangskode", "kodeord", "lykilorð"),
+        *("mot de passe", "phrase de passe", "mdp", "mot secret", "code secret", "clé secrète"),
+        *("contraseñ", "contrasen", "clave", "frase de paso", "contrasinal", "pasahitz"),
+        *("senha", "palavra-passe", "palavra passe", "segredo"),
+        *("parola", "segret", "chiave d'accesso"),
+        *("salasana", "salalause", "tunnusluku", "parool", "salasõna", "slaptažod", "parole"),
+        *(
+            "hasło",
+            "haslo",
+            "heslo",
+            "geslo",
+            "lozink",
+            "zaporka",
+            "jelszó",
+            "jelszo",
+            "fjalëkalim",
+        ),
+        *("пароль", "пароля", "парола", "гасло", "лозинк", "κωδικ", "συνθηματικ"),
+        *("şifre", "sifre", "mật khẩu", "kata sandi", "kata laluan"),
+        *("密码", "密碼", "口令", "密钥", "密鑰", "验证码", "驗證碼"),
+        *("パスワード", "パスフレーズ", "パスコード", "暗証", "비밀번호", "암호"),
+        *("كلمة المرور", "كلمة السر", "گذرواژه", "رمز", "סיסמ", "पासवर्ड", "कूटशब्द", "รหัสผ่าน"),
+    )
 )
-_ENDS: Final = (":", "?", ">")
+_ENDS: Final = (":", "?", ">", "=", "\u061f", "\u00bb", "\u203a", "\u276f")
 
 
 def tty_class(tty: TtyState | None, *, alternate: bool, bracketed_paste: bool) -> str:
@@ -49,5 +77,5 @@ def tty_class(tty: TtyState | None, *, alternate: bool, bracketed_paste: bool) -
 
 def looks_secret(prompt: str) -> bool:
     """Whether a line left of the cursor asks for a secret: an inner ssh's or tmux's programs cannot be asked."""
-    text = prompt.rstrip().lower()
+    text = _folded(prompt).rstrip()
     return text.endswith(_ENDS) and any(word in text for word in _SECRET_WORDS)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qsh.client.link import ABANDONED
 from qsh.client.session import Ended as UserEnded
 from qsh.client.session import Plan
 from qsh.client.terminal import RemoteTerminal
 from qsh.errors import ChannelError, ConnectionLost, RemoteProtocolError
+from qsh.session.frame_parts import cut
 from qsh.wire import flow
 from qsh.wire.messages import Open, Pty
 from qsh.wire.terminal import (
@@ -70,6 +72,7 @@ class FakeLink:
         self.send = self.recv = self
         self.sent: list[Any] = []
         self.closed = self.is_over = False
+        self.close_code: int | None = None
         self._decoder: TerminalDecoder[Any] = TerminalDecoder(ClientFrame)
         self._incoming: asyncio.Queue[bytes] = asyncio.Queue()
         self._take: Callable[[bytes], None] = lambda data: None
@@ -81,8 +84,8 @@ class FakeLink:
         assert number == self.id
         self._take = take
 
-    async def close(self) -> None:
-        self.closed = True
+    async def close(self, code: int = 0) -> None:
+        self.closed, self.close_code = True, code
 
     def ended(self) -> None:
         self.is_over = True
@@ -186,6 +189,35 @@ def run(test: Callable[[Setup], Awaitable[None]], **plan: Any) -> None:
     asyncio.run(main())
 
 
+def test_a_painting_in_datagrams_overtakes_the_stream_s_frames() -> None:
+    async def test(setup: Setup) -> None:
+        link, running = setup.start()
+        await until(lambda: setup.remote.name == "one")
+        for part in reversed(cut(b"\x18painting", 0, 30, 1)):
+            link.give_datagram(part)
+        assert setup.shown() == b"\x18painting"
+        link.give(Output(0, b"raw"), Frame(3, 20, b"\x18older"), Frame(20, 30, b" same"))
+        link.give(Frame(30, 31, b" newer"), Ended(31, status=0))
+        assert await running == 0
+        assert setup.shown() == b" newer"
+
+    run(test)
+
+
+def test_a_client_that_waits_for_an_answer_probes() -> None:
+    async def test(setup: Setup) -> None:
+        link, running = setup.start()
+        await until(lambda: setup.remote.name == "one")
+        os.write(setup.keys, b"k" * 100)  # too much for a probe
+        await until(lambda: any(isinstance(each, Input) for each in link.connection.datagrams))
+        await until(lambda: any(isinstance(each, Report) for each in link.connection.datagrams))
+        setup.end.set_exception(UserEnded())
+        with pytest.raises(UserEnded):
+            await running
+
+    run(test)
+
+
 def test_output_by_both_ways_is_shown_once_and_the_status_is_told() -> None:
     async def test(setup: Setup) -> None:
         link, running = setup.start()
@@ -256,6 +288,39 @@ def test_a_lost_connection_goes_on_with_another() -> None:
         assert (opened.terminal.ticket, opened.terminal.consumed) == (TICKET, 7)
         assert link.is_over
         assert setup.remote.link is second  # type: ignore[comparison-overlap]
+
+    run(test)
+
+
+def test_a_connection_that_is_given_up_ends_no_program() -> None:
+    async def test(setup: Setup) -> None:
+        link, running = setup.start()
+        link.give(Output(0, b"x"))
+        await setup.wait_shown(b"x")
+        link.lose()
+        second = FakeLink()
+        second.give(Attached("one", TICKET, 1, 0, 24, 80), Ended(1, status=0))
+        setup.next.put_nowait(second)
+        assert await running == 0
+        assert link.close_code == ABANDONED
+
+    run(test)
+
+
+def test_who_was_put_out_by_his_own_second_connection_comes_back() -> None:
+    async def test(setup: Setup) -> None:
+        link, running = setup.start()
+        link.give(Output(0, b"x"))
+        await setup.wait_shown(b"x")
+        setup.remote._try_again()  # the link is silent, and then is not
+        await until(lambda: setup.opened)
+        link.give(Output(1, b"y"))
+        await setup.wait_shown(b"y")
+        link.give(Detached("taken"))
+        second = FakeLink()
+        second.give(Attached("one", TICKET, 2, 0, 24, 80), Ended(2, status=7))
+        setup.next.put_nowait(second)
+        assert await running == 7
 
     run(test)
 

@@ -647,3 +647,40 @@ def test_too_many_detached_sessions_cost_the_oldest_idle_one(tmp_path: Path) -> 
     assert [row["name"] for row in json.loads(host.command(b"list", 100)[1])] == ["1", "3"]
     end_all(host, tmp_path)
     host.close()
+
+
+def test_a_client_that_falls_silent_counts_no_more(
+    host: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsh.server.attachment.SILENT_S", 0.3)
+    dead, other = (
+        host.open(b"stty -echo; echo ready; while read x; do stty size; done"),
+        Client(OTHER),
+    )
+    assert dead.attached is not None
+    dead.saw(b"ready")
+    dead.send(Resized(0, 10, 40))
+    host.attach(dead.attached.name, other)
+
+    def row() -> tuple[int, int, int]:
+        (found,) = json.loads(host.command(b"list")[1])
+        return found["attached"], found["silent"], found["cols"]
+
+    def types_until(size: bytes) -> None:
+        for _ in range(1000):
+            other.type(b"\r")
+            other.until(lambda: other.settled == other.typed)
+            if bytes(other.shown).endswith(size) or any(size in f.data for f in other.frames[-1:]):
+                return
+            time.sleep(0.01)
+        raise AssertionError(size)
+
+    types_until(b"10 40\r\n")
+    assert row() == (2, 0, 40)
+    types_until(b"24 80\r\n")
+    assert row() == (1, 1, 80)
+    dead.until(lambda: dead.offset >= other.offset)
+    types_until(b"10 40\r\n")
+    assert row() == (2, 0, 40)
+    for client in (dead, other):
+        client.close()

@@ -44,7 +44,7 @@ def test_the_window_finds_the_paths_size(rate: float, rtt: float) -> None:
     flow = FlowControl(0.0, 0)
     link = Link(flow, rate, rtt)
     link.run(4.0 if rtt < 0.2 else 12.0)
-    ideal = min(max(rate * (rtt + 0.015), 16 * 1024), 256 * 1024)
+    ideal = min(max(rate * (rtt + 0.008), 16 * 1024), 256 * 1024)
     link.largest, consumed = 0, flow.consumed
     link.run(2.0)
     assert ideal * 0.8 <= link.largest <= ideal * 1.25

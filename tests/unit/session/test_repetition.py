@@ -77,3 +77,14 @@ def test_the_budget_holds_and_grows_with_the_rate() -> None:
             spent += 1000 * len(copies(repetition, now + 0.02, 1000))
             now += 0.02
         assert 0.5 * allowed * 10 <= spent <= allowed * 10.5 + 2000
+
+
+def test_after_an_interruption_what_is_left_goes_at_once() -> None:
+    repetition = Repetition(0.0)
+    repetition.hasten(1.0)
+    assert repetition.deadline is None
+    repetition.rtt(0.1)
+    repetition.sent(0.0, 10)
+    copies(repetition, 20.0, 10)
+    repetition.hasten(20.1)
+    assert copies(repetition, 20.2, 10)[:2] == [20.1, 20.1375]

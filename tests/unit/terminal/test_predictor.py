@@ -168,12 +168,12 @@ def test_a_prompt_in_pieces_shows_no_key_at_the_wrong_place() -> None:
     played.host(b"\r\n\x1b[?2004l\r\x1b[?2004h", 1)
     played.pass_time(0.02)
     assert played.overlay() == NOTHING
-    played.host(b"two\r\n")
-    played.host(b"lines ")
+    played.host(b"two lines\r\n")
+    played.host(b"host$ ")
     assert played.overlay() == NOTHING
     assert played.predictor.deadline() is not None
     played.pass_time(0.005)
-    assert played.seen(2) == "lines ls"
+    assert played.seen(2) == "host$ ls"
 
 
 def test_without_output_after_enter_nothing_is_drawn() -> None:
@@ -569,6 +569,7 @@ def test_modes_that_move_what_is_drawn_forbid_it(modes: bytes) -> None:
     played = at_prompt()
     played.type("ls")
     played.screen.feed(b"\x1b7" + modes + b"\x1b8")
+    played.predictor.screen_changed(played.now)
     assert played.overlay() == NOTHING
 
 
@@ -647,3 +648,24 @@ def test_anything_may_happen(steps: list[bytes | tuple[bytes, int, int]]) -> Non
             0 <= overlay.cursor[0] < 4 and 0 <= overlay.cursor[1] < 12
         )
         played.predictor.deadline()
+
+
+def test_a_copy_of_a_word_costs_no_look_at_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = at_prompt()
+    played.host(b"")
+    played.type("ls")
+    looks: list[float] = []
+    rebase = Predictor._rebase
+
+    def counted(self: Predictor, now: float) -> None:
+        looks.append(now)
+        rebase(self, now)
+
+    monkeypatch.setattr(Predictor, "_rebase", counted)
+    for _ in range(3):
+        played.host(b"")
+    assert not looks
+    assert played.seen() == "host$ ls"
+    played.host(b"\x1b[m")
+    assert looks == [played.now]
+    assert played.seen() == "host$ ls"

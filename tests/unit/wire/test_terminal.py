@@ -13,6 +13,8 @@ from qsh.wire.terminal import (
     MAX_DATA,
     MAX_DATAGRAM,
     MAX_FRAME,
+    MAX_PARTS,
+    PART_DATA,
     Attached,
     ClientFrame,
     Detach,
@@ -22,7 +24,9 @@ from qsh.wire.terminal import (
     Event,
     FetchHistory,
     Frame,
+    FramePart,
     HistoryLines,
+    HostDatagram,
     HostFrame,
     Input,
     Note,
@@ -103,6 +107,26 @@ def test_limits() -> None:
             TerminalDecoder(ClientFrame).receive(encode(bad))
     full = Frame(2**62, 2**62, bytes(MAX_FRAME - 256), 2**62, 2**62, TTY, 2**62, 2**62)
     assert TerminalDecoder(HostFrame).receive(encode(full)) == [full]
+
+
+def test_the_largest_part_of_a_painting_fits_a_datagram() -> None:
+    last = MAX_PARTS - 1
+    part = FramePart(2**62, 2**62, 2**32, last, MAX_PARTS, bytes(PART_DATA), 2**62, 2**62)
+    wire = encode_datagram(part)
+    assert len(wire) <= MAX_DATAGRAM
+    assert decode_datagram(wire, HostDatagram) == part
+
+
+def test_a_part_of_a_painting_is_for_datagrams_alone_and_within_its_count() -> None:
+    with pytest.raises(RemoteProtocolError, match="bad-message"):
+        TerminalDecoder(HostFrame).receive(encode(FramePart(0, 1, 1, 0, 1, b"")))
+    for bad in (
+        FramePart(0, 1, 1, MAX_PARTS, MAX_PARTS, b""),
+        FramePart(0, 1, 1, 0, MAX_PARTS + 1, b""),
+        FramePart(0, 1, 1, 0, 0, b""),
+        FramePart(0, 1, 1, 0, 1, bytes(MAX_DATAGRAM + 1)),
+    ):
+        assert decode_datagram(encode_datagram(bad), HostDatagram) is None
 
 
 def test_what_does_not_decode_in_a_datagram_is_nothing() -> None:

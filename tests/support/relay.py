@@ -1,0 +1,114 @@
+"""A slow path to a server on loopback, without root: UDP packets pass after a while, or not at all.
+
+with Relay(server.port, delay_ms=75) as relay:
+    subprocess.run(relay.through(server.command("true")))
+    relay.cut = True
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Relay"]
+
+PACKET_MAX = 65536
+IDLE_S = 0.5
+
+
+class Relay:
+    """Each address of a client gets a socket of its own towards the server, as a NAT does it."""
+
+    def __init__(self, port: int, *, delay_ms: float = 0.0) -> None:
+        self.delay_ms = delay_ms
+        """One way."""
+        self.cut = False
+        """Nothing passes, what is under way included."""
+        self._server = ("127.0.0.1", port)
+        self._near = _socket()
+        self.port = int(self._near.getsockname()[1])
+        self._far: dict[tuple[str, int], socket.socket] = {}
+        self._flying: list[tuple[float, int, socket.socket, tuple[str, int], bytes]] = []
+        self._numbers = itertools.count()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._near, selectors.EVENT_READ, None)
+        self._ends = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def through(self, argv: Sequence[str]) -> list[str]:
+        """A client's command line with this port instead of the server's."""
+        return [str(self.port) if word == str(self._server[1]) else word for word in argv]
+
+    def _run(self) -> None:
+        while not self._ends:
+            timeout_s = IDLE_S
+            if self._flying:
+                timeout_s = max(0.0, self._flying[0][0] - time.monotonic())
+            for key, _ in self._selector.select(timeout_s):
+                self._take(key.fileobj, key.data)  # type: ignore[arg-type]
+            self._deliver()
+
+    def _take(self, sock: socket.socket, client: tuple[str, int] | None) -> None:
+        while True:
+            try:
+                data, address = sock.recvfrom(PACKET_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # nobody listens over there just now
+            if client is not None:
+                self._send(self._near, client, data)
+            else:
+                self._send(self._upstream(address), self._server, data)
+
+    def _upstream(self, client: tuple[str, int]) -> socket.socket:
+        found = self._far.get(client)
+        if found is None:
+            found = self._far[client] = _socket()
+            self._selector.register(found, selectors.EVENT_READ, client)
+        return found
+
+    def _send(self, sock: socket.socket, to: tuple[str, int], data: bytes) -> None:
+        if not self.cut:
+            due = time.monotonic() + self.delay_ms / 1000
+            heapq.heappush(self._flying, (due, next(self._numbers), sock, to, data))
+
+    def _deliver(self) -> None:
+        now = time.monotonic()
+        while self._flying and self._flying[0][0] <= now:
+            _, _, sock, to, data = heapq.heappop(self._flying)
+            if not self.cut:
+                try:
+                    sock.sendto(data, to)
+                except OSError:
+                    continue  # lost, as packets are
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        self._ends = True
+        self._thread.join()
+        self._selector.close()
+        for sock in (self._near, *self._far.values()):
+            sock.close()
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
