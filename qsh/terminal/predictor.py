@@ -116,6 +116,8 @@ class Predictor:
         self._floor_row = 0
         self._prompt: Prompt | None = None
         """Of class L's line, as last read; None: not known, or blank."""
+        self._ahead = 0
+        """Where the kernel's echo of keys typed ahead of the prompt ends."""
         self._columns_typed: int | None = 0
         """Columns of text that settled on this line; None: other keys did, too."""
         self._kernel_typed = ""
@@ -220,8 +222,8 @@ class Predictor:
         self._now = now
         self._overlay = None
         self._drop()
-        self._floor = self._prompt = None
-        self._columns_typed = None
+        self._floor = self._prompt = self._columns_typed = None
+        self._ahead = 0
 
     def rtt(self, rtt_s: float) -> None:
         """The path's smoothed round trip time."""
@@ -349,6 +351,10 @@ class Predictor:
             found = SECRET
         if found == self._class:
             return
+        if self._class == KERNEL and self._kernel_typed:
+            # the prompt comes behind them, and then they again
+            self._ahead = self._base
+            self._floor = self._columns_typed = None
         self._class = found
         self._drop()
         self._raw.line()
@@ -490,7 +496,7 @@ class Predictor:
         if place == self._floor:
             place = -1  # an empty line: at the bottom the next prompt ends at the same place
         self._left_at = (place, self._offset_before)
-        self._columns_typed = 0
+        self._columns_typed = self._ahead = 0
         self._floor = self._prompt = None
         self._suspect = self._secret_prompt = False
         self._kernel_typed = ""
@@ -581,21 +587,22 @@ class Predictor:
             floor_row, end = divmod(self._floor, self._screen.cols)
             if self._columns_typed != 0 and self._continues(floor_row, col):
                 return
-            prompt = prompt_of(self._screen.row_cells(floor_row, 0, end))
-        proven = prompt == self._prompt and self._raw.open
-        if (
-            self._columns_typed != 0
-            and not proven
-            and not self._ledger.echoes(self._program, prompt)
-        ):
-            empty = prompt_of(self._screen.row_cells(row, 0, col))
+            prompt = self._prompt_left_of(floor_row, end)
+        if self._columns_typed != 0 and not self._ledger.echoes(self._program, prompt):
+            empty = self._prompt_left_of(row, col)
             if self._ledger.echoes(self._program, empty):
                 # the keys were for something else, as a full-screen program
-                prompt, self._columns_typed = empty, 0
+                prompt, self._columns_typed = empty, None
                 self._floor = row * self._screen.cols + col
         if prompt != self._prompt:
             self._prompt = prompt
             self._raw.line()
+
+    def _prompt_left_of(self, row: int, col: int) -> Prompt | None:
+        ahead_row, begin = divmod(self._ahead, self._screen.cols)
+        if ahead_row != row or begin > col:
+            begin = 0
+        return prompt_of(self._screen.row_cells(row, begin, col))
 
     def _continues(self, row: int, col: int) -> bool:
         """Whether the floor's row holds what was typed, and the prompt has scrolled away."""

@@ -1,12 +1,13 @@
-"""Invariant: whatever a program puts out, the model never raises and stays bounded; its paintings bring another model
-to the same rows.
+"""Invariant: whatever a program puts out, the model and another that is fed its paintings never raise and stay bounded.
+
+That paintings bring the other to the same rows is tested in native/src/vt/painter_tests.rs, on well-formed streams.
 
 The first bytes are the size and how the rest is cut; between the pieces the model is resized, drawn on and painted.
 """
 
 from __future__ import annotations
 
-from qsh.terminal.screen import MODE_ORIGIN, Screen
+from qsh.terminal.screen import Screen
 
 __all__ = ["fuzz_one"]
 
@@ -40,16 +41,6 @@ def fuzz_one(data: bytes) -> None:
             far, base = Screen(screen.rows, screen.cols), None
         far.feed(screen.paint() if base is None else screen.paint_from(base))
         base = screen.snapshot()
-        _same(screen, far)
     fresh = Screen(screen.rows, screen.cols, history_lines=HISTORY)
     fresh.feed(screen.paint(screen.history_first, "marker"))
-    _same(screen, fresh)
-    assert screen.memory_bytes < MEMORY_MAX
-
-
-def _same(screen: Screen, other: Screen) -> None:
-    if screen.modes & MODE_ORIGIN:
-        return  # a cursor outside the margins cannot be painted then
-    for row in range(screen.rows):
-        assert screen.row_text(row) == other.row_text(row), row
-    assert screen.cursor[:2] == other.cursor[:2]
+    assert max(screen.memory_bytes, far.memory_bytes, fresh.memory_bytes) < MEMORY_MAX

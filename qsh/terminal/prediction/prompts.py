@@ -61,7 +61,7 @@ class Prompts:
     """Those of one program behind which a typed character was seen."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], set[tuple[str | None, ...]]] = {}
+        self._known: dict[tuple[str, int], list[tuple[str | None, ...]]] = {}
         """The words by shape and style; None: any word."""
 
     def __contains__(self, prompt: Prompt) -> bool:
@@ -76,13 +76,13 @@ class Prompts:
             return
         if prompt[:2] not in self._known and len(self._known) >= MAX_SHAPES:
             del self._known[next(iter(self._known))]
-        known = self._known.setdefault(prompt[:2], set())
+        known = self._known.setdefault(prompt[:2], [])
         words: tuple[str | None, ...] = prompt.words
         if not prompt.shape.rstrip().endswith(_QUESTION_ENDS):
             words = next((found for old in known if (found := _common(old, words))), words)
         if len(known) >= MAX_SHAPES:
             known.clear()
-        known.add(words)
+        known.append(words)
 
 
 def _common(old: Sequence[str | None], new: Sequence[str | None]) -> tuple[str | None, ...] | None:

@@ -44,6 +44,6 @@ def test_the_line_says_how_long(silence_s: float, shown: str) -> None:
 def test_the_line_says_why_what_waits_and_which_keys_work() -> None:
     text = line(4.0, reason="server \x1b[stopped", waiting=2, escape="~")
     assert text == (
-        "qsh: no contact for 4 s (server ?[stopped); 2 keys wait; Enter ~. ends, Enter ~d detaches"
+        "qsh: no contact for 4 s; 2 keys wait; Enter ~. ends, ~d leaves; server ?[stopped"
     )
     assert "1 key waits" in line(1.0, waiting=1)

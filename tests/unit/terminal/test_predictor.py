@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qsh.terminal.prediction.tty_class import looks_secret
 from qsh.terminal.prediction.width import columns
 from qsh.terminal.predictor import Overlay, Predictor
 from qsh.terminal.screen import Screen
@@ -321,6 +322,181 @@ def test_a_program_that_overwrites_is_learned_from_three_misses() -> None:
     played.host(b"y", 1)
     played.type("z")
     assert played.predictor._keys[-1].effect == ({10: ("z", -1)}, 11)
+
+
+# -- class L: prompts
+
+
+def after_enter(prompt: bytes, *, shell: bytes = b"host$ ", rows: int = 24) -> Played:
+    """A shell whose echo was seen runs a line that asks with its own line editor."""
+    played = Played(rows=rows)
+    played.host(b"\x1b[?2004h" + shell, state=SHELL)
+    played.pass_time(1)
+    played.type("read x")
+    played.host(b"read x", 6)
+    played.type("\r")
+    played.host(b"\r\n\x1b[?2004l\r\x1b[?2004h" + prompt, 1)
+    played.pass_time(1)
+    return played
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [b"Enter it> ", b"Enter it$ ", b"key$ ", b"$ ", b"> ", b"\x1b[1mhost$ ", b"", b"  ", b"Key: "],
+)
+def test_a_shell_that_reads_silently_shows_nothing(prompt: bytes) -> None:
+    """``read -es``: the same program, group, flags and modes as the command line's."""
+    played = after_enter(prompt)
+    for key in "hunter2":
+        assert played.type(key) == NOTHING
+        played.pass_time(0.06)
+        assert played.overlay() == NOTHING
+        played.host(b"", 1)
+    assert played.predictor.counters.shown == 0
+    played.type("\r")
+    played.host(b"\r\n\x1b[?2004l\r" + PROMPT, 1)
+    played.pass_time(1)
+    assert played.predictor.counters.wrong == 0
+
+
+def test_a_program_that_echoed_a_name_reads_a_secret() -> None:
+    state = tty(EDITING, "python3")
+    played = Played()
+    played.host(b"\x1b[?2004hname> ", state=state)
+    for prompt in (b"Mot de cle> ", b"again> "):
+        played.pass_time(1)
+        played.type("me")
+        played.host(b"me", 2)
+        played.type("\r")
+        played.host(b"\r\n\x1b[?2004h" + prompt, 1)
+        played.pass_time(1)
+        assert played.type("hunter2") == NOTHING
+        played.type("\r")
+        played.host(b"\r\n\x1b[?2004hname> ", 8)
+
+
+def test_a_secret_behind_a_line_that_ended_without_enter_shows_nothing() -> None:
+    for rows in (24, 2):
+        played = after_enter(b"name> ", rows=rows)
+        played.type("abcd")
+        played.host(b"abcd", 4)
+        assert played.type("e") != NOTHING
+        played.host(b"e", 1)
+        played.host(b"\r\nit> ")
+        assert played.type("hunter2") == NOTHING
+
+
+def test_behind_an_unknown_prompt_one_character_opens_the_line() -> None:
+    played = after_enter(b"name> ")
+    assert played.type("a") == NOTHING
+    played.host(b"a", 1)
+    assert played.type("b") != NOTHING
+    played.host(b"b", 1)
+    played.type("\r")
+    played.host(b"\r\nname> ", 1)
+    played.pass_time(1)
+    assert played.type("c") != NOTHING
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"host$ ", b"host$ "),
+        (b"me@host:~$ ", b"me@host:~/src/qsh-2$ "),
+        (b"me@host:~/src$ ", b"me@host:/$ "),
+        ("~/año 12:30:59 ❯ ".encode(), "/usr/lib 1:02:03 ❯ ".encode()),
+        (b"[3] \x1b[32m/tmp (main) \x1b[31m#\x1b[m ", b"[17] /usr/lib (main) \x1b[31m#\x1b[m "),
+        (b"/tmp     12:00 % ", b"/usr/lib 12:01 % "),
+    ],
+)
+def test_a_prompt_with_another_path_time_or_number_is_known(before: bytes, after: bytes) -> None:
+    played = after_enter(after, shell=before)
+    assert played.type("a") != NOTHING
+
+
+def test_a_word_that_changes_is_learned() -> None:
+    """The last part of the working directory, a branch."""
+    played = after_enter(b"[me@host src]$ ", shell=b"[me@host ~]$ ")
+    for at, name in enumerate((b"lib", b"bin", b"etc")):
+        assert (played.type("a") != NOTHING) == (at > 1)
+        played.host(b"a", 1)
+        played.type("\r")
+        played.host(b"\r\n[me@host %s]$ " % name, 1)
+        played.pass_time(1)
+    assert played.type("a") != NOTHING
+
+
+@pytest.mark.parametrize("prompt", [b"%s> ", b"Enter %s: ", b"Your %s? "])
+def test_words_of_questions_and_single_words_are_not_learned_to_change(prompt: bytes) -> None:
+    played = after_enter(prompt % b"name", shell=prompt % b"city")
+    for word in (b"street", b"number", b"key"):
+        assert played.type("a") == NOTHING
+        played.host(b"a", 1)
+        played.type("\r")
+        played.host(b"\r\n" + prompt % word, 1)
+        played.pass_time(1)
+    assert played.type("a") == NOTHING
+
+
+def test_the_prompt_behind_keys_typed_ahead_is_known() -> None:
+    played = at_prompt()
+    played.type("cat\r")
+    played.host(b"cat\r\n\x1b[?2004l\r", 4, KERNEL)
+    played.type("ls")
+    played.host(b"ls", 2)
+    played.host(PROMPT + b"ls", 0, SHELL)
+    played.pass_time(0.1)
+    played.type(" x")
+    assert played.seen(1) == "lshost$ ls"  # in one piece: the prompt's end is not known
+    played.host(b" x", 2)
+    assert played.type("y") != NOTHING
+    other = at_prompt()
+    other.type("cat\r")
+    other.host(b"cat\r\n\x1b[?2004l\r", 4, KERNEL)
+    other.type("ls")
+    other.host(b"ls", 2)
+    other.host(PROMPT, 0, SHELL)
+    other.host(b"ls")
+    other.pass_time(0.1)
+    other.type(" x")
+    assert other.seen(1) == "lshost$ ls x"
+
+
+def test_the_prompt_behind_a_pager_is_known() -> None:
+    played = at_prompt()
+    played.type("less\r")
+    played.host(b"less\r\n\x1b[?2004l\r\x1b[?1049h:", 5, tty(EDITING, "less"))
+    played.type("jj")
+    played.host(b"\r\x1b[Ka:", 2)
+    played.type("q")
+    played.host(b"\x1b[?1049l" + PROMPT, 1, SHELL)
+    played.pass_time(0.1)
+    played.type("l")
+    assert played.seen(1) == "host$ l"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        *(
+            "Password: ",
+            "Mot de passe : ",
+            "密码：",
+            "パスワード：",
+            "Contraseña: ",
+            "Пароль: ",
+            "Hasło: ",
+        ),
+        *("Kennwort> ", "Senha：", "PIN: ", "Parola d'ordine? ", "비밀번호: ", "SALASANA:"),
+    ],
+)
+def test_a_secret_is_known_by_its_word(prompt: str) -> None:
+    assert looks_secret(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["host$ ", ">>> ", "me@host:~/src> ", "name: ", "[y/N]? "])
+def test_other_prompts_do_not_look_secret(prompt: str) -> None:
+    assert not looks_secret(prompt)
 
 
 # -- class K
