@@ -36,6 +36,7 @@ __all__ = [
     "Signer",
     "Snapshot",
     "ed25519_sign",
+    "gulp",
     "peel",
     "version",
     "warm_up",

@@ -101,6 +101,8 @@ SECOND_TRY_S: Final = 5.0
 """After so long without contact another connection is tried beside the old one, which may be forgotten over there."""
 OWN_TAKING_S: Final = 60.0
 """Who is put out by "another client" so soon after it tried another connection was put out by itself."""
+ACKNOWLEDGED_S: Final = 0.3
+"""How long an ended client waits until the host has heard that the exit status arrived."""
 DETACH_S: Final = 1.0
 """How long DETACHED is waited for."""
 ORIGIN_S: Final = 2.0
@@ -467,6 +469,11 @@ class RemoteTerminal:
         self._show(self._display.clear())
         await self._output.flushed()
         self._write(EndedAck())
+        with contextlib.suppress(
+            QshError, TimeoutError
+        ):  # closing at once would drop it, and the host keep the end
+            channel.send.finish()
+            await asyncio.wait_for(channel.send.acknowledged(), ACKNOWLEDGED_S)
         channel.ended()
         if message.signal is not None or message.status is None:
             log.debug(f"exit-signal {visible(message.signal or '?')}")

@@ -670,7 +670,9 @@ class TerminalSession:
     def describe(self) -> Description:
         """For the list of sessions."""
         if not self._exited:
-            self._tty.check(monotonic_s())
+            now = monotonic_s()
+            self._tty.name_again(now)
+            self._tty.check(now)
         silent = sum(guest.silent and not guest.link.attachment.over for guest in self.guests)
         return Description(
             self.name,

@@ -94,6 +94,10 @@ class TtyWatch:
         self.push()
         return waiting_bytes(self._peer) if self._peer >= 0 else 0
 
+    def name_again(self, now: float) -> None:
+        """The next :meth:`check` reads the program's name anew: a slow start may have outlasted ``NAME_SETTLES_S``."""
+        self._group_since = now
+
     def check(self, now: float) -> bool:
         """Look; whether ``state`` is another one now."""
         try:

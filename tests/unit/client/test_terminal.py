@@ -73,6 +73,7 @@ class FakeLink:
         self.sent: list[Any] = []
         self.closed = self.is_over = False
         self.close_code: int | None = None
+        self.finished = self.heard_of = False
         self._decoder: TerminalDecoder[Any] = TerminalDecoder(ClientFrame)
         self._incoming: asyncio.Queue[bytes] = asyncio.Queue()
         self._take: Callable[[bytes], None] = lambda data: None
@@ -89,6 +90,13 @@ class FakeLink:
 
     def ended(self) -> None:
         self.is_over = True
+
+    def finish(self) -> None:
+        self.finished = True
+
+    async def acknowledged(self) -> None:
+        assert any(isinstance(message, EndedAck) for message in self.sent)
+        self.heard_of = True
 
     def begin_write(self, data: bytes) -> None:
         self.sent += self._decoder.receive(data)
@@ -337,6 +345,9 @@ def test_attempts_go_on_until_one_succeeds() -> None:
         setup.next.put_nowait(second)
         assert await running == 3
         assert len(setup.opened) == 2
+        assert second.heard_of, (
+            "the host knows that the status has arrived before the connection is closed"
+        )
 
     run(test)
 

@@ -62,3 +62,17 @@ def test_a_terminal_that_is_gone_changes_nothing() -> None:
     os.close(master)
     assert not watch.check(1.0)
     assert waiting_bytes(master) == 0
+
+
+def test_the_name_is_read_again_when_asked(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[int, int]
+) -> None:
+    watch = TtyWatch(pair[0])
+    names = iter(["bash", "sh", "vim"])
+    monkeypatch.setattr(watch, "_program", lambda: next(names))
+    assert watch.check(0.0)
+    assert not watch.check(10.0), "nobody reads it at every turn"
+    watch.name_again(10.0)
+    assert watch.check(10.0)
+    assert watch.state.program == "sh"
+    watch.release_peer()
