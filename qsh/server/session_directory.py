@@ -55,8 +55,6 @@ ROOT_PARENT: Final = "/run/qshd/sessions"
 NAME: Final = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 MAX_NAMES: Final = 1000
 BACKLOG: Final = 8
-ANSWER_S: Final = 0.1
-"""A host that does not answer so soon is left out of a list."""
 LOCK: Final = ".lock"
 PART_BYTES: Final = MAX_PACKET // 2
 
