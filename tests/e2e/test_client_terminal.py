@@ -93,7 +93,9 @@ def test_interrupt_key_goes_to_the_remote_side(server: LiveServer) -> None:
 
 def test_escape_help_and_end(server: LiveServer) -> None:
     with open_shell(server) as terminal:
-        terminal.type(b"\r~?")
+        terminal.type(b"\r")
+        terminal.expect(PROMPT)
+        terminal.type(b"~?")
         terminal.expect(b"~?\r\nSupported escape sequences:\r\n")
         terminal.expect(b"immediately after newline.)\r\n")
         terminal.type(b"~#")
