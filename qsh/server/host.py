@@ -282,8 +282,8 @@ class SessionHost:
                 self._run_command(request)
             else:
                 self._start(request)
-        except (OSError, ValueError, TypeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            reason = error.strerror or str(error)
             self._fail(request.channel, "resources", f"cannot start a program: {reason}")
 
     def _fail(self, channel: int, code: str, reason: str) -> None:
@@ -298,11 +298,9 @@ class SessionHost:
             else:
                 notices.append("PTY allocation request failed on channel 0")
         try:
-            plan = self.rules.plan(request, terminal.name if terminal else "")
-            started = program.start(
-                plan.path, plan.argv, plan.env, plan.home, terminal, plan.greeting
-            )
-        except (OSError, ValueError, TypeError):
+            tty = terminal.name if terminal else ""
+            started = program.start(lambda: self.rules.plan(request, tty), terminal)
+        except OSError:
             if terminal is not None:
                 os.close(terminal.master)
                 os.close(terminal.slave)

@@ -27,6 +27,12 @@ MAX_QUEUED: Final = 4096
 
 M = TypeVar("M")
 
+# Numbers, not members of socket's enumerations: what these do in Python with each packet dirties pages of every session host.
+_SOL_SOCKET, _SCM_RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
+_MSG_NOSIGNAL, _MSG_CMSG_CLOEXEC = int(socket.MSG_NOSIGNAL), int(socket.MSG_CMSG_CLOEXEC)
+_MSG_TRUNC, _MSG_CTRUNC = int(socket.MSG_TRUNC), int(socket.MSG_CTRUNC)
+_CONTROL_BYTES: Final = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
+
 
 @functools.cache
 def _decoder(kind: Any) -> Any:
@@ -83,12 +89,10 @@ class PacketSocket(Generic[M]):
         while self._queue:
             data, descriptors = self._queue[0]
             control = (
-                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-                if descriptors
-                else []
+                [(_SOL_SOCKET, _SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
             )
             try:
-                self.sock.sendmsg([data], control, socket.MSG_NOSIGNAL)
+                self.sock.sendmsg([data], control, _MSG_NOSIGNAL)
             except BlockingIOError:
                 return
             self._queue.popleft()
@@ -101,7 +105,7 @@ class PacketSocket(Generic[M]):
         """
         try:
             data, control, flags, _ = self.sock.recvmsg(
-                MAX_PACKET, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+                MAX_PACKET, _CONTROL_BYTES, _MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return None
@@ -111,9 +115,9 @@ class PacketSocket(Generic[M]):
         try:
             if not data:
                 raise EOFError
-            if flags & socket.MSG_TRUNC:
+            if flags & _MSG_TRUNC:
                 raise RemoteProtocolError("local-message", "truncated")
-            if flags & socket.MSG_CTRUNC:  # our limit is reached: what came is of no use alone
+            if flags & _MSG_CTRUNC:  # our limit is reached: what came is of no use alone
                 _close_all(descriptors)
                 descriptors = []
             try:
@@ -135,7 +139,7 @@ class PacketSocket(Generic[M]):
 def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:
     found = array.array("i")
     for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
             found.frombytes(data[: len(data) - len(data) % found.itemsize])
     return list(found)
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qsh.auth import authorized_keys, signatures, userauth
-from qsh.auth.key_options import KeyOptions
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.clock import monotonic_s
@@ -118,9 +117,9 @@ def _be_session(config: DaemonConfig) -> None:
     user = account.lookup("root")
     groups = user.groups if user is not None else (0,)
     someone = Account("root", os.getuid(), os.getgid(), groups, "/", "/bin/sh")
-    grant = Grant(someone, config.options, KeyOptions(), CLIENT, SERVER)
+    grant = Grant(someone, None, None, CLIENT, SERVER)
     packed = msgspec.msgpack.encode(SpawnSession(1, grant))
-    rules = SessionRules(msgspec.msgpack.decode(packed, type=SpawnSession).grant)
+    rules = SessionRules(msgspec.msgpack.decode(packed, type=SpawnSession).grant, config.options)
     directory = tempfile.mkdtemp(prefix="qshd-rehearsal-")
     host = SessionHost(
         PacketSocket(host_front, HostRequest),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what the module signal is made of
 import errno
 import fcntl
 import os
@@ -14,14 +15,19 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from qsh.channels import terminal_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from qsh.server.session_rules import Plan
     from qsh.wire.messages import Pty
 
 __all__ = ["Program", "Terminal", "open_terminal", "set_window", "start", "start_function"]
 
 PIPE_BYTES: Final = 1 << 20
 """Size asked for of a program's pipes: Linux's limit for ordinary users; bulk copies need fewer wake-ups."""
+_SIG_BLOCK, _SIG_SETMASK = int(signal.SIG_BLOCK), int(signal.SIG_SETMASK)
+_ALL_SIGNALS: Final = frozenset(map(int, signal.valid_signals()))
+"""For _signal: signal's own functions make an enumeration member or an exception of every signal, which dirties a quarter of a
+megabyte in each session host."""
 EXIT_NOT_STARTED: Final = 1
 """Exit status when the shell cannot be executed (session.c: perror and exit 1)."""
 
@@ -67,17 +73,10 @@ def set_window(master: int, rows: int, cols: int, xpixel: int, ypixel: int) -> N
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, xpixel, ypixel))
 
 
-def start(
-    path: str,
-    argv: tuple[str | bytes, ...],
-    env: Mapping[str, str],
-    home: str,
-    terminal: Terminal | None,
-    greeting: Callable[[], str],
-) -> Program:
-    """Start ``path``; with a terminal as leader of its session, else on pipes.
+def start(plan: Callable[[], Plan], terminal: Terminal | None) -> Program:
+    """Start what ``plan`` says; with a terminal as leader of its session, else on pipes.
 
-    ``greeting`` is called in the child: text to print before the program starts. Closes the terminal's user side, unless it
+    ``plan`` is called in the child, which ends with the memory that this takes. Closes the terminal's user side, unless it
     raises OSError because there is no process or descriptor to be had; a program that cannot be executed says so on its own
     stderr.
     """
@@ -89,9 +88,7 @@ def start(
         ours, theirs = _pipes()
         to_close = theirs
     try:
-        pid, pidfd = _fork(
-            lambda: _run(path, argv, env, home, theirs, terminal is not None, greeting)
-        )
+        pid, pidfd = _fork(lambda: _run(plan, theirs, terminal is not None))
     except OSError:
         for descriptor in (*ours, *(theirs if terminal is None else ())):
             if descriptor >= 0:
@@ -120,7 +117,7 @@ def _fork(child: Callable[[], NoReturn]) -> tuple[int, int]:
     """Process id and pidfd of a new process. All signals are blocked in it: it unblocks them once it has the program's
     dispositions, so that a hang-up which comes at once does not get lost. Raises OSError.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = _signal.pthread_sigmask(_SIG_BLOCK, _ALL_SIGNALS)
     try:
         pid = os.fork()
         if pid == 0:
@@ -132,7 +129,7 @@ def _fork(child: Callable[[], NoReturn]) -> tuple[int, int]:
             os.waitpid(pid, 0)
             raise
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _signal.pthread_sigmask(_SIG_SETMASK, mask)
 
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -154,15 +151,10 @@ def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
 
 
 def _run(
-    path: str,
-    argv: tuple[str | bytes, ...],
-    env: Mapping[str, str],
-    home: str,
-    descriptors: tuple[int, int, int],
-    on_terminal: bool,
-    greeting: Callable[[], str],
+    make_plan: Callable[[], Plan], descriptors: tuple[int, int, int], on_terminal: bool
 ) -> NoReturn:
     """In the child. Never returns, never raises."""
+    path = "the program"
     try:
         os.setsid()
         for number, descriptor in enumerate(descriptors):
@@ -178,15 +170,17 @@ def _run(
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         os.closerange(3, 1024)
+        plan = make_plan()
+        path = plan.path
         try:
-            os.chdir(home)
+            os.chdir(plan.home)
         except OSError as error:
-            _say(f"Could not chdir to home directory {home}: {error.strerror}\n")
+            _say(f"Could not chdir to home directory {plan.home}: {error.strerror}\n")
             os.chdir("/")
-        text = greeting()
+        text = plan.greeting()
         if text:
             os.write(1, text.encode(errors="replace"))
-        os.execve(path, argv, env)
+        os.execve(plan.path, plan.argv, plan.env)
     except OSError as error:
         _say(f"{path}: {error.strerror}\n")
     except BaseException as error:

@@ -125,8 +125,10 @@ class Grant(Struct, frozen=True):
     """What a login child found that the session host needs: whose session, under which rules."""
 
     account: Account
-    options: DaemonOptions
-    key: KeyOptions
+    options: DaemonOptions | None
+    """None: the configuration's, which every process has; they are many, and decoding them costs a session host memory."""
+    key: KeyOptions | None
+    """None: a key without options."""
     client: Address
     server: Address
     last_login: tuple[float, str] | None = None

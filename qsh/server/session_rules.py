@@ -6,16 +6,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qsh.auth.key_options import KeyOptions
 from qsh.server import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qsh.auth.authorized_keys import KeyOptions
     from qsh.config.daemon_options import DaemonOptions
     from qsh.server.requests import Grant, OpenChannel
 
-__all__ = ["NOT_PERMITTED", "Plan", "Rights", "SessionRules"]
+__all__ = ["NOT_PERMITTED", "PLAIN_KEY", "Plan", "Rights", "SessionRules"]
 
 MOTD: Final = "/etc/motd"
 SFTP_SERVERS: Final = (
@@ -27,6 +27,7 @@ SFTP_SERVERS: Final = (
 """Where Debian, Red Hat, Arch and the BSDs have it."""
 SYSTEM_ENVIRONMENT: Final = "/etc/environment"
 MAX_TEXT: Final = 64 * 1024
+PLAIN_KEY: Final = KeyOptions()
 NOT_PERMITTED: Final = ("not-permitted", "this login may not use other sessions")
 
 
@@ -72,16 +73,17 @@ class SessionRules:
     """The rules of one login, made of the account, the configuration that applies to it and its key's options."""
 
     grant: Grant
+    configuration: DaemonOptions
 
     @property
     def options(self) -> DaemonOptions:
         """The configuration that applies to this login."""
-        return self.grant.options
+        return self.grant.options or self.configuration
 
     @property
     def key(self) -> KeyOptions:
         """The options of the key that let the user in."""
-        return self.grant.key
+        return self.grant.key or PLAIN_KEY
 
     @property
     def permits_pty(self) -> bool:

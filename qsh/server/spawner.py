@@ -37,7 +37,7 @@ from qsh.server.requests import (
     SpawnSession,
     StartFront,
 )
-from qsh.server.session_rules import SessionRules
+from qsh.server.session_rules import PLAIN_KEY, SessionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +201,7 @@ class Spawner:
             Judgement(
                 opinion.outcome,
                 list(opinion.acceptable),
-                grant_of(request.login, opinion, read_records=root),
+                grant_of(request.login, opinion, self.config.options, read_records=root),
                 opinion.reason,
                 opinion.key,
             )
@@ -214,11 +214,11 @@ class Spawner:
         """Be the user's session host, as the user."""
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
-        grant = request.grant
+        rules = SessionRules(request.grant, self.config.options)
         directory = ""
         if os.geteuid() == 0:
-            directory = self._session_directory(grant)
-            become(grant.account)
+            directory = self._session_directory(rules)
+            become(request.grant.account)
         os.umask(UMASK)
         with contextlib.suppress(OSError):
             os.chdir("/")
@@ -226,23 +226,21 @@ class Spawner:
         SessionHost(
             PacketSocket(to_front, HostRequest),
             PacketSocket(to_monitor, HostReport),
-            SessionRules(grant),
+            rules,
             directory,
             self.log.info,
         ).run()
         os._exit(0)
 
-    def _session_directory(self, grant: Grant) -> str:
+    def _session_directory(self, rules: SessionRules) -> str:
         """The user's directory of sockets, made by root; without it his sessions cannot be attached from elsewhere."""
-        setting = grant.options.session_directory
+        setting, account = rules.options.session_directory, rules.grant.account
         parent = session_directory.ROOT_PARENT if setting in ("", "none") else setting
         try:
-            return session_directory.make_root_directory(
-                grant.account.uid, grant.account.gid, parent
-            )
+            return session_directory.make_root_directory(account.uid, account.gid, parent)
         except OSError as error:
             self.log.error(f"session directory: {error}")
-            return os.path.join(parent, str(grant.account.uid))
+            return os.path.join(parent, str(account.uid))
 
     def _options_for(self, login: Login, account: Account | None) -> DaemonOptions:
         return self.config.for_connection(
@@ -255,7 +253,9 @@ class Spawner:
         )
 
 
-def grant_of(login: Login, opinion: Opinion, *, read_records: bool) -> Grant | None:
+def grant_of(
+    login: Login, opinion: Opinion, configuration: DaemonOptions, *, read_records: bool
+) -> Grant | None:
     """What the session host of an accepted login needs; None if it was not accepted."""
     account = opinion.account
     if (
@@ -266,7 +266,9 @@ def grant_of(login: Login, opinion: Opinion, *, read_records: bool) -> Grant | N
     ):
         return None
     last = login_records.read_last_login(account.uid) if read_records else None
-    return Grant(account, opinion.options, opinion.key_options, login.client, login.server, last)
+    options = None if opinion.options == configuration else opinion.options
+    key = None if opinion.key_options == PLAIN_KEY else opinion.key_options
+    return Grant(account, options, key, login.client, login.server, last)
 
 
 def become(account: Account) -> None:

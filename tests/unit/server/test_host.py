@@ -31,13 +31,14 @@ from qsh.server.requests import (
     Resize,
     SendSignal,
 )
-from qsh.server.session_rules import SessionRules
+from qsh.server.session_rules import Plan, SessionRules
 from qsh.wire.messages import Pty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIMIT_S = 10.0
+SLEEP = Plan("/bin/sleep", ("sleep", "1000"), {}, "/", str)
 
 
 class Played:
@@ -53,7 +54,7 @@ class Played:
         host = SessionHost(
             PacketSocket(host_front, HostRequest),
             PacketSocket(host_monitor, HostReport),
-            SessionRules(grant),
+            SessionRules(grant, DaemonOptions()),
         )
         self.thread = threading.Thread(target=host.run)
         self.thread.start()
@@ -159,7 +160,7 @@ def test_terminals(host: Played) -> None:
 def test_a_hang_up_that_comes_at_once_reaches_the_program() -> None:
     """Before the child leads its group and before it has the program's signal dispositions."""
     for _ in range(50):
-        started = program.start("/bin/sleep", ("sleep", "1000"), {}, "/", None, str)
+        started = program.start(lambda: SLEEP, None)
         signals.kill_group(started.pid, signal.SIGHUP)
         _, status = os.waitpid(started.pid, 0)
         assert os.WTERMSIG(status) == signal.SIGHUP
@@ -176,7 +177,7 @@ def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(os, name, fails)
             with pytest.raises(OSError, match="Too many"):
-                program.start("/bin/sleep", ("sleep", "1000"), {}, "/", None, str)
+                program.start(lambda: SLEEP, None)
     assert "sleep" not in _children()
     assert set(os.listdir("/proc/self/fd")) == before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()

@@ -78,7 +78,7 @@ class Played:
         host = SessionHost(
             PacketSocket(host_front, HostRequest),
             PacketSocket(host_monitor, HostReport),
-            SessionRules(grant),
+            SessionRules(grant, DaemonOptions()),
             log=self.lines.append,
         )
         self.thread = threading.Thread(target=host.run)

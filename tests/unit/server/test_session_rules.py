@@ -19,7 +19,7 @@ PTY = Pty("xterm\0x", 24, 80)
 
 def rules(key: KeyOptions | None = None, **options: object) -> SessionRules:
     found = DaemonOptions(**options)  # type: ignore[arg-type]
-    return SessionRules(Grant(SOMEONE, found, key or KeyOptions(), ("::1", 1), ("::1", 22)))
+    return SessionRules(Grant(SOMEONE, found, key, ("::1", 1), ("::1", 22)), DaemonOptions())
 
 
 EVERYTHING = [
