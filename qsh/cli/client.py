@@ -146,6 +146,13 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
         log.error(refusal)
         return FAILED
     _warn_about_tty(options)
+    if options.qsh_sessions == "ask":
+        from qsh.cli import session_picker
+
+        if session_picker.is_wanted(options) and (name := session_picker.pick(options)):
+            from qsh.client.run import attach
+
+            return attach(options, name)
     background = None
     if options.fork_after_authentication:
         from qsh.client.background import Background

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qsh.config.options import ClientOptions
 
-__all__ = ["attach_to", "command", "history", "list_sessions", "table"]
+__all__ = ["attach_to", "command", "describe", "history", "list_sessions", "table"]
 
 FAILED: Final = 255
 COLUMNS: Final = (
@@ -157,6 +157,15 @@ def _columns(row: dict[str, Any], now_s: float) -> tuple[str, ...]:
         f"{_text(row, 'cols')}×{_text(row, 'rows')}",
         state,
         _text(row, "command"),
+    )
+
+
+def describe(row: dict[str, Any], now_s: float) -> str:
+    """One session in a line of words."""
+    command, host = _text(row, "command"), _text(row, "host")
+    started, traffic = _ago(row, "started", now_s), _ago(row, "traffic", now_s)
+    return (
+        f"{_text(row, 'name')}: {command}, from {host}, started {started}, last traffic {traffic}"
     )
 
 

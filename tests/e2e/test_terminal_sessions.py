@@ -200,6 +200,41 @@ def test_a_login_tells_of_detached_sessions(server: LiveServer) -> None:
 
 
 @pytest.mark.tool("tmux")
+def test_a_session_is_picked_at_login(server: LiveServer) -> None:
+    with open_shell(server) as terminal:
+        terminal.type(b"x=picked\r")
+        terminal.expect(PROMPT)
+        name = detach(terminal)
+    env = {**server.env, "LC_ALL": "C.UTF-8"}
+    words = server.command(options=("-t", "-o", "QshSessions=ask"))
+    with Screen(words, columns=100, rows=30, env=env) as screen:
+        screen.wait_for("a new shell")
+        assert f"{name}: sh, from" in screen.text()
+        screen.press("Enter")
+        screen.wait_for("ready$")
+        screen.type("echo was-$x")
+        screen.press("Enter")
+        screen.wait_for("was-picked")
+        screen.type("~d")
+        assert screen.wait_end() == 0
+    with Screen(words, columns=100, rows=30, env=env) as screen:
+        screen.wait_for("a new shell")
+        screen.press("Down")
+        screen.press("Enter")
+        screen.type("echo new-$((6*7))-$x")
+        screen.press("Enter")
+        screen.wait_for("\nnew-42-")
+        assert "picked" not in screen.text()
+    with Screen(words, columns=100, rows=30, env=env) as screen:
+        screen.wait_for("a new shell")
+        screen.press("C-c")
+        assert screen.wait_end() == 255
+    server_kill = argv(server, "kill", name)
+    assert subprocess.run(server_kill, env=server.env, check=False).returncode == 0
+    wait_until(lambda: all(row["name"] != name for row in listed(server)), "its end")
+
+
+@pytest.mark.tool("tmux")
 def test_two_clients_share_the_smaller_size(server: LiveServer) -> None:
     env = {**server.env, "LC_ALL": "C.UTF-8"}
     with Screen(server.command(SHELL, options=("-t",)), columns=100, rows=30, env=env) as large:
