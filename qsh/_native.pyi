@@ -469,18 +469,28 @@ class Screen:
     def snapshot(self) -> Snapshot:
         """The picture now; rows that have not changed since the last one are shared with it."""
 
-    def paint(self, history_from: int | None = None, marker: str = "") -> bytes:
+    def paint(
+        self,
+        history_from: int | None = None,
+        marker: str = "",
+        *,
+        window: tuple[int, int] = (0, 0),
+    ) -> bytes:
         """Bytes that bring any terminal to this screen, within one synchronised update.
+
+        ``window``: rows and columns of that terminal; a larger one shows the screen in its upper left
+        corner. One that is smaller counts as equal.
 
         With ``history_from``, first the marker as a dim line (if any) and the history lines from
         that id on are printed on the main screen, so that they scroll into the terminal's own
         history. Title, pointer and colours are written only where set.
         """
 
-    def paint_from(self, base: Snapshot) -> bytes:
+    def paint_from(self, base: Snapshot, *, window: tuple[int, int] = (0, 0)) -> bytes:
         """Bytes that bring a terminal showing ``base`` to this screen; empty when nothing differs.
 
-        As `paint` when the size differs, or when the hidden main screen does.
+        ``window``: as in `paint`, and as when ``base`` was painted. As `paint` when the size differs, or
+        when the hidden main screen does.
         """
 
     def draw(

@@ -475,7 +475,7 @@ class Attachment:
         if not final and (not late or self._model.synchronising(now) is not None):
             return
         drawn = self._painting.draw(
-            now, self.flow.sent, self.flow.rate_bytes_s, final=final, size=self._model.size
+            now, self.flow.sent, self.flow.rate_bytes_s, final=final, window=self.size[:2]
         )
         if drawn is None:
             if self._at_once and self._model.screen.boundary == self.flow.sent:
@@ -510,7 +510,7 @@ class Attachment:
         """The screen in datagrams, for whatever the client's terminal shows."""
         self._at_once, self._overtaken = False, offset
         consumed = self.flow.consumed
-        painting, skipped = self._painting.whole(self._model.history_at(consumed))
+        painting, skipped = self._painting.whole(self._model.history_at(consumed), self.size[:2])
         self._paintings += 1
         parts = cut(painting, consumed, offset, self._paintings, skipped)
         state = self.input.applied, self.input.settled, self._model.tty
@@ -552,6 +552,8 @@ class Attachment:
         if wanted.rows and wanted.cols:
             self.size = (wanted.rows, wanted.cols, wanted.xpixel, wanted.ypixel)
             self._owner.resized()
+            if self.flow.mode is Mode.SKIP:
+                self.flow.changed(now)  # the screen may be as before, but not where it stands
 
     def _send_history(self, wanted: FetchHistory) -> None:
         screen = self._model.screen

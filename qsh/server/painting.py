@@ -42,6 +42,8 @@ class Painting:
     def __init__(self, model: TerminalModel) -> None:
         self._model = model
         self._base: Snapshot | None = None
+        self._window = (0, 0)
+        """Rows and columns in which the base was painted."""
         self._history = 0
         """The client's terminal has, or was told of, every line before this one."""
         self._open_since: float | None = None
@@ -69,18 +71,21 @@ class Painting:
             and max(sent, log.start, self._model.answered_to, log.end - REPLAY_MAX) <= boundary
         )
 
-    def whole(self, history: int) -> tuple[bytes, tuple[int, int]]:
+    def whole(self, history: int, window: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
         """The screen for whatever a terminal shows that has the lines before ``history``; the lines that it does not get."""
         screen = self._model.screen
         end = screen.history_end
         if history >= end or screen.modes & MODE_ALTERNATE:
-            return screen.paint(), (0, 0)
-        return screen.paint(end, _marker(end - history)), (history, end)
+            return screen.paint(window=window), (0, 0)
+        return screen.paint(end, _marker(end - history), window=window), (history, end)
 
     def draw(
-        self, now: float, sent: int, rate_bytes_s: float, *, final: bool, size: tuple[int, int]
+        self, now: float, sent: int, rate_bytes_s: float, *, final: bool, window: tuple[int, int]
     ) -> Drawn | None:
-        """The frame from ``sent`` to the newest boundary; None: nothing to be seen, or a sequence is open that began before."""
+        """The frame from ``sent`` to the newest boundary; None: nothing to be seen, or a sequence is open that began before.
+
+        ``window``: rows and columns of the client's terminal. A smaller screen stands in its upper left corner.
+        """
         screen = self._model.screen
         offset = screen.boundary
         if offset < sent:
@@ -89,17 +94,20 @@ class Painting:
                 return None
             offset = screen.offset
         self._open_since = None
+        if window != self._window:
+            self._base, self._window = None, window
         first, end = self._history, screen.history_end
-        kept = max(first, end - self._budget(rate_bytes_s, size[0], final=final))
+        kept = max(first, end - self._budget(rate_bytes_s, screen.rows, final=final))
         kept = max(kept, screen.history_first)
         if end > first:
-            data = screen.paint(kept, _marker(kept - first) if kept > first else "")
+            marker = _marker(kept - first) if kept > first else ""
+            data = screen.paint(kept, marker, window=window)
             self._history = end
         elif self._base is not None:
-            data = screen.paint_from(self._base)
+            data = screen.paint_from(self._base, window=window)
             first = kept = 0
         else:
-            data = screen.paint()
+            data = screen.paint(window=window)
             first = kept = 0
         if not data and offset == sent and not final:
             return None

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +261,61 @@ def test_two_clients_share_the_smaller_size(server: LiveServer) -> None:
         large.type("stty size")
         large.press("Enter")
         large.wait_for("30 100")
+
+
+WRAPPING = "printf '%0150d\\n' 7"
+COLOURED = r"printf '\033[44m%-70s\033[m\n\033[41m%070d\033[m\n' blue 1"
+REGION = r"printf '\033[?1049h\033[H\033[J\033[5;20r\033[20;1H'; seq 1 40; sleep 1000"
+
+
+def wait_for_equal_looks(one: Screen, other: Screen, why: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while (first := looks(one)) != (second := looks(other)):
+        assert time.monotonic() < deadline, f"{why}:\n{first}\n{second}"
+        time.sleep(0.05)
+
+
+def looks(screen: Screen) -> tuple[list[str], str]:
+    """Rows without the blank ones at the end, and the cursor."""
+    *rows, state = screen.look().split("\n")
+    while rows and not rows[-1]:
+        rows.pop()
+    return rows, state[: state.index("cursor_flag")]
+
+
+@pytest.mark.tool("tmux")
+def test_a_larger_window_shows_the_smaller_screen_in_its_corner(server: LiveServer) -> None:
+    env = {**server.env, "LC_ALL": "C.UTF-8"}
+    with Screen(server.command(SHELL, options=("-t",)), columns=100, rows=45, env=env) as large:
+        large.wait_for("ready$")
+        name = listed(server)[0]["name"]
+        with Screen(argv(server, "attach", name), columns=70, rows=30, env=env) as small:
+            small.wait_for("ready$")
+            for command in (WRAPPING, COLOURED, "seq 1 60", f"{WRAPPING}; seq 1 20", REGION):
+                small.type(f"clear; {command}; echo do''ne")
+                small.press("Enter")
+                if command is REGION:
+                    small.wait_for("\n40\n")
+                else:
+                    small.wait_for("done\nready$")
+                wait_for_equal_looks(large, small, command)
+                large.press("Space", "BSpace")
+            large.resize(110, 50)
+            large.press("C-c")
+            small.wait_for("ready$")
+            small.type(r"printf '\033[r\033[?1049l'; seq 1 61; echo re''sized")
+            small.press("Enter")
+            small.wait_for("resized\nready$")
+            wait_for_equal_looks(large, small, "the resized window")
+            assert len(looks(large)[0]) == 30
+            small.press("Enter")
+            small.type("~d")
+            assert small.wait_end() == 0
+        wait_until(lambda: listed(server)[0]["rows"] == 50, "all of the window")
+        large.type(f"clear; seq 1 80; {WRAPPING}")
+        large.press("Enter")
+        wait_until(lambda: looks(large)[0][-2:] == ["0" * 39 + "7", "ready$"], "the full width")
+        assert looks(large)[0][0] == "34"
 
 
 # -- rights --------------------------------------------------------------------------------------

@@ -478,7 +478,7 @@ fn rebuild(core: &mut Core, guard: Option<&Snapshot>) {
     );
     let mut fresh = Core::new(size, Past::new(0));
     if let Some(good) = guard {
-        let paint = super::painter::full(good, &[], "");
+        let paint = super::painter::full(good, (good.rows, good.cols), &[], "");
         if catch_unwind(AssertUnwindSafe(|| fresh.parse(&paint))).is_err() {
             fresh = Core::new(size, Past::new(0));
         }

@@ -1,5 +1,6 @@
 //! Bytes that bring a terminal to a picture: all of it, or what differs from an earlier one.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(super) struct Out {
     pub(super) bytes: Vec<u8>,
     rows: usize,
     cols: usize,
+    /// Rows and columns of the terminal's window: not less. What is beyond the screen stays blank.
+    window: (usize, usize),
     /// None: not known, so the next move must be absolute.
     pub(super) position: Option<(usize, usize)>,
     /// The last character filled this row, so that the next one would wrap.
@@ -38,6 +41,7 @@ impl Out {
             bytes: Vec::new(),
             rows,
             cols,
+            window: (rows, cols),
             position: (!cursor.pending_wrap).then_some((cursor.row, cursor.col)),
             edge: None,
             pen: cursor.pen.clone(),
@@ -86,9 +90,25 @@ impl Out {
             self.modes.newline = false;
         }
         if self.modes.margins != (0, self.rows) {
-            self.push(b"\x1b[r");
+            self.set_region((0, self.rows));
             self.modes.margins = (0, self.rows);
-            self.nowhere();
+        }
+    }
+
+    /// Where the terminal scrolls; moves the cursor. In a higher window that is never all of it, if it can be less.
+    fn set_region(&mut self, (top, end): (usize, usize)) {
+        if (top, end) == (0, self.window.0) || end < top + 2 {
+            self.push(b"\x1b[r");
+        } else {
+            self.csi(format_args!("{};{end}r", top + 1));
+        }
+        self.nowhere();
+    }
+
+    /// Entering or leaving the alternate screen may have changed where the terminal scrolls.
+    fn keep_region(&mut self) {
+        if self.rows < self.window.0 {
+            self.set_region((0, self.rows));
         }
     }
 
@@ -214,7 +234,7 @@ impl Out {
         let Some((row, col)) = self.position else {
             return;
         };
-        if col + width >= self.cols {
+        if col + width >= self.window.1 {
             self.position = None;
             self.edge = Some(row);
         } else if doubt {
@@ -384,8 +404,7 @@ impl Out {
         self.set_pen(&Style::default());
         let region = (top, bottom + 1) != (0, count);
         if region {
-            self.csi(format_args!("{};{}r", top + 1, bottom + 1));
-            self.nowhere();
+            self.set_region((top, bottom + 1));
         }
         if down {
             self.goto(top, 0);
@@ -408,8 +427,7 @@ impl Out {
             base[row] = Arc::clone(&blank);
         }
         if region {
-            self.push(b"\x1b[r");
-            self.nowhere();
+            self.set_region((0, self.rows));
         }
     }
 
@@ -609,13 +627,8 @@ impl Out {
     /// The modes that `plain` took away, as the picture has them.
     pub(super) fn region_modes(&mut self, to: &Modes) {
         if self.modes.margins != to.margins {
-            if to.margins == (0, self.rows) {
-                self.push(b"\x1b[r");
-            } else {
-                self.csi(format_args!("{};{}r", to.margins.0 + 1, to.margins.1));
-            }
+            self.set_region(to.margins);
             self.modes.margins = to.margins;
-            self.nowhere();
         }
         if self.modes.origin != to.origin {
             self.private(6, to.origin);
@@ -911,15 +924,39 @@ fn seen_when_blank(cell: &Cell) -> bool {
     ) || (cell.fg != FOREGROUND && cell.flags.contains(Flags::INVERSE))
 }
 
-/// Everything, on a terminal of which nothing is known. `past` are history lines to print above.
-pub(super) fn full(to: &Snapshot, past: &[HistoryLine], marker: &str) -> Vec<u8> {
+/// The picture as a window shows it: where there are more columns nothing wraps at its right margin.
+fn seen_in(screen: &Snapshot, window: (usize, usize)) -> Cow<'_, Snapshot> {
+    if window.1 > screen.cols {
+        Cow::Owned(screen.unwrapped())
+    } else {
+        Cow::Borrowed(screen)
+    }
+}
+
+/// Everything, on a terminal of which nothing but its window's size is known. `past` are history lines to print above.
+pub(super) fn full(
+    to: &Snapshot,
+    window: (usize, usize),
+    past: &[HistoryLine],
+    marker: &str,
+) -> Vec<u8> {
+    let to = &*seen_in(to, window);
+    // A scroll region has two rows at least, so one row of a higher window does not scroll.
+    let scrolls = to.rows > 1 || window.0 <= 1;
+    let (past, marker) = if scrolls {
+        (past, marker)
+    } else {
+        (&[][..], "")
+    };
     let modes = Modes::new(to.rows, to.cols);
     let mut out = Out::new(to.rows, to.cols, &Cursor::default(), &modes);
+    out.window = (window.0.max(to.rows), window.1.max(to.cols));
     // End whatever sequence is open; then one update, without a wandering cursor.
     out.push(b"\x18\x1b\\\x1b[?2026h\x1b[?25l\x1b[<64u\x1b[?1049l");
     out.push(b"\x1b[m\x1b]8;;\x1b\\\x1b(B\x1b)B\x1b*B\x1b+B\x0f");
     // Not cleared from the corner: tmux would move the whole screen into its history (scroll-on-clear).
     out.push(b"\x1b[?6l\x1b[?7h\x1b[4l\x1b[20l\x1b[r\x1b[?69l\x1b[H\x1b[2K\x1b[2;1H\x1b[J\x1b[H");
+    out.keep_region();
     out.modes.visible = false;
     let mut shown = vec![Row::blank(to.cols); to.rows];
     match &to.main {
@@ -933,7 +970,9 @@ pub(super) fn full(to: &Snapshot, past: &[HistoryLine], marker: &str) -> Vec<u8>
             }
             out.set_kitty(&Kitty::default(), &to.modes.kitty_other, true);
             out.place(&main.cursor, &main.lines);
-            out.push(b"\x1b[?1049h\x1b[H\x1b[J");
+            out.push(b"\x1b[?1049h");
+            out.keep_region();
+            out.push(b"\x1b[H\x1b[J");
             out.position = Some((0, 0));
             out.edge = None;
             out.plain_charset();
@@ -957,6 +996,7 @@ pub(super) fn full(to: &Snapshot, past: &[HistoryLine], marker: &str) -> Vec<u8>
 
 /// History and then the rows, printed on so that the history scrolls off at the top.
 fn through(out: &mut Out, lines: &[Arc<Row>], past: &[HistoryLine], marker: &str) {
+    let narrow = out.cols < out.window.1;
     if !marker.is_empty() {
         let text: String = marker.chars().filter(|c| !c.is_control()).collect();
         let _ = write!(out.bytes, "\x1b[2m{text}\x1b[m\r\n");
@@ -968,6 +1008,7 @@ fn through(out: &mut Out, lines: &[Arc<Row>], past: &[HistoryLine], marker: &str
             let width = text_width(&line.text);
             // Only a character takes the cursor to the next row: a cleared row does not.
             lines[0].len > 0
+                && !narrow
                 && (width == out.cols || (width + 1 == out.cols && lines[0].width(0) == 2))
         };
         if !(line.wrapped && fits) {
@@ -1020,12 +1061,14 @@ pub(super) fn plain_text(text: &[u8]) -> String {
     kept
 }
 
-/// What differs, on a terminal that shows `base`.
-pub(super) fn diff(base: &Snapshot, to: &Snapshot) -> Vec<u8> {
+/// What differs, on a terminal that shows `base` in a window of this size.
+pub(super) fn diff(base: &Snapshot, to: &Snapshot, window: (usize, usize)) -> Vec<u8> {
     if (base.rows, base.cols) != (to.rows, to.cols) {
-        return full(to, &[], "");
+        return full(to, window, &[], "");
     }
+    let (base, to) = (&*seen_in(base, window), &*seen_in(to, window));
     let mut out = Out::new(to.rows, to.cols, &base.cursor, &base.modes);
+    out.window = (window.0.max(to.rows), window.1.max(to.cols));
     let mut shown = base.lines.clone();
     let held = |screen: &Snapshot| screen.cursor.pending_wrap.then_some(screen.cursor.row);
     if let Some(row) = held(base).filter(|&row| shown[row].wrapped && held(to) != Some(row)) {
@@ -1036,7 +1079,7 @@ pub(super) fn diff(base: &Snapshot, to: &Snapshot) -> Vec<u8> {
     match (&base.main, &to.main) {
         (Some(before), Some(after)) => {
             if !before.same(after) || base.modes.kitty_other != to.modes.kitty_other {
-                return full(to, &[], "");
+                return full(to, window, &[], "");
             }
         }
         (None, None) => {}
@@ -1050,6 +1093,7 @@ pub(super) fn diff(base: &Snapshot, to: &Snapshot) -> Vec<u8> {
             // Placed again behind the pen and charset changes, since entering saves them all.
             out.place(&main.cursor, &main.lines);
             out.push(b"\x1b[?1049h");
+            out.keep_region();
             out.plain_charset();
             out.set_pen(&Style::default());
             out.push(b"\x1b[H\x1b[J");
@@ -1066,6 +1110,7 @@ pub(super) fn diff(base: &Snapshot, to: &Snapshot) -> Vec<u8> {
             out.plain();
             out.push(b"\x1b[?1049l");
             out.nowhere();
+            out.keep_region();
             out.pen = main.cursor.pen.clone();
             out.charsets = main.cursor.charsets;
             out.charset = main.cursor.charset;

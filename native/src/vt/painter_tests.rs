@@ -1,5 +1,6 @@
 //! A second model, fed with what the painter wrote, must show the same.
 
+use super::super::history::Line as HistoryLine;
 use super::super::model::Model;
 use super::super::overlay::{self, Drawn, Look};
 use super::super::snapshot::{Cursor, Snapshot, Style};
@@ -244,7 +245,7 @@ fn full_paint_shows_the_same_on_any_terminal() {
         let mut model = Model::new(rows, cols, 0);
         model.feed(&bytes);
         let want = model.snapshot();
-        let paint = full(&want, &[], "");
+        let paint = full(&want, (rows, cols), &[], "");
         let mut second = Model::new(rows, cols, 0);
         // Whatever was there before, but not its title and colours, which are painted only when set.
         second.feed(&stream(
@@ -279,7 +280,7 @@ fn diff_brings_any_base_to_the_screen() {
             let bytes = stream(&mut dice, kinds, pieces);
             model.feed(&bytes);
             let want = model.snapshot();
-            let paint = diff(&base, &want);
+            let paint = diff(&base, &want, (rows, cols));
             second.feed(&paint);
             assert_same(&second.snapshot(), &want, &|| {
                 format!(
@@ -289,7 +290,7 @@ fn diff_brings_any_base_to_the_screen() {
                     shown(&paint)
                 )
             });
-            assert_eq!(shown(&diff(&want, &want)), "", "seed {seed}");
+            assert_eq!(shown(&diff(&want, &want, (rows, cols))), "", "seed {seed}");
             fed.extend_from_slice(&bytes);
             base = want;
         }
@@ -352,7 +353,7 @@ fn step(before: &str, after: &str) -> String {
     model.feed(before.as_bytes());
     let base = model.snapshot();
     model.feed(after.as_bytes());
-    shown(&diff(&base, &model.snapshot()))
+    shown(&diff(&base, &model.snapshot(), (6, 40)))
 }
 
 #[test]
@@ -411,7 +412,7 @@ fn painted_history_scrolls_into_the_terminal() {
     let from = model.history_first() + 3;
     let lines = model.history(from, model.history_end(), 1 << 20);
     let mut second = Model::new(4, 20, 100);
-    second.feed(&full(&want, &lines, "-- gap --"));
+    second.feed(&full(&want, (4, 20), &lines, "-- gap --"));
     assert_same(&second.snapshot(), &want, &String::new);
     let got = second.history(0, second.history_end(), 1 << 20);
     assert_eq!(got[0].text, b"\x1b[2m-- gap --\x1b[m");
@@ -427,8 +428,115 @@ fn a_wide_character_that_did_not_fit_leaves_nothing_of_the_old_text() {
     let want = model.snapshot();
     let mut second = Model::new(4, 5, 0);
     second.feed(b"abcde");
-    second.feed(&diff(&base, &want));
+    second.feed(&diff(&base, &want, (4, 5)));
     assert_eq!(second.snapshot().lines[0].cells[4].c, ' ');
     assert!(second.snapshot().lines[0].filler);
     assert_same(&second.snapshot(), &want, &String::new);
+}
+
+/// The picture stands in the upper left corner of a larger window, and nothing beside it.
+fn assert_in_corner(got: &Snapshot, want: &Snapshot, why: &dyn Fn() -> String) {
+    for (row, line) in got.lines.iter().enumerate() {
+        let end = match want.lines.get(row) {
+            Some(want) => {
+                let (seen, wanted) = (&line.cells[..want.cells.len()], &want.cells[..]);
+                assert_eq!(seen, wanted, "row {row} {}", why());
+                want.cells.len()
+            }
+            None => 0,
+        };
+        assert!(line.len <= end, "row {row} has more {}", why());
+    }
+    let place = |screen: &Snapshot| (screen.cursor.row, screen.cursor.col);
+    assert_eq!(place(got), place(want), "cursor {}", why());
+    assert_eq!(got.cursor.pen, want.cursor.pen, "pen {}", why());
+    assert_eq!(got.alternate(), want.alternate(), "alternate {}", why());
+    if let (Some(got), Some(want)) = (&got.main, &want.main) {
+        for (row, (got, want)) in got.lines.iter().zip(&want.lines).enumerate() {
+            assert_eq!(
+                got.cells[..want.cells.len()],
+                want.cells[..],
+                "main row {row} {}",
+                why()
+            );
+            assert!(
+                got.len <= want.cells.len(),
+                "main row {row} has more {}",
+                why()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_larger_window_shows_the_picture_in_its_corner() {
+    for seed in 0..600 {
+        let mut dice = Dice(9000 + seed);
+        let kinds = SETS[dice.below(SETS.len())];
+        let (rows, cols) = SIZES[dice.below(SIZES.len())];
+        let window = (rows + dice.below(4), cols + dice.below(5));
+        let mut model = Model::new(rows, cols, 0);
+        let mut second = Model::new(window.0, window.1, 0);
+        // What was there before is gone, whatever it was.
+        second.feed(&stream(
+            &mut dice,
+            &[Kind::Moves, Kind::Unicode, Kind::Colour],
+            40,
+        ));
+        let mut base: Option<Snapshot> = None;
+        let mut fed = Vec::new();
+        for _ in 0..6 {
+            let pieces = 1 + dice.below(40);
+            let bytes = stream(&mut dice, kinds, pieces);
+            model.feed(&bytes);
+            let want = model.snapshot();
+            let paint = match &base {
+                None => full(&want, window, &[], ""),
+                Some(base) => diff(base, &want, window),
+            };
+            second.feed(&paint);
+            assert_in_corner(&second.snapshot(), &want, &|| {
+                format!(
+                    "seed {seed} {rows}x{cols} in {window:?}\n{}\nnow {}\n-> {}",
+                    shown(&fed),
+                    shown(&bytes),
+                    shown(&paint)
+                )
+            });
+            fed.extend_from_slice(&bytes);
+            base = Some(want);
+        }
+    }
+}
+
+#[test]
+fn history_scrolls_out_of_a_larger_window_too() {
+    let mut model = Model::new(4, 20, 100);
+    for n in 0..30 {
+        model.feed(format!("line {n}\r\n").as_bytes());
+    }
+    model.feed(&[b'w'; 130]);
+    let want = model.snapshot();
+    let lines = model.history(model.history_first(), model.history_end(), 1 << 20);
+    for window in [(4, 30), (9, 20), (9, 30)] {
+        let mut second = Model::new(window.0, window.1, 100);
+        second.feed(&full(&want, window, &lines, "-- gap --"));
+        assert_in_corner(&second.snapshot(), &want, &|| format!("{window:?}"));
+        let got = second.history(0, second.history_end(), 1 << 20);
+        assert_eq!(got[0].text, b"\x1b[2m-- gap --\x1b[m");
+        assert_eq!(got[1..31], lines[..30], "{window:?}");
+        let text = |lines: &[HistoryLine]| {
+            lines
+                .iter()
+                .flat_map(|line| line.text.clone())
+                .collect::<Vec<u8>>()
+        };
+        assert_eq!(text(&got[1..]), text(&lines), "{window:?}");
+    }
+    let mut row = Model::new(1, 20, 100);
+    row.feed(b"line\r\nlast");
+    let want = row.snapshot();
+    let mut second = Model::new(3, 20, 100);
+    second.feed(&full(&want, (3, 20), &row.history(0, 1, 1 << 20), ""));
+    assert_in_corner(&second.snapshot(), &want, &String::new);
 }

@@ -118,10 +118,10 @@ fn what_passes_by_leaves_the_same_as_what_goes_through_the_grid() {
         assert_eq!(past(&whole), past(&pieces));
         let (one, other) = (whole.snapshot(), pieces.snapshot());
         assert_eq!(
-            super::super::painter::full(&one, &[], ""),
-            super::super::painter::full(&other, &[], "")
+            super::super::painter::full(&one, (0, 0), &[], ""),
+            super::super::painter::full(&other, (0, 0), &[], "")
         );
-        assert!(super::super::painter::diff(&one, &other).is_empty());
+        assert!(super::super::painter::diff(&one, &other, (0, 0)).is_empty());
     }
 }
 

@@ -231,12 +231,13 @@ impl Screen {
         }
     }
 
-    #[pyo3(signature = (history_from=None, marker=""))]
+    #[pyo3(signature = (history_from=None, marker="", *, window=(0, 0)))]
     fn paint<'py>(
         &self,
         py: Python<'py>,
         history_from: Option<u64>,
         marker: &str,
+        window: (usize, usize),
     ) -> Bound<'py, PyBytes> {
         let bytes = py.detach(|| {
             let mut model = self.model();
@@ -244,13 +245,19 @@ impl Screen {
                 model.history(first, model.history_end(), PAINT_HISTORY_BYTES)
             });
             let marker = if history_from.is_some() { marker } else { "" };
-            painter::full(&model.snapshot(), &past, marker)
+            painter::full(&model.snapshot(), window, &past, marker)
         });
         PyBytes::new(py, &bytes)
     }
 
-    fn paint_from<'py>(&self, py: Python<'py>, base: &Snapshot) -> Bound<'py, PyBytes> {
-        let bytes = py.detach(|| painter::diff(&base.inner, &self.model().snapshot()));
+    #[pyo3(signature = (base, *, window=(0, 0)))]
+    fn paint_from<'py>(
+        &self,
+        py: Python<'py>,
+        base: &Snapshot,
+        window: (usize, usize),
+    ) -> Bound<'py, PyBytes> {
+        let bytes = py.detach(|| painter::diff(&base.inner, &self.model().snapshot(), window));
         PyBytes::new(py, &bytes)
     }
 

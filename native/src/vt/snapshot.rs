@@ -271,6 +271,14 @@ impl Cursor {
             charset,
         }
     }
+
+    /// As a move to its place leaves it.
+    fn moved(&self) -> Self {
+        Self {
+            pending_wrap: false,
+            ..self.clone()
+        }
+    }
 }
 
 /// The main screen while the alternate one is shown.
@@ -306,6 +314,37 @@ impl Snapshot {
     pub(super) fn alternate(&self) -> bool {
         self.main.is_some()
     }
+
+    /// Every row by itself, and no cursor that waits at the right margin.
+    pub(super) fn unwrapped(&self) -> Self {
+        let main = self.main.as_ref().map(|main| {
+            Arc::new(Main {
+                lines: cut_off(&main.lines),
+                cursor: main.cursor.moved(),
+            })
+        });
+        Self {
+            lines: cut_off(&self.lines),
+            main,
+            cursor: self.cursor.moved(),
+            saved: self.saved.moved(),
+            modes: self.modes.clone(),
+            ..*self
+        }
+    }
+}
+
+fn cut_off(lines: &[Arc<Row>]) -> Vec<Arc<Row>> {
+    lines
+        .iter()
+        .map(|line| {
+            if line.wrapped {
+                Arc::new(line.cut_off())
+            } else {
+                Arc::clone(line)
+            }
+        })
+        .collect()
 }
 
 /// The rows last taken, to share those that have not changed.
