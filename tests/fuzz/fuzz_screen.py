@@ -1,18 +1,20 @@
-"""Invariant: whatever a program puts out, the model and another that is fed its paintings never raise and stay bounded.
+"""Invariant: whatever a program puts out, another model that is fed the paintings shows the same: text, attributes, cursor, modes.
 
-That paintings bring the other to the same rows is tested in native/src/vt/painter_tests.rs, on well-formed streams.
+None raises, and memory is bounded.
 
 The first bytes are the size and how the rest is cut; between the pieces the model is resized, drawn on and painted.
 """
 
 from __future__ import annotations
 
-from qsh.terminal.screen import Screen
+from qsh.terminal.screen import MODE_STRING, MODE_SYNC, Screen
 
 __all__ = ["fuzz_one"]
 
 MEMORY_MAX = 48 << 20
 HISTORY = 200
+UNPAINTED = MODE_SYNC | MODE_STRING
+"""Of what is still under way, not of the screen."""
 SEEDS = (
     b"\x04\x0a\x05plain\r\nlines\r\n\x1b[31mred\x1b[m\x1b[2J\x1b[Hhome",
     b"\x18\x50\x20\x1b[?1049h\x1b[3;9r\x1b[?6h\x1bM\x1b[2L\x1b[?1049l\x1b[4h\x1b(0lqk\x1b(B",
@@ -33,14 +35,33 @@ def fuzz_one(data: bytes) -> None:
         piece = data[at : at + step * 8]
         screen.feed(piece)
         if number % 3 == 1:
-            screen.draw([(piece[0] % rows, piece[-1] % cols, "x", -1, True)], (0, 0))
-            screen.undraw([(piece[0] % rows, piece[-1] % cols)])
+            place = piece[0] % screen.rows, piece[-1] % screen.cols
+            there = Screen(screen.rows, screen.cols)
+            there.feed(screen.paint())
+            there.feed(screen.draw([(*place, "x", -1, True)], (0, 0)))
+            there.feed(screen.undraw([place]))
+            assert_same(there, screen)
         if number % 5 == 4:
             screen.resize(piece[0], piece[-1])
         if (far.rows, far.cols) != (screen.rows, screen.cols):
             far, base = Screen(screen.rows, screen.cols), None
         far.feed(screen.paint() if base is None else screen.paint_from(base))
         base = screen.snapshot()
+        assert_same(far, screen)
     fresh = Screen(screen.rows, screen.cols, history_lines=HISTORY)
     fresh.feed(screen.paint(screen.history_first, "marker"))
+    assert_same(fresh, screen)
     assert max(screen.memory_bytes, far.memory_bytes, fresh.memory_bytes) < MEMORY_MAX
+
+
+def assert_same(got: Screen, wanted: Screen) -> None:
+    """Both show the same."""
+    row, _, pending, _ = wanted.cursor
+    for each in range(wanted.rows):
+        assert got.row_cells(each) == wanted.row_cells(each), f"row {each}"
+        # no terminal can be told both: that the line goes on and that it is about to
+        if each + 1 < wanted.rows and not (pending and each == row):
+            assert got.row_wrapped(each) == wanted.row_wrapped(each), f"wrap of row {each}"
+    assert got.cursor == wanted.cursor
+    assert got.modes & ~UNPAINTED == wanted.modes & ~UNPAINTED
+    assert got.title == wanted.title

@@ -128,6 +128,17 @@ impl Core {
         self.parser.advance(&mut tee, bytes);
     }
 
+    fn soft_reset(&mut self) {
+        Tee {
+            term: &mut self.term,
+            tracked: &mut self.tracked,
+            past: &mut self.past,
+            rows: &mut self.rows,
+            main: &mut self.main,
+        }
+        .soft_reset();
+    }
+
     fn snapshot(&mut self, offset: u64) -> Snapshot {
         let grid = self.term.grid();
         let alternate = self.term.mode().contains(TermMode::ALT_SCREEN);
@@ -140,10 +151,10 @@ impl Core {
             history_end: self.past.end(),
             rows: grid.screen_lines(),
             cols: grid.columns(),
-            cursor: Cursor::of(&grid.cursor, self.tracked.charset),
+            cursor: Cursor::of(&grid.cursor, self.tracked.beside()),
             saved: Cursor::of(
                 &grid.saved_cursor,
-                self.tracked.saved_charset[usize::from(alternate)],
+                self.tracked.saved[usize::from(alternate)],
             ),
             main: self.main.clone(),
             modes,
@@ -178,10 +189,10 @@ impl Core {
             self.term.swap_alt();
             self.drain();
             let lines = RowCache::default().take(&self.term);
-            let charset = self.tracked.saved_charset[0];
+            let saved = self.tracked.saved[0];
             self.main = Some(Arc::new(Main {
                 lines,
-                cursor: Cursor::of(&self.term.grid().cursor, charset),
+                cursor: Cursor::of(&self.term.grid().cursor, saved),
             }));
             self.term.swap_alt();
             alternate.truncate();
@@ -272,7 +283,7 @@ impl Model {
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
-        Cursor::of(&self.core.term.grid().cursor, self.core.tracked.charset)
+        Cursor::of(&self.core.term.grid().cursor, self.core.tracked.beside())
     }
 
     pub(crate) fn row(&mut self, row: usize) -> Option<Arc<Row>> {
@@ -372,6 +383,7 @@ impl Model {
                         core.past.clear();
                         "clear-history"
                     }
+                    Kind::SoftReset => return core.soft_reset(),
                     Kind::SyncOpened | Kind::SyncClosed => return,
                 };
                 if events.len() < EVENTS_PER_FEED {
@@ -433,7 +445,7 @@ impl Core {
         reply::Facts {
             modes: &self.tracked.modes,
             alternate: self.term.mode().contains(TermMode::ALT_SCREEN),
-            cursor: Cursor::of(&self.term.grid().cursor, self.tracked.charset),
+            cursor: Cursor::of(&self.term.grid().cursor, self.tracked.beside()),
             rows: self.term.screen_lines(),
             cols: self.term.columns(),
             colours: self.term.colors(),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::snapshot::BLINK;
 use super::Model;
 
 fn text(model: &mut Model) -> Vec<String> {
@@ -239,4 +240,82 @@ fn a_very_narrow_window_costs_little() {
         model.resize(250, 1000);
     }
     assert!(began.elapsed() < std::time::Duration::from_secs(8));
+}
+
+fn place(model: &Model) -> (usize, usize) {
+    (model.cursor().row, model.cursor().col)
+}
+
+#[test]
+fn a_column_is_no_row_in_origin_mode() {
+    let mut model = Model::new(10, 20, 0);
+    model.feed(b"\x1b[3;8r\x1b[?6h\x1b[2;2H\x1b[5G");
+    assert_eq!(place(&model), (3, 4));
+    model.feed(b"\x1b[9A");
+    assert_eq!(place(&model), (2, 4));
+    model.feed(b"\x1b[2B");
+    assert_eq!(place(&model), (4, 4));
+    model.feed(b"\x1b[9E");
+    assert_eq!(place(&model), (7, 0));
+    model.feed(b"\x1b[?6l");
+    assert_eq!(place(&model), (0, 0));
+}
+
+#[test]
+fn up_and_down_stay_inside_the_region_and_outside_of_it() {
+    let mut model = Model::new(10, 20, 0);
+    model.feed(b"\x1b[3;8r\x1b[5;4H\x1b[9A");
+    assert_eq!(place(&model), (2, 3));
+    model.feed(b"\x1b[9B");
+    assert_eq!(place(&model), (7, 3));
+    model.feed(b"\x1b[2H\x1b[9F");
+    assert_eq!(place(&model), (0, 0));
+    model.feed(b"\x1b[9H\x1b[9B");
+    assert_eq!(place(&model), (9, 0));
+}
+
+#[test]
+fn origin_mode_is_saved_with_the_cursor() {
+    let mut model = Model::new(10, 20, 0);
+    model.feed(b"\x1b[?6h\x1b[2H\x1b7\x1b[?6l\x1b[5;8r\x1b8");
+    assert!(model.tracked().modes.origin);
+    assert_eq!(place(&model).0, 4, "inside the region");
+    model.feed(b"\x1b[?6l\x1b[9H\x1b[?1049h\x1b[?6h\x1b[?1049l");
+    assert!(!model.tracked().modes.origin);
+    assert_eq!(place(&model).0, 8);
+}
+
+#[test]
+fn a_soft_reset_leaves_the_text_and_the_place() {
+    let mut model = Model::new(10, 20, 0);
+    model.feed(b"\x1b[2;5r\x1b[?6h\x1b[4h\x1b[?7l\x1b[?25l\x1b[?1h\x1b=\x1b[31;5m\x1b(0\x0e\x1b[2;3Htext\x1b7");
+    let before = (place(&model), text(&mut model));
+    model.feed(b"\x1b[!p");
+    assert_eq!((place(&model), text(&mut model)), before);
+    let got = model.snapshot();
+    let fresh = Model::new(10, 20, 0).snapshot();
+    assert_eq!(got.modes, fresh.modes);
+    assert_eq!(got.saved, fresh.saved);
+    assert_eq!(got.cursor.pen, fresh.cursor.pen);
+    assert_eq!(
+        (got.cursor.charsets, got.cursor.charset),
+        (fresh.cursor.charsets, fresh.cursor.charset)
+    );
+    model.feed(b"q");
+    assert!(
+        text(&mut model).concat().ends_with('q'),
+        "ASCII, not drawn lines"
+    );
+}
+
+#[test]
+fn blinking_is_an_attribute() {
+    let mut model = Model::new(2, 20, 0);
+    model.feed(b"\x1b[5;1ma\x1b[25mb\x1b[6mc\x1b[md");
+    let row = model.row(0).unwrap();
+    let blinks: Vec<bool> = row.cells[..4]
+        .iter()
+        .map(|cell| cell.flags.contains(BLINK))
+        .collect();
+    assert_eq!(blinks, [true, false, true, false]);
 }

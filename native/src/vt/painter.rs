@@ -9,7 +9,8 @@ use alacritty_terminal::vte::ansi::{CharsetIndex, Color, NamedColor, StandardCha
 
 use super::history::Line as HistoryLine;
 use super::snapshot::{
-    BACKGROUND, CHARSETS, Cursor, FOREGROUND, Row, Snapshot, Style, is_default_blank, seen_as,
+    BACKGROUND, BLINK, CHARSETS, Cursor, FOREGROUND, Row, Snapshot, Style, is_default_blank,
+    seen_as,
 };
 use super::state::{Kitty, Modes};
 
@@ -453,6 +454,16 @@ impl Out {
         self.set_pen(&cursor.pen);
     }
 
+    /// The same, and origin mode: the region is the whole screen, so that the cursor can be anywhere in it.
+    fn place_saved(&mut self, cursor: &Cursor, lines: &[Arc<Row>]) {
+        if cursor.origin {
+            self.private(6, true);
+            self.modes.origin = true;
+            self.nowhere();
+        }
+        self.place(cursor, lines);
+    }
+
     /// All modes but origin and margins, whose setting moves the cursor.
     fn set_modes(&mut self, to: &Modes, blind: bool) {
         let from = self.modes.clone();
@@ -664,9 +675,9 @@ impl Out {
 
     /// DECSC with this content; plain modes.
     fn save(&mut self, cursor: &Cursor, lines: &[Arc<Row>]) {
-        self.place(cursor, lines);
+        self.place_saved(cursor, lines);
         self.push(b"\x1b7");
-        self.plain_charset();
+        self.plain();
         // Printing the last cell for a pending wrap has cut the line off from the next row.
         if cursor.pending_wrap && lines[cursor.row].wrapped && cursor.row + 1 < lines.len() {
             self.rewrite(lines, cursor.row, self.cols - 1);
@@ -723,10 +734,11 @@ fn width_in_doubt(cell: &Cell) -> bool {
             .any(|mark| !matches!(u32::from(*mark), 0x300..=0x36f))
 }
 
-const ATTRIBUTES: [(Flags, u8, u8); 6] = [
+const ATTRIBUTES: [(Flags, u8, u8); 7] = [
     (Flags::BOLD, 1, 22),
     (Flags::DIM, 2, 22),
     (Flags::ITALIC, 3, 23),
+    (BLINK, 5, 25),
     (Flags::INVERSE, 7, 27),
     (Flags::HIDDEN, 8, 28),
     (Flags::STRIKEOUT, 9, 29),
@@ -969,13 +981,13 @@ pub(super) fn full(
                 through(&mut out, &main.lines, past, marker);
             }
             out.set_kitty(&Kitty::default(), &to.modes.kitty_other, true);
-            out.place(&main.cursor, &main.lines);
+            out.place_saved(&main.cursor, &main.lines);
             out.push(b"\x1b[?1049h");
             out.keep_region();
+            out.plain();
             out.push(b"\x1b[H\x1b[J");
             out.position = Some((0, 0));
             out.edge = None;
-            out.plain_charset();
             if out.pen.bg != BACKGROUND {
                 out.set_pen(&Style::default());
                 out.push(b"\x1b[J");
@@ -1091,10 +1103,10 @@ pub(super) fn diff(base: &Snapshot, to: &Snapshot, window: (usize, usize)) -> Ve
             out.plain_charset();
             out.set_pen(&Style::default());
             // Placed again behind the pen and charset changes, since entering saves them all.
-            out.place(&main.cursor, &main.lines);
+            out.place_saved(&main.cursor, &main.lines);
             out.push(b"\x1b[?1049h");
             out.keep_region();
-            out.plain_charset();
+            out.plain();
             out.set_pen(&Style::default());
             out.push(b"\x1b[H\x1b[J");
             out.position = Some((0, 0));
@@ -1114,6 +1126,7 @@ pub(super) fn diff(base: &Snapshot, to: &Snapshot, window: (usize, usize)) -> Ve
             out.pen = main.cursor.pen.clone();
             out.charsets = main.cursor.charsets;
             out.charset = main.cursor.charset;
+            out.modes.origin = main.cursor.origin;
             out.modes.kitty = base.modes.kitty_other.clone();
             shown = main.lines.clone();
             saved = Some(main.cursor.clone());

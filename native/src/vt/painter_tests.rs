@@ -46,7 +46,9 @@ fn piece(dice: &mut Dice, kind: Kind) -> String {
             0 => "\x1b[m".into(),
             1 => format!(
                 "\x1b[{}m",
-                dice.pick(&["1", "2", "3", "4", "7", "8", "9", "22", "24", "27"])
+                dice.pick(&[
+                    "1", "2", "3", "4", "5", "7", "8", "9", "22", "24", "25", "27"
+                ])
             ),
             2 => format!("\x1b[{}m", 30 + dice.below(8)),
             3 => format!("\x1b[{}m", 100 + dice.below(8)),
@@ -103,7 +105,7 @@ fn piece(dice: &mut Dice, kind: Kind) -> String {
             12 => "\x1bH".into(),
             _ => format!("\x1b[{}K", dice.below(3)),
         },
-        Kind::Modes => match dice.below(16) {
+        Kind::Modes => match dice.below(17) {
             0 => {
                 let top = dice.below(10);
                 format!("\x1b[{};{}r", top, top + dice.below(12))
@@ -143,6 +145,9 @@ fn piece(dice: &mut Dice, kind: Kind) -> String {
                 .into(),
             13 => dice
                 .pick(&["\x1b[3g", "\x1b[g", "\x1b[?5W", "\x1b[>4;2m", "\x1b[>4;0m"])
+                .into(),
+            16 => dice
+                .pick(&["\x1b[?6h", "\x1b[?6h", "\x1b[?6l", "\x1b[!p"])
                 .into(),
             14 => dice
                 .pick(&[

@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 use super::model::Model;
 use super::overlay::{Drawn, Look};
 use super::painter::{self, Paint};
-use super::snapshot::{self as picture, BACKGROUND, FOREGROUND, Row, Style};
+use super::snapshot::{self as picture, BACKGROUND, BLINK, FOREGROUND, Row, Style};
 
 const MODE_ALTERNATE: u32 = 1;
 const MODE_BRACKETED_PASTE: u32 = 1 << 1;
@@ -380,7 +380,9 @@ fn packed(cell: &Cell) -> u64 {
         .filter(|(_, flag)| cell.flags.contains(**flag))
         .fold(0, |bits, (bit, _)| bits | 1u64 << bit);
     let lines = u64::from(painter::underline_number(cell.flags));
-    part(cell.fg) | part(cell.bg) << COLOUR_BITS | (flags | lines << 6) << (2 * COLOUR_BITS)
+    let blink = u64::from(cell.flags.contains(BLINK));
+    let attributes = flags | lines << 6 | blink << 9;
+    part(cell.fg) | part(cell.bg) << COLOUR_BITS | attributes << (2 * COLOUR_BITS)
 }
 
 fn unpacked(style: i128) -> Style {
@@ -403,10 +405,15 @@ fn unpacked(style: i128) -> Style {
         .filter(|(bit, _)| attributes & 1 << bit != 0)
         .fold(Flags::empty(), |flags, (_, flag)| flags | *flag);
     let lines = UNDERLINES.get((attributes >> 6 & 7) as usize);
+    let blink = if attributes >> 9 & 1 == 1 {
+        BLINK
+    } else {
+        Flags::empty()
+    };
     Style {
         fg: colour(style & COLOUR_MASK, FOREGROUND),
         bg: colour(style >> COLOUR_BITS & COLOUR_MASK, BACKGROUND),
-        flags: flags | lines.copied().unwrap_or(Flags::empty()),
+        flags: flags | blink | lines.copied().unwrap_or(Flags::empty()),
         underline: None,
         link: None,
     }

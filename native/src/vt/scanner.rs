@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     Graphics,
     /// CSI 3 J.
     ClearHistory,
+    /// CSI ! p (DECSTR), which `vte` does not know.
+    SoftReset,
     /// CSI ? 2026 h; told again when it is repeated.
     SyncOpened,
     /// CSI ? 2026 l, also when nothing was open; RIS when something was.
@@ -602,9 +604,9 @@ impl<'a> Pass<'_, 'a, '_> {
         match classify_csi(self.sequence(to)) {
             Csi::Pass => self.pass(to),
             Csi::Query(query) => self.query(to, query),
-            Csi::ClearHistory => {
+            Csi::Event(kind) => {
                 self.withhold(to);
-                self.emit(to, Item::Event(Kind::ClearHistory, Vec::new()));
+                self.emit(to, Item::Event(kind, Vec::new()));
             }
             Csi::Sync { open, rest } => {
                 self.withhold(to);
@@ -873,7 +875,7 @@ fn string_end(data: &[u8], other: u8) -> Option<usize> {
 enum Csi {
     Pass,
     Query(Query),
-    ClearHistory,
+    Event(Kind),
     Sync { open: bool, rest: Vec<u8> },
 }
 
@@ -892,7 +894,8 @@ fn classify_csi(sequence: &[u8]) -> Csi {
     };
     let private = csi.marker == b'?';
     let query = match (action, csi.marker, csi.intermediate, csi.first()) {
-        (b'J', 0, 0, 3) => return Csi::ClearHistory,
+        (b'J', 0, 0, 3) => return Csi::Event(Kind::ClearHistory),
+        (b'p', 0, b'!', _) => return Csi::Event(Kind::SoftReset),
         (b'h' | b'l', b'?', 0, _) => return csi.without_sync(*action),
         (b'c', 0, 0, 0) => Query::PrimaryAttributes,
         (b'c', b'>', 0, 0) => Query::SecondaryAttributes,

@@ -571,7 +571,7 @@ fn what_holds_nothing_special_is_passed_on_as_it_is() {
         b"\x1b]8;;u\x1b\\",
         b"\x1b[38:2::1:2:3m",
         b"\r\n",
-        b"\x1b[!p",
+        b"\x1b[\"p",
         b"\x1b[2 q",
         b"\xff\xfe",
         b"\x1b[2J",
@@ -677,7 +677,7 @@ fn what_only_resembles_a_query_goes_to_the_model() {
         b"\x1b[?1;2c",
         b"\x1b[?5n",
         b"\x1b[0n",
-        b"\x1b[!p",
+        b"\x1b[\"p",
         b"\x1b[2 q",
         b"\x1b[q",
         b"\x1b[u",
@@ -768,6 +768,13 @@ fn clearing_the_history_is_told() {
     let outcome = scan(b"\x1b[2J\x1b[3J\x1b[H");
     assert_eq!(outcome.events(), [(Kind::ClearHistory, b"".as_slice())]);
     assert_eq!(outcome.text(), b"\x1b[2J\x1b[H");
+}
+
+#[test]
+fn a_soft_reset_is_told() {
+    let outcome = scan(b"a\x1b[!pb");
+    assert_eq!(outcome.events(), [(Kind::SoftReset, b"".as_slice())]);
+    assert_eq!(outcome.text(), b"ab");
 }
 
 #[test]

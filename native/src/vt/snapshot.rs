@@ -9,13 +9,15 @@ use alacritty_terminal::index::Line;
 use alacritty_terminal::term::cell::{Cell, Flags, Hyperlink};
 use alacritty_terminal::vte::ansi::{CharsetIndex, Color, NamedColor, StandardCharset};
 
-use super::state::Modes;
+use super::state::{Beside, Modes};
 
 pub(super) const FOREGROUND: Color = Color::Named(NamedColor::Foreground);
 pub(super) const BACKGROUND: Color = Color::Named(NamedColor::Background);
 /// Flags that belong to the layout of a row, not to the look of a cell.
 const LAYOUT: Flags = Flags::WRAPLINE.union(Flags::LEADING_WIDE_CHAR_SPACER);
 const HALVES: Flags = Flags::WIDE_CHAR.union(Flags::WIDE_CHAR_SPACER);
+/// SGR 5 or 6, in the bit that the grid leaves free.
+pub(super) const BLINK: Flags = Flags::from_bits_retain(1 << 15);
 /// A blank with one of these is still seen.
 const SEEN_ON_BLANK: Flags = Flags::INVERSE
     .union(Flags::ALL_UNDERLINES)
@@ -238,6 +240,7 @@ pub(super) struct Cursor {
     pub(super) pen: Style,
     pub(super) charsets: [StandardCharset; 4],
     pub(super) charset: CharsetIndex,
+    pub(super) origin: bool,
 }
 
 impl Default for Cursor {
@@ -249,6 +252,7 @@ impl Default for Cursor {
             pen: Style::default(),
             charsets: [StandardCharset::Ascii; 4],
             charset: CharsetIndex::G0,
+            origin: false,
         }
     }
 }
@@ -261,14 +265,15 @@ pub(super) const CHARSETS: [CharsetIndex; 4] = [
 ];
 
 impl Cursor {
-    pub(super) fn of(cursor: &GridCursor<Cell>, charset: CharsetIndex) -> Self {
+    pub(super) fn of(cursor: &GridCursor<Cell>, beside: Beside) -> Self {
         Self {
             row: usize::try_from(cursor.point.line.0).unwrap_or(0),
             col: cursor.point.column.0,
             pending_wrap: cursor.input_needs_wrap,
             pen: Style::of(&cursor.template),
             charsets: CHARSETS.map(|index| cursor.charsets[index]),
-            charset,
+            charset: beside.charset,
+            origin: beside.origin,
         }
     }
 

@@ -120,13 +120,27 @@ pub(super) fn every_eighth(cols: usize) -> Vec<bool> {
     (0..cols).map(|col| col % 8 == 0).collect()
 }
 
+/// What DECSC keeps besides the grid's cursor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside {
+    pub(super) charset: CharsetIndex,
+    pub(super) origin: bool,
+}
+
+impl Beside {
+    const PLAIN: Self = Self {
+        charset: CharsetIndex::G0,
+        origin: false,
+    };
+}
+
 /// What the model's grid does not tell, kept beside it.
 #[derive(Clone, Debug)]
 pub(super) struct Tracked {
     pub(super) modes: Modes,
     pub(super) charset: CharsetIndex,
-    /// Saved with the cursor: main screen, alternate screen.
-    pub(super) saved_charset: [CharsetIndex; 2],
+    /// Main screen, alternate screen.
+    pub(super) saved: [Beside; 2],
     pub(super) titles: Vec<String>,
 }
 
@@ -135,8 +149,16 @@ impl Tracked {
         Self {
             modes: Modes::new(rows, cols),
             charset: CharsetIndex::G0,
-            saved_charset: [CharsetIndex::G0; 2],
+            saved: [Beside::PLAIN; 2],
             titles: Vec::new(),
+        }
+    }
+
+    /// What goes with the cursor as it is.
+    pub(super) fn beside(&self) -> Beside {
+        Beside {
+            charset: self.charset,
+            origin: self.modes.origin,
         }
     }
 }

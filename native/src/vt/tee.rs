@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use alacritty_terminal::Term;
 use alacritty_terminal::event::VoidListener;
-use alacritty_terminal::grid::{Dimensions, Grid};
+use alacritty_terminal::grid::{Cursor as GridCursor, Dimensions, Grid};
 use alacritty_terminal::index::{Column, Line};
 use alacritty_terminal::term::TermMode;
 use alacritty_terminal::term::cell::{Cell, Flags};
 use alacritty_terminal::vte::ansi::cursor_icon::CursorIcon;
 use alacritty_terminal::vte::ansi::{
     Attr, CharsetIndex, ClearMode, CursorShape, CursorStyle, Handler, Hyperlink, KeyboardModes,
-    KeyboardModesApplyBehavior, LineClearMode, Mode, ModifyOtherKeys, NamedPrivateMode,
+    KeyboardModesApplyBehavior, LineClearMode, Mode, ModifyOtherKeys, NamedMode, NamedPrivateMode,
     PrivateMode, Rgb, StandardCharset, TabulationClearMode,
 };
 use unicode_width::UnicodeWidthChar;
 
 use super::history::{History, Line as HistoryLine};
 use super::painter::line_text;
-use super::snapshot::{Cursor, Main, RowCache};
-use super::state::{STACK_DEPTH, TITLE_BYTES, Tracked, every_eighth};
+use super::snapshot::{BLINK, CHARSETS, Cursor, Main, RowCache};
+use super::state::{Beside, STACK_DEPTH, TITLE_BYTES, Tracked, every_eighth};
 
 /// More combining characters than this on one cell are dropped.
 const ZERO_WIDTH_PER_CELL: usize = 8;
@@ -180,9 +180,9 @@ impl Tee<'_> {
         let lines = self.rows.take(self.term);
         *self.main = Some(Arc::new(Main {
             lines,
-            cursor: Cursor::of(&self.term.grid().cursor, self.tracked.charset),
+            cursor: Cursor::of(&self.term.grid().cursor, self.tracked.beside()),
         }));
-        self.tracked.saved_charset[0] = self.tracked.charset;
+        self.tracked.saved[0] = self.tracked.beside();
         self.term.swap_alt();
         self.swap_kitty();
     }
@@ -196,12 +196,77 @@ impl Tee<'_> {
         let cursor = self.term.grid().cursor.clone();
         self.term.swap_alt();
         if restore {
-            self.tracked.charset = self.tracked.saved_charset[0];
-            self.term.set_active_charset(self.tracked.charset);
+            self.restore(self.tracked.saved[0]);
         } else {
             self.term.grid_mut().cursor = cursor;
         }
         self.swap_kitty();
+    }
+
+    /// What was saved with the cursor, which is back in its place: inside the region if that is in force.
+    fn restore(&mut self, saved: Beside) {
+        self.set_active_charset(saved.charset);
+        self.keep_cursor(|term| {
+            let origin = PrivateMode::Named(NamedPrivateMode::Origin);
+            if saved.origin {
+                term.set_private_mode(origin);
+            } else {
+                term.unset_private_mode(origin);
+            }
+        });
+        self.tracked.modes.origin = saved.origin;
+        if saved.origin {
+            let (top, end) = self.tracked.modes.margins;
+            let line = &mut self.term.grid_mut().cursor.point.line;
+            *line = Line(line.0.clamp(top as i32, end as i32 - 1));
+        }
+    }
+
+    /// Do something to the grid, and put the cursor where it was.
+    fn keep_cursor(&mut self, change: impl FnOnce(&mut Term<VoidListener>)) {
+        let cursor = self.term.grid().cursor.clone();
+        change(self.term);
+        self.term.grid_mut().cursor = cursor;
+    }
+
+    /// Up or down; who is inside the region does not leave it.
+    fn move_rows(&mut self, count: usize, down: bool) {
+        let rows = self.term.screen_lines();
+        let (top, end) = self.tracked.modes.margins;
+        let cursor = &mut self.term.grid_mut().cursor;
+        let row = cursor.point.line.0 as usize;
+        let row = if down {
+            let last = if row < end { end } else { rows } - 1;
+            row.saturating_add(count).min(last)
+        } else {
+            let first = if row >= top { top } else { 0 };
+            row.saturating_sub(count).max(first)
+        };
+        cursor.point.line = Line(row as i32);
+        cursor.input_needs_wrap = false;
+    }
+
+    /// DECSTR. The cursor stays where it is.
+    pub(super) fn soft_reset(&mut self) {
+        self.keep_cursor(|term| {
+            term.set_scrolling_region(1, None);
+            term.unset_private_mode(PrivateMode::Named(NamedPrivateMode::Origin));
+            term.set_private_mode(PrivateMode::Named(NamedPrivateMode::LineWrap));
+            term.unset_mode(Mode::Named(NamedMode::Insert));
+        });
+        let modes = &mut self.tracked.modes;
+        modes.margins = (0, self.term.screen_lines());
+        modes.wrap = true;
+        modes.visible = true;
+        (modes.origin, modes.insert) = (false, false);
+        (modes.app_cursor, modes.app_keypad) = (false, false);
+        self.term.terminal_attribute(Attr::Reset);
+        for index in CHARSETS {
+            self.term.configure_charset(index, StandardCharset::Ascii);
+        }
+        self.set_active_charset(CharsetIndex::G0);
+        self.tracked.saved[usize::from(self.alternate())] = self.tracked.beside();
+        self.term.grid_mut().saved_cursor = GridCursor::default();
     }
 
     fn swap_kitty(&mut self) {
@@ -271,14 +336,9 @@ impl Handler for Tee<'_> {
     forward! {
         goto(line: i32, col: usize);
         goto_line(line: i32);
-        goto_col(col: usize);
         insert_blank(count: usize);
-        move_up(count: usize);
-        move_down(count: usize);
         move_forward(count: usize);
         move_backward(count: usize);
-        move_down_and_cr(count: usize);
-        move_up_and_cr(count: usize);
         backspace();
         carriage_return();
         scroll_down(count: usize);
@@ -289,7 +349,6 @@ impl Handler for Tee<'_> {
         move_forward_tabs(count: u16);
         clear_line(mode: LineClearMode);
         reverse_index();
-        terminal_attribute(attr: Attr);
         configure_charset(index: CharsetIndex, charset: StandardCharset);
         set_color(index: usize, colour: Rgb);
         reset_color(index: usize);
@@ -311,6 +370,42 @@ impl Handler for Tee<'_> {
             self.before_wrap();
         }
         self.term.input(c);
+    }
+
+    /// The grid would take its own row for one that counts from the top of the region.
+    fn goto_col(&mut self, col: usize) {
+        let last = self.term.columns() - 1;
+        let cursor = &mut self.term.grid_mut().cursor;
+        cursor.point.column = Column(col.min(last));
+        cursor.input_needs_wrap = false;
+    }
+
+    fn move_up(&mut self, count: usize) {
+        self.move_rows(count, false);
+    }
+
+    fn move_down(&mut self, count: usize) {
+        self.move_rows(count, true);
+    }
+
+    fn move_up_and_cr(&mut self, count: usize) {
+        self.move_rows(count, false);
+        self.term.carriage_return();
+    }
+
+    fn move_down_and_cr(&mut self, count: usize) {
+        self.move_rows(count, true);
+        self.term.carriage_return();
+    }
+
+    #[inline]
+    fn terminal_attribute(&mut self, attr: Attr) {
+        let flags = &mut self.term.grid_mut().cursor.template.flags;
+        match attr {
+            Attr::BlinkSlow | Attr::BlinkFast => flags.insert(BLINK),
+            Attr::CancelBlink => flags.remove(BLINK),
+            _ => self.term.terminal_attribute(attr),
+        }
     }
 
     fn put_tab(&mut self, count: u16) {
@@ -388,14 +483,13 @@ impl Handler for Tee<'_> {
     }
 
     fn save_cursor_position(&mut self) {
-        self.tracked.saved_charset[usize::from(self.alternate())] = self.tracked.charset;
+        self.tracked.saved[usize::from(self.alternate())] = self.tracked.beside();
         self.term.save_cursor_position();
     }
 
     fn restore_cursor_position(&mut self) {
         self.term.restore_cursor_position();
-        self.tracked.charset = self.tracked.saved_charset[usize::from(self.alternate())];
-        self.term.set_active_charset(self.tracked.charset);
+        self.restore(self.tracked.saved[usize::from(self.alternate())]);
         self.clear_stale_wrap();
     }
 
@@ -432,6 +526,9 @@ impl Handler for Tee<'_> {
     fn unset_private_mode(&mut self, mode: PrivateMode) {
         if !is_alternate(mode) {
             self.term.unset_private_mode(mode);
+        }
+        if mode == PrivateMode::Named(NamedPrivateMode::Origin) {
+            self.term.goto(0, 0);
         }
         self.set_flag(mode, false);
     }
