@@ -1,4 +1,4 @@
-"""Invariant: whatever a program puts out, another model that is fed the paintings shows the same: text, attributes, cursor, modes.
+"""Invariant: whatever a program puts out, another model that is fed the paintings shows the same cells, cursor and modes.
 
 None raises, and memory is bounded.
 
@@ -21,6 +21,9 @@ SEEDS = (
     "\x05\x08\x03漢字e\u0301\u200d👩‍👧\x1b[20b\x1b[99999999b".encode(),
     b"\x03\x07\x09\x1b]8;;http://x\x07link\x1b]8;;\x07\x1b]2;t\x07\x1b]52;c;QQ==\x07\x1bP1q~\x1b\\",
     b"\x02\x05\x04\x1b[>1u\x1b[<u\x1b[c\x1b[6n\x1b[?2026h\x1b7\x1b[s\x1b8\x1b[u\x1bc\x1b[!p",
+    b"\x04\x0a\x05\x1b[4;31;1m\x1b[2;3r\x1b[?6h\x1b7\x1b[5;10Habc\x1b8\x1b[?7l\x1b[5mx\x1b[!p\x1b[20hq\x1bD\x1bE\x1bH\t\x1b[Z",
+    "\x03\x05\x02abcdef漢\x1b[K\x1b[1;5H字\x08x\x1b[P\x1b[@\x1b[3X\x1b[J".encode(),
+    b"\x05\x06\x04\x1b[?1049h\x1b[?47l\x1b[?1047h\x1b[?1048h\x1b#8\x1b[2;4r\x1b[L\x1b[M\x1b[S\x1b[T\x0e\x1b)0\x0f",
 )
 
 

@@ -258,10 +258,19 @@ impl Out {
             self.put(&line.cells[col]);
         }
         if wraps {
-            // Through the margin, so that the terminal joins the rows again.
-            self.position = Some((row + 1, 0));
-            self.edge = None;
-            self.put(&lines[row + 1].cells[0]);
+            self.continue_on(lines, row + 1);
+        }
+    }
+
+    /// The first character of a row, through the margin of the one above, so that the terminal joins them again.
+    fn continue_on(&mut self, lines: &[Arc<Row>], row: usize) {
+        let line = &lines[row];
+        self.position = Some((row, 0));
+        self.edge = None;
+        self.put(&line.cells[0]);
+        // A wide one on two columns is the last of its row too.
+        if line.wrapped && row + 1 < lines.len() && line.width(0) == self.cols {
+            self.continue_on(lines, row + 1);
         }
     }
 
@@ -350,10 +359,9 @@ impl Out {
             && col - at <= 3
         {
             let between = &target.cells[at..col];
-            if between
-                .iter()
-                .all(|cell| cell.c.is_ascii() && cell.extra.is_none() && self.pen.fits(cell))
-            {
+            let alike =
+                |cell: &Cell| cell.c.is_ascii() && cell.extra.is_none() && self.pen.fits(cell);
+            if (at..col).all(|at| target.width(at) == 1) && between.iter().all(alike) {
                 for cell in between {
                     self.put(cell);
                 }
@@ -1013,24 +1021,29 @@ fn through(out: &mut Out, lines: &[Arc<Row>], past: &[HistoryLine], marker: &str
         let text: String = marker.chars().filter(|c| !c.is_control()).collect();
         let _ = write!(out.bytes, "\x1b[2m{text}\x1b[m\r\n");
     }
+    // Whether the next line begins at the left margin.
+    let mut fits = !narrow;
     for (index, line) in past.iter().enumerate() {
         out.push(&line.text);
         // A line of another width would shift all that follows it on the screen.
-        let fits = index + 1 < past.len() || {
+        fits &= line.wrapped && {
             let width = text_width(&line.text);
-            // Only a character takes the cursor to the next row: a cleared row does not.
-            lines[0].len > 0
-                && !narrow
-                && (width == out.cols || (width + 1 == out.cols && lines[0].width(0) == 2))
+            let wide = past.get(index + 1).map_or(lines[0].width(0), first_width) == 2;
+            width == out.cols || (width + 1 == out.cols && wide)
         };
-        if !(line.wrapped && fits) {
+        // Only a character takes the cursor to the next row: a cleared row does not.
+        let joins = index + 1 < past.len() || (fits && lines[0].len > 0);
+        if !(line.wrapped && joins) {
             out.push(b"\r\n");
+            fits = !narrow;
         }
     }
     for (index, line) in lines.iter().enumerate() {
         let last = index + 1 == lines.len();
         let len = if line.wrapped && !last {
             line.cells.len()
+        } else if index > 0 && lines[index - 1].wrapped {
+            line.len.max(1) // a blank takes the cursor here
         } else {
             line.len
         };
@@ -1050,6 +1063,15 @@ fn through(out: &mut Out, lines: &[Arc<Row>], past: &[HistoryLine], marker: &str
         }
     }
     out.nowhere();
+}
+
+/// Columns of the first character of a line of text with SGR.
+fn first_width(line: &HistoryLine) -> usize {
+    use unicode_width::UnicodeWidthChar;
+    plain_text(&line.text)
+        .chars()
+        .find_map(UnicodeWidthChar::width)
+        .unwrap_or(1)
 }
 
 /// Columns of a line of text with SGR.

@@ -545,3 +545,62 @@ fn history_scrolls_out_of_a_larger_window_too() {
     second.feed(&full(&want, (3, 20), &row.history(0, 1, 1 << 20), ""));
     assert_in_corner(&second.snapshot(), &want, &String::new);
 }
+
+/// A second model must follow these pieces by differences, and each by a full painting with the history.
+fn follows(rows: usize, cols: usize, pieces: &[&str]) {
+    let mut model = Model::new(rows, cols, 100);
+    let mut second = Model::new(rows, cols, 100);
+    let mut base = model.snapshot();
+    for piece in pieces {
+        model.feed(piece.as_bytes());
+        let want = model.snapshot();
+        let paint = diff(&base, &want, (rows, cols));
+        second.feed(&paint);
+        assert_same(&second.snapshot(), &want, &|| shown(&paint));
+        let past = model.history(0, model.history_end(), 1 << 20);
+        let paint = full(&want, (rows, cols), &past, "marker");
+        let mut fresh = Model::new(rows, cols, 100);
+        fresh.feed(&paint);
+        assert_same(&fresh.snapshot(), &want, &|| shown(&paint));
+        base = want;
+    }
+}
+
+#[test]
+fn a_wide_character_before_the_cursor_stays_whole() {
+    follows(3, 6, &["\u{6f22}\x08", "\x1b[C\u{6f22}"]);
+}
+
+#[test]
+fn a_blank_row_that_continues_another_takes_its_place() {
+    follows(4, 5, &["top\r\n\n\n\n\x1b[H          \x1b[4;1Hend"]);
+}
+
+#[test]
+fn history_of_another_width_does_not_shift_the_screen() {
+    let mut model = Model::new(3, 7, 100);
+    model.feed(&[b'a'; 200]);
+    model.resize(3, 5);
+    model.feed(&[b'b'; 33]);
+    let want = model.snapshot();
+    let past = model.history(0, model.history_end(), 1 << 20);
+    for first in 0..past.len() {
+        let mut second = Model::new(3, 5, 100);
+        let paint = full(&want, (3, 5), &past[first..], "");
+        second.feed(&paint);
+        assert_same(&second.snapshot(), &want, &|| {
+            format!("{first} {}", shown(&paint))
+        });
+    }
+}
+
+#[test]
+fn wide_characters_on_two_columns_stay_joined() {
+    let mut model = Model::new(5, 2, 0);
+    model.feed("\u{6f22}".repeat(4).as_bytes());
+    let want = model.snapshot();
+    let mut second = Model::new(5, 2, 0);
+    second.feed("\u{6f22}".repeat(4).as_bytes());
+    second.feed(&overlay::undraw(&want, None, &[(1, 1)]));
+    assert_same(&second.snapshot(), &want, &String::new);
+}
