@@ -17,6 +17,7 @@ QshError
 │   ├── StreamReset              the peer reset or stopped one stream
 │   └── DescriptorError          the local end of a splice failed (errno)
 ├── ChannelError                 the server refused or lost a channel
+├── ForwardError                 a forward cannot be had, and ExitOnForwardFailure says that it matters
 └── StartupError                 a daemon that cannot start
 """
 
@@ -30,6 +31,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "DescriptorError",
+    "ForwardError",
     "HostKeyError",
     "KeyFormatError",
     "KeyPassphraseError",
@@ -133,11 +135,17 @@ class DescriptorError(TransportError):
 
 
 class ChannelError(QshError):
-    """The server refused a channel or lost it. ``code`` is its word for a refusal (docs/protocol.md 9)."""
+    """The server refused a channel or lost it. ``code`` is its word for a refusal (docs/protocol.md 9), ``detail`` the
+    system's symbol for what failed.
+    """
 
-    def __init__(self, text: str, *, code: str = "") -> None:
-        self.code = code
+    def __init__(self, text: str, *, code: str = "", detail: str = "") -> None:
+        self.code, self.detail = code, detail
         super().__init__(text)
+
+
+class ForwardError(QshError):
+    """A forward that was asked for cannot be had, and ExitOnForwardFailure says that it matters."""
 
 
 class StartupError(QshError):

@@ -172,27 +172,12 @@ def _not_yet(arguments: Arguments, options: ClientOptions) -> str:
         return f"Control socket connect({path}.qsh): No such file or directory"
     if arguments.dump_keys:
         return "qsh: -Z is not supported; use ssh for it"
-    given = arguments.settings.values
-    wanted = [] if options.clear_all_forwardings else _forwards(given)
-    if "stdio_forward" in given:
-        wanted.append("-W")
-    if options.tunnel not in ("no", None):
-        wanted.append("-w")
-    if wanted and options.qsh_fallback == "no":
+    if options.tunnel not in ("no", None) and options.qsh_fallback == "no":
         return (
-            f"qsh: {', '.join(wanted)}: forwarding over QUIC is not supported yet; "
+            "qsh: -w: tunnels over QUIC are not supported; "
             f"use ssh for it (ssh {options.host_arg} works as before)"
         )
     return ""
-
-
-def _forwards(given: dict[str, object]) -> list[str]:
-    wanted = []
-    local = given.get("local_forward") or ()
-    if isinstance(local, (list, tuple)):
-        wanted += ["-L"] if any(not forward.dynamic for forward in local) else []
-        wanted += ["-D"] if any(forward.dynamic for forward in local) else []
-    return wanted + (["-R"] if given.get("remote_forward") else [])
 
 
 def _warn_about_tty(options: ClientOptions) -> None:

@@ -64,6 +64,8 @@ class Link:
         self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
         """Done when the connection is gone."""
         self.server_software = ""
+        self.forwards: Callable[[], list[str]] = list
+        """Describes the forwarded connections, for ``~#``."""
 
     def listen(self) -> None:
         """Start to read what the server sends on its own."""
@@ -131,7 +133,7 @@ class Link:
 
     def describe_channels(self) -> list[str]:
         """For ``~#``."""
-        return [f"#{number} session" for number in sorted(self._channels)]
+        return [*(f"#{number} session" for number in sorted(self._channels)), *self.forwards()]
 
     # -- the end
 

@@ -24,10 +24,11 @@ from qsh.errors import AgentError, ChannelError, ConnectionLost, HostKeyError, U
 from qsh.wire.messages import MAX_COMMAND
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from qsh.channels.session import ClientChannel
     from qsh.client.background import Background
+    from qsh.client.forwards import Forwards
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
     from qsh.client.identities import Candidate
@@ -69,6 +70,7 @@ class Login:
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
         self._plan = _plan(options, request)
+        self._forwards = None if request is not None else _forwards(options, self._plan)
 
     # -- before the handshake is done
 
@@ -126,6 +128,8 @@ class Login:
 
     async def _session(self, session: Session, link: Link, authenticator: Authenticator) -> int:
         options, plan = self._options, self._plan
+        if self._forwards is not None:
+            self._forwards.bind()
         await link.open_control()
         first = authenticator.first()
         login = asyncio.ensure_future(link.login(authenticator, first))
@@ -142,11 +146,13 @@ class Login:
         log.verbose(f'Authenticated to {options.hostname} ([{ip}]:{port}) using "publickey".')
         for notice in accepted.notices:
             log.info(visible_lines(notice.rstrip("\n")))
+        if self._forwards is not None:
+            self._forwards.use(link)
         _local_command(options)
         if self._background is not None:
             self._background.ready()
         try:
-            status = await session.run(link, channel)
+            status = await session.run(link, channel, _stdio_forward(options, link))
         except Ended:
             status = FAILED
         if plan.pty:
@@ -194,6 +200,8 @@ class Login:
         opened = await channel.answer()
         if not opened.terminal:
             raise ChannelError("the server has no running terminals")
+        if self._forwards is not None:
+            self._forwards.use(link)
         return channel
 
     async def _check_host(self, link: Link, known: KnownHost) -> PublicKey:
@@ -262,6 +270,23 @@ def _plan(options: ClientOptions, request: Request | None) -> Plan:
         tell_waiting=options.qsh_sessions != "no",
         detach_on_hangup=options.qsh_on_hangup == "detach",
     )
+
+
+def _forwards(options: ClientOptions, plan: Plan) -> Forwards | None:
+    """None where nothing is to be forwarded: then nothing of it is loaded."""
+    if not options.local_forward and not options.dynamic_forward:
+        return None
+    from qsh.client.forwards import Forwards
+
+    return Forwards(options, first_number=0 if plan.kind == "none" else 1)
+
+
+def _stdio_forward(options: ClientOptions, link: Link) -> Coroutine[object, object, int] | None:
+    if options.stdio_forward is None:
+        return None
+    from qsh.client import stdio_forward
+
+    return stdio_forward.run(link, stdio_forward.target_of(options.stdio_forward))
 
 
 def _local_command(options: ClientOptions) -> None:

@@ -21,6 +21,7 @@ from qsh.errors import (
     ChannelError,
     ConnectError,
     ConnectionLost,
+    ForwardError,
     HostKeyError,
     QshError,
 )
@@ -82,6 +83,8 @@ class Client:
                 log.info("qshd takes only keys so far; ssh may ask for a password.")
         except ConnectionLost as error:
             log.info(self._lost_text(error))
+        except ForwardError as error:
+            log.fatal(str(error))
         except ChannelError as error:
             log.error(f"qsh: {visible(str(error))}")
         except QshError as error:
@@ -139,9 +142,13 @@ class Client:
         )
 
     def _is_terminal(self) -> bool:
+        """Of a terminal little is under way; a forward beside it may carry anything."""
+        options = self._options
         if self._request is not None:
             return self._request.kind == "attach"
-        return self._options.wants_tty(stdin_is_terminal=os.isatty(0))
+        if options.local_forward or options.dynamic_forward or options.remote_forward:
+            return False
+        return options.wants_tty(stdin_is_terminal=os.isatty(0))
 
     def _redirect(self) -> None:
         """Options that QUIC cannot serve yet go to ssh(1)."""
@@ -151,8 +158,10 @@ class Client:
             name = "ProxyJump"
         elif options.proxy_command is not None:
             name = "ProxyCommand"
-        elif not options.clear_all_forwardings:
-            name = _forwarding(options)
+        elif options.tunnel not in ("no", None):
+            name = "Tunnel"
+        elif options.remote_forward and self._request is None:
+            name = "RemoteForward"
         if not name:
             return
         if options.qsh_fallback == "no" or self._request is not None:
@@ -201,16 +210,6 @@ def sessions(options: ClientOptions, command: str) -> tuple[int, bytes]:
         return status, os.pread(output, size, 0)
     finally:
         os.close(output)
-
-
-def _forwarding(options: ClientOptions) -> str:
-    """The keyword of a forward that is asked for, or nothing."""
-    for keyword in ("LocalForward", "RemoteForward", "DynamicForward"):
-        if options.is_set(keyword.lower()):
-            return keyword
-    if "stdio_forward" in options.settings.values:
-        return "-W"
-    return "Tunnel" if options.tunnel not in ("no", None) else ""
 
 
 def _host_key_policy(options: ClientOptions, found: Sequence[addresses.Address]) -> HostKeyPolicy:

@@ -23,7 +23,7 @@ from qsh.terminal.escape import Action, EscapeFilter, echo, help_text
 from qsh.wire.messages import Attach, Open, Pty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from qsh.channels.session import ClientChannel
     from qsh.client.link import Link
@@ -121,13 +121,18 @@ class Session:
         term = os.environ.get("TERM", "")[:256]
         return Pty(term, size.rows, size.cols, size.xpixel, size.ypixel, encoded)
 
-    async def run(self, link: Link, channel: ClientChannel | None) -> int:
-        """The exit status. Raises Ended, QshError; the terminal is what it was."""
+    async def run(
+        self,
+        link: Link,
+        channel: ClientChannel | None,
+        instead: Coroutine[object, object, int] | None = None,
+    ) -> int:
+        """The exit status. Raises Ended, QshError; the terminal is what it was. ``instead``: what to do without a channel."""
         gc.enable()
         self._link, self._channel = link, channel
         try:
             if channel is None:
-                return await self._until(asyncio.ensure_future(_forever()))
+                return await self._first(asyncio.ensure_future(instead or _forever()))
             return await self._with_channel(channel)
         finally:
             self._terminal.close()
@@ -172,10 +177,6 @@ class Session:
             return await self._remote.run(self._link, channel)
         except DescriptorError as error:
             raise ChannelError(f"write to standard output: {os.strerror(error.code)}") from None
-
-    async def _until(self, work: asyncio.Task[None]) -> int:
-        await self._first(work)
-        return 0
 
     async def _first(self, work: asyncio.Future[T]) -> T:
         """``work``'s result, unless the session is ended or the connection lost before."""
@@ -301,5 +302,6 @@ def _status(message: Exit) -> int:
     return message.status
 
 
-async def _forever() -> None:
+async def _forever() -> int:
     await asyncio.Event().wait()
+    return 0

@@ -170,17 +170,13 @@ SCHEMA: Final = (
     _row(
         "UseDNS", "use_dns", "flag", UNUSED, "names are not looked up: Match Host sees the address"
     ),
-    _row(
-        "AllowTcpForwarding", "allow_tcp_forwarding", "choice:forwarding", UNUSED, _LATER, flags="m"
-    ),
+    _row("AllowTcpForwarding", "allow_tcp_forwarding", "choice:forwarding", flags="m"),
     _row("AllowAgentForwarding", "allow_agent_forwarding", "flag", UNUSED, _LATER, flags="m"),
-    _row("DisableForwarding", "disable_forwarding", "flag", UNUSED, _LATER, flags="m"),
+    _row("DisableForwarding", "disable_forwarding", "flag", flags="m"),
     _row(
         "AllowStreamLocalForwarding",
         "allow_stream_local_forwarding",
         "choice:forwarding",
-        UNUSED,
-        _LATER,
         flags="m",
     ),
     _row("StreamLocalBindUnlink", "stream_local_bind_unlink", "flag", UNUSED, _LATER, flags="m"),
@@ -327,7 +323,7 @@ SCHEMA: Final = (
     _row("PermitTunnel", "permit_tunnel", "tunnel", UNUSED, _LATER, flags="m"),
     _row("IPQoS", "ip_qos", "ipqos", UNUSED, _UDP, flags="m"),
     _row("RekeyLimit", "rekey_limit", "rekey", UNUSED, _UDP, flags="m"),
-    _row("PermitOpen", "permit_open", "permits", UNUSED, _LATER, flags="m"),
+    _row("PermitOpen", "permit_open", "permits", flags="m"),
     _row("PermitListen", "permit_listen", "permits:listen", UNUSED, _LATER, flags="m"),
     _row("PermitUserEnvironment", "permit_user_environment", "user_environment"),
     _row(

@@ -137,7 +137,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("LocalForward", "local_forward", "local", (), USED),
     ("RemoteForward", "remote_forward", "remote", (), USED),
     ("DynamicForward", "dynamic_forward", "dynamic", (), USED),
-    ("GatewayPorts", "gateway_ports", "flag", False, IGNORED),
+    ("GatewayPorts", "gateway_ports", "flag", False, USED),
     ("ExitOnForwardFailure", "exit_on_forward_failure", "flag", False, USED),
     ("ClearAllForwardings", "clear_all_forwardings", "flag", False, USED),
     ("PermitRemoteOpen", "permit_remote_open", "permitopen", (), USED),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.channels.frames import read_frame
 from qsh.errors import ChannelError, DescriptorError, StreamReset, TransportError
-from qsh.server.requests import OpenChannel, Resize, SendSignal
+from qsh.forward.relay import Relay
+from qsh.server.requests import Connect, OpenChannel, Resize, SendSignal
 from qsh.server.terminal_relay import TerminalRelay, is_farewell
 from qsh.wire import framing
 from qsh.wire.channel import OpenReader
@@ -44,10 +46,12 @@ class ServerChannel:
         host: HostLink,
         opening: asyncio.Semaphore,
         while_terminal: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        while_forward: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """``while_terminal`` is entered while a terminal is relayed."""
+        """``while_terminal`` is entered while a terminal is relayed, ``while_forward`` while a forward is."""
         self._connection, self._stream, self._host = connection, stream, host
         self._opening, self._while_terminal = opening, while_terminal
+        self._while_forward = while_forward
         self.number = stream.recv.id
         self._header = 0
         self._running = False
@@ -67,13 +71,16 @@ class ServerChannel:
         """
         async with self._opening:
             request, self._header = await read_frame(self._stream.recv, OpenReader())
+        if request.kind == "connect":
+            await self._connected(request)
+            return None
         self._terminal = request.terminal is not None
         self._hangs_up = self._terminal and request.kind != "attach"  # that one is older than this
         try:
             answer, descriptors = await self._host.open(self._request(request))
         except ChannelError as error:
             self._hangs_up = False
-            await self._refuse(error.code or "failed", str(error))
+            await self._refuse(error)
             return None
         self._terminal = answer.terminal
         if answer.terminal:
@@ -89,10 +96,33 @@ class ServerChannel:
             self.number, request.kind, request.command, request.pty, request.env, request.terminal
         )
 
-    async def _refuse(self, code: str, reason: str) -> None:
-        await self._stream.send.write(framing.encode(Failed(code, reason)))
+    async def _refuse(self, error: ChannelError) -> None:
+        failed = Failed(error.code or "failed", str(error), error.detail)
+        await self._stream.send.write(framing.encode(failed))
         self._stream.send.finish()
         self._stream.recv.stop(CODE_REFUSED)
+
+    # -- a forwarded connection -----------------------------------------------------------------
+
+    async def _connected(self, request: Open) -> None:
+        if request.target is None:
+            await self._refuse(ChannelError("no target", code="bad-channel"))
+            return
+        with self._while_forward():
+            try:
+                sock = await self._host.connect(
+                    Connect(self.number, request.target, request.origin)
+                )
+            except ChannelError as error:
+                await self._refuse(error)
+                return
+            relay = Relay(self._stream, socket.socket(fileno=sock))
+            try:
+                await self._stream.send.write(framing.encode(Opened()))
+            except BaseException:
+                relay.give_up()
+                raise
+            await relay.run()
 
     # -- a terminal ------------------------------------------------------------------------------
 
@@ -102,7 +132,7 @@ class ServerChannel:
             relay = TerminalRelay(self._connection, self._stream, descriptors)
         except (OSError, ValueError) as error:
             self.client_ended()
-            await self._refuse("resources", str(error))
+            await self._refuse(ChannelError(str(error), code="resources"))
             return
         self._hangs_up = True
         try:

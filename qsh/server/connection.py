@@ -11,6 +11,7 @@ from qsh import __version__
 from qsh.auth.keys import PublicKey
 from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, ProtocolError, StreamReset, TransportError
+from qsh.forward.windows import BASE_BYTES, MAX_STREAMS, ReceiveWindow
 from qsh.server.channel import ServerChannel
 from qsh.server.failure_delay import failure_delay_s
 from qsh.server.links import HostLink
@@ -43,8 +44,6 @@ __all__ = ["Limits", "ServerConnection"]
 
 SOFTWARE: Final = f"qsh_{__version__}"
 READ_BYTES: Final = 65536
-OPEN_WINDOW: Final = 32 * 1024 * 1024
-OPEN_BIDI: Final = 1024
 OPEN_UNI: Final = 16
 MAX_OPENING: Final = 32
 """Channel requests of a connection that are read at a time: the rest waits in the engine, whose windows bound it."""
@@ -81,6 +80,7 @@ class ServerConnection:
     _wire: ServerControl = field(default_factory=ServerControl)
     _host: HostLink | None = None
     _path: PathReporter | None = None
+    _receives: ReceiveWindow | None = None
     _channels: dict[int, ServerChannel] = field(default_factory=dict)
     _newest: int = 0
     """The highest channel number seen so far."""
@@ -193,7 +193,10 @@ class ServerConnection:
             self._host = HostLink(descriptor)
             self._path = PathReporter(self.connection, self._host)
             self.connection.set_limits(
-                bidi_streams=OPEN_BIDI, uni_streams=OPEN_UNI, connection_window=OPEN_WINDOW
+                bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI, connection_window=BASE_BYTES
+            )
+            self._receives = ReceiveWindow(
+                self.connection, bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI
             )
             self.authenticated()
             await control.send.write(
@@ -260,10 +263,15 @@ class ServerConnection:
             self._spawn(self._run_channel(control, stream))
 
     async def _run_channel(self, control: Stream, stream: Stream) -> None:
-        if self._host is None or self._path is None:
+        if self._host is None or self._path is None or self._receives is None:
             return
         channel = ServerChannel(
-            self.connection, stream, self._host, self._opening, self._path.for_terminal
+            self.connection,
+            stream,
+            self._host,
+            self._opening,
+            self._path.for_terminal,
+            self._receives.forward,
         )
         self._channels[channel.number] = channel
         self._newest = max(self._newest, channel.number)

@@ -16,9 +16,12 @@ from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
 from qsh.server import program, session_commands, signals
 from qsh.server.event_loop import READ, WRITE, EventLoop
+from qsh.server.forward_rules import ForwardRules
+from qsh.server.forwards import HostForwards
 from qsh.server.requests import (
     ChannelFailed,
     ChannelOpened,
+    Connect,
     Exited,
     HangUp,
     HostRequest,
@@ -95,6 +98,8 @@ class SessionHost:
         options, account = self.rules.options, self.rules.grant.account
         path = self.directory_path or directory_of(account, options.session_directory)
         self._directory = SessionDirectory(path)
+        rules = ForwardRules(options, self.rules.grant.key)
+        self._forwards = HostForwards(self._loop, rules, self._tell, self.report)
 
     def run(self, *, until_end: bool = False) -> None:
         """The host's loop; returns when nothing is left to do, or with ``until_end`` when a program ends or cannot start."""
@@ -118,6 +123,7 @@ class SessionHost:
     def close(self) -> None:
         """Hang up everything."""
         self._hang_up_channels()
+        self._forwards.close()
         for terminal in list(self._terminals.values()):
             terminal.hang_up()
         self._loop.close()
@@ -135,10 +141,13 @@ class SessionHost:
         times = list(self._due.values())
         if self._check_detached_at is not None:
             times.append(self._check_detached_at)
+        if (dial := self._forwards.deadline) is not None:
+            times.append(dial)
         return max(0.0, min(times) - now) if times else None
 
     def _expire(self) -> None:
         now = monotonic_s()
+        self._forwards.expire(now)
         for terminal, when in self._due.items():
             if now >= when:
                 terminal.expire(now)
@@ -195,6 +204,7 @@ class SessionHost:
         self._connected = False
         self._loop.forget(self.front.fileno())
         self._hang_up_channels()
+        self._forwards.close()
         for visit in list(self._visits.values()):
             if visit.relay is not None:
                 visit.relay.close()
@@ -232,10 +242,14 @@ class SessionHost:
             self._path = (request.rtt_us / 1e6, request.loss_ppm)
             for visit in self._visits.values():
                 self._tell_path(visit)
+        elif isinstance(request, Connect):
+            self._forwards.connect(request)
         elif request.channel in self._visits:
             self._visit_request(self._visits[request.channel], request)
         elif request.channel in self._channels:
             self._channel_request(self._channels[request.channel], request)
+        elif isinstance(request, HangUp):
+            self._forwards.hang_up(request.channel)
         return True  # what it was for may have just ended
 
     def _channel_request(self, channel: _Channel, request: Resize | SendSignal | HangUp) -> None:

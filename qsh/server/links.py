@@ -13,6 +13,8 @@ from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
     ChannelFailed,
     ChannelOpened,
+    Connect,
+    Connected,
     Exited,
     HangUp,
     HostAnswer,
@@ -141,6 +143,7 @@ class HostLink(_Link):
         super().__init__(socket.socket(fileno=descriptor), HostAnswer)
         self._opening: dict[int, asyncio.Future[tuple[ChannelOpened, list[int]]]] = {}
         self._exits: dict[int, asyncio.Future[Exited]] = {}
+        self._connecting: dict[int, asyncio.Future[int]] = {}
         self._attaching: set[int] = set()
         """Those of ``_opening`` that ask for a terminal which was there before."""
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -170,6 +173,22 @@ class HostLink(_Link):
             self._opening.pop(request.channel, None)
             self._attaching.discard(request.channel)
         return answer, descriptors
+
+    async def connect(self, request: Connect) -> int:
+        """A socket that is connected with a forward's target. Raises ChannelError. A cancelled one ends the attempt."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._connecting[request.channel] = future
+        try:
+            self.send(request)
+            return await future
+        except BaseException:
+            if (descriptor := _unclaimed(future)) is not None:
+                os.close(descriptor)
+            elif not future.done() or future.cancelled():
+                self.hang_up(request.channel)
+            raise
+        finally:
+            self._connecting.pop(request.channel, None)
 
     async def exited(self, channel: int) -> Exited:
         """How the channel's program ended. Raises ChannelError when its session host is gone."""
@@ -202,8 +221,14 @@ class HostLink(_Link):
             if not leave:
                 with contextlib.suppress(ChannelError):
                     self.send(HangUp(message.channel))  # it runs for nobody
+        elif isinstance(message, Connected):
+            connecting = self._connecting.get(message.channel)
+            if not descriptors:
+                self._fail(message.channel, "resources", "the server is out of descriptors")
+            elif connecting is not None and not connecting.done():
+                connecting.set_result(descriptors.pop(0))
         elif isinstance(message, ChannelFailed):
-            self._fail(message.channel, message.code, message.reason)
+            self._fail(message.channel, message.code, message.reason, message.detail)
         elif isinstance(message, Exited):
             exited = self._exits.get(message.channel)
             if exited is not None and not exited.done():
@@ -211,14 +236,19 @@ class HostLink(_Link):
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _fail(self, channel: int, code: str, reason: str) -> None:
-        future = self._opening.get(channel)
+    def _fail(self, channel: int, code: str, reason: str, detail: str = "") -> None:
+        future: asyncio.Future[Any] | None = self._opening.get(channel)
+        future = self._connecting.get(channel) if future is None else future
         if future is not None and not future.done():
-            future.set_exception(ChannelError(reason or code, code=code))
+            future.set_exception(ChannelError(reason or code, code=code, detail=detail))
 
     def _lost(self) -> None:
         error = ChannelError("the session host is gone", code="session-lost")
-        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._exits.values()]
+        waiting: list[asyncio.Future[Any]] = [
+            *self._opening.values(),
+            *self._connecting.values(),
+            *self._exits.values(),
+        ]
         for future in waiting:
             if not future.done():
                 future.set_exception(error)

@@ -3,8 +3,8 @@
     front ─ Login, Forget ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, session host, front
     front ◄─ Identity, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
                                 monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
-    front ─ OpenChannel, Resize, SendSignal, HangUp ─► session host
-    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited ─ session host
+    front ─ OpenChannel, Resize, SendSignal, HangUp, Connect ─► session host
+    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, Connected (+ socket) ─ session host
 
 The front is the least trusted: whatever it may send is checked by limits here and by the tables behind.
 """
@@ -19,11 +19,13 @@ from msgspec import Meta, Struct
 from qsh.auth.key_options import KeyOptions  # noqa: TC001 - msgspec reads the annotations
 from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
 from qsh.server.account import Account  # noqa: TC001
-from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Attach, Proof, Pty
+from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Attach, Proof, Pty, Target
 
 __all__ = [
     "ChannelFailed",
     "ChannelOpened",
+    "Connect",
+    "Connected",
     "Exited",
     "Forget",
     "FrontRequest",
@@ -271,7 +273,16 @@ class PathState(Local, frozen=True, tag="path"):
     """Congestion window, bytes."""
 
 
-HostRequest = OpenChannel | Resize | SendSignal | HangUp | PathState
+class Connect(Local, frozen=True, tag="connect"):
+    """Connect to a forward's target; HangUp ends the attempt."""
+
+    channel: Channel
+    target: Target
+    origin: Target | None = None
+    """For the log only."""
+
+
+HostRequest = OpenChannel | Resize | SendSignal | HangUp | PathState | Connect
 
 
 class ChannelOpened(Local, frozen=True, tag="opened"):
@@ -290,6 +301,14 @@ class ChannelFailed(Local, frozen=True, tag="failed"):
     channel: Channel
     code: str
     reason: Text
+    detail: Annotated[str, Meta(max_length=256)] = ""
+    """The system's symbol for what failed."""
+
+
+class Connected(Local, frozen=True, tag="connected"):
+    """A forward has reached its target. Descriptor: the socket."""
+
+    channel: Channel
 
 
 class Exited(Local, frozen=True, tag="exited"):
@@ -301,6 +320,6 @@ class Exited(Local, frozen=True, tag="exited"):
     core_dumped: bool = False
 
 
-HostAnswer = ChannelOpened | ChannelFailed | Exited
+HostAnswer = ChannelOpened | ChannelFailed | Exited | Connected
 
 encode = msgspec.msgpack.Encoder().encode

@@ -34,6 +34,7 @@ __all__ = [
     "ServerMessage",
     "Signal",
     "StderrHeader",
+    "Target",
     "UniHeader",
     "WindowChange",
 ]
@@ -44,6 +45,10 @@ VERSION: Final = 1
 MAX_BLOB: Final = 16 * 1024
 """Bytes of a key, certificate or signature; an RSA-16384 certificate with options fits."""
 MAX_OFFERS: Final = 64
+MAX_HOST: Final = 1024
+"""Characters of a forward's host (NI_MAXHOST)."""
+MAX_PATH: Final = 107
+"""Bytes of a unix socket's path on Linux (sun_path, without the NUL)."""
 MAX_COMMAND: Final = 128 * 1024
 """Bytes of a command line: what Linux takes as one argument (MAX_ARG_STRLEN), and the shell gets it as one."""
 
@@ -204,16 +209,28 @@ class Attach(Struct, frozen=True, omit_defaults=True):
     """With a paint: lines of history to print above it."""
 
 
+class Target(Struct, frozen=True, omit_defaults=True):
+    """A host and a port, or the path of a unix socket: where a forwarded connection leads to, or comes from."""
+
+    host: Annotated[str, Meta(max_length=MAX_HOST)] = ""
+    port: Count = 0
+    path: Annotated[bytes, Meta(max_length=MAX_PATH)] = b""
+
+
 class Open(Message, frozen=True, tag="open"):
     """First frame of a channel stream, from the client (docs/protocol.md 6.1)."""
 
     kind: Name
-    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10)."""
+    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10); ``connect`` (11)."""
     command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
     pty: Pty | None = None
     env: Annotated[dict[Name, Text], Meta(max_length=256)] = {}
     terminal: Attach | None = None
     """The channel is a terminal and carries frames, not raw bytes."""
+    target: Target | None = None
+    """Of a forwarded connection: where it is to lead to."""
+    origin: Target | None = None
+    """Of a forwarded connection: where it comes from."""
 
 
 class Opened(Message, frozen=True, tag="opened"):
@@ -231,6 +248,8 @@ class Failed(Message, frozen=True, tag="open-failed"):
 
     code: Name
     reason: Text = ""
+    detail: Name = ""
+    """The system's symbol for what failed, such as ``ECONNREFUSED``."""
 
 
 ChannelAnswer = Opened | Failed

@@ -156,7 +156,7 @@ def test_unknown_name(env: dict[str, str]) -> None:
     assert done.stderr.startswith(b"qsh: Could not resolve hostname nonesuch.invalid: ")
 
 
-@pytest.mark.parametrize("option", ["-J jump", "-oProxyCommand=nc", "-oLocalForward=1 h:2"])
+@pytest.mark.parametrize("option", ["-J jump", "-oProxyCommand=nc", "-oRemoteForward=1 h:2"])
 def test_proxies_go_to_ssh(env: dict[str, str], option: str) -> None:
     words = option.split(" ", 1) if option.startswith("-J") else [option]
     assert run(env, "-F", "none", *words, "127.0.0.1", "true").returncode == 42
@@ -173,11 +173,10 @@ def test_no_endless_circle(env: dict[str, str], tmp_path: Path) -> None:
     assert b"leads back to qsh" in done.stderr
 
 
-@pytest.mark.parametrize("option", ["-L1:h:2", "-R1:h:2", "-D1080", "-Wh:1", "-w0"])
-def test_forwarding_is_refused_plainly(env: dict[str, str], option: str) -> None:
-    done = run(env, "-F", "none", "-oQshFallback=no", option, "127.0.0.1")
+def test_tunnels_are_refused_plainly(env: dict[str, str]) -> None:
+    done = run(env, "-F", "none", "-oQshFallback=no", "-w0", "127.0.0.1")
     assert done.returncode == 255
-    assert done.stderr.startswith(f"qsh: {option[:2]}: ".encode())
+    assert done.stderr.startswith(b"qsh: -w: ")
     assert b"use ssh for it" in done.stderr
 
 

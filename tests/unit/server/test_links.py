@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
 from qsh.errors import ChannelError
 from qsh.server.links import HostLink, MonitorLink
-from qsh.server.packets import packet_pair
-from qsh.server.requests import Login
+from qsh.server.packets import PacketSocket, packet_pair
+from qsh.server.requests import ChannelFailed, Connect, Connected, HangUp, HostRequest, Login
+from qsh.wire.messages import Target
 
 
 def test_a_client_that_leaves_ends_the_wait_for_its_verdict() -> None:
@@ -39,5 +41,60 @@ def test_a_hang_up_leaves_nothing() -> None:
         link.close()
         link.hang_up(4)
         theirs.close()
+
+    asyncio.run(run())
+
+
+def test_a_forward_gets_its_socket_or_the_reason() -> None:
+    async def run() -> None:
+        ours, theirs = packet_pair()
+        link, host = HostLink(ours.detach()), PacketSocket(theirs, HostRequest)
+        got = asyncio.create_task(link.connect(Connect(4, Target("a", 1))))
+        failed = asyncio.create_task(link.connect(Connect(8, Target("b", 1))))
+        empty = asyncio.create_task(link.connect(Connect(12, Target("c", 1))))
+        await asyncio.sleep(0)
+        read, write = os.pipe()
+        host.send(Connected(4), [read])
+        host.send(ChannelFailed(8, "connect-failed", "Connection refused", "ECONNREFUSED"))
+        host.send(Connected(12))
+        os.close(await got)
+        with pytest.raises(ChannelError, match="Connection refused") as error:
+            await failed
+        assert (error.value.code, error.value.detail) == ("connect-failed", "ECONNREFUSED")
+        with pytest.raises(ChannelError, match="out of descriptors"):
+            await empty
+        with pytest.raises(BrokenPipeError):
+            os.write(write, b"x")
+        os.close(write)
+        link.close()
+        host.close()
+
+    asyncio.run(run())
+
+
+def test_a_forward_that_nobody_waits_for_is_ended() -> None:
+    async def run() -> None:
+        ours, theirs = packet_pair()
+        link, host = HostLink(ours.detach()), PacketSocket(theirs, HostRequest)
+        given_up = asyncio.create_task(link.connect(Connect(4, Target("a", 1))))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        received = [host.receive(), host.receive()]
+        assert [message and message[0] for message in received] == [
+            Connect(4, Target("a", 1)),
+            HangUp(4),
+        ]
+        read, write = os.pipe()
+        host.send(Connected(4), [read])  # it was under way
+        lost = asyncio.create_task(link.connect(Connect(8, Target("a", 1))))
+        await asyncio.sleep(0)
+        host.close()
+        with pytest.raises(ChannelError, match="session host is gone"):
+            await lost
+        with pytest.raises(BrokenPipeError):
+            os.write(write, b"x")
+        os.close(write)
+        link.close()
 
     asyncio.run(run())

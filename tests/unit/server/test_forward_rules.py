@@ -1,0 +1,120 @@
+"""Kind of forward × switch × Match × key option: who forbids one forbids it, and "disable all" disables all."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from qsh.auth.key_options import parse_options
+from qsh.config.daemon_parser import parse
+from qsh.server.forward_rules import ForwardRules
+from qsh.wire.messages import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+PORT, PATH = Target("localhost", 80), Target(path=b"/run/socket")
+CONNECT, CONNECT_PATH, LISTEN, LISTEN_PATH = "connect", "connect-path", "listen", "listen-path"
+ALL: Final = frozenset({CONNECT, CONNECT_PATH, LISTEN, LISTEN_PATH})
+PATHS: Final = frozenset({CONNECT_PATH, LISTEN_PATH})
+NOTHING: Final = frozenset[str]()
+
+SWITCHES: Final[dict[str, AbstractSet[str]]] = {
+    "": ALL,
+    "DisableForwarding no": ALL,
+    "DisableForwarding yes": NOTHING,
+    "AllowTcpForwarding yes": ALL,
+    "AllowTcpForwarding all": ALL,
+    "AllowTcpForwarding no": PATHS,
+    "AllowTcpForwarding local": ALL - {LISTEN},
+    "AllowTcpForwarding remote": ALL - {CONNECT},
+    "AllowStreamLocalForwarding no": ALL - PATHS,
+    "AllowStreamLocalForwarding local": ALL - {LISTEN_PATH},
+    "AllowStreamLocalForwarding remote": ALL - {CONNECT_PATH},
+    "PermitOpen any": ALL,
+    "PermitOpen none": ALL - {CONNECT, CONNECT_PATH},
+    "PermitOpen localhost:80 other:81": ALL - {CONNECT_PATH},
+    "PermitOpen localhost:*": ALL - {CONNECT_PATH},
+    "PermitOpen *:*": ALL,
+    "PermitOpen *:80": ALL - {CONNECT_PATH},
+    "PermitOpen localhost:81 [::1]:80": ALL - {CONNECT, CONNECT_PATH},
+    "PermitListen any": ALL,
+    "PermitListen none": ALL - {LISTEN, LISTEN_PATH},
+    "PermitListen 80": ALL - {LISTEN_PATH},
+    "PermitListen localhost:*": ALL - {LISTEN_PATH},
+    "PermitListen local*:80": ALL - {LISTEN_PATH},
+    "PermitListen 127.0.0.1:80": ALL - {LISTEN, LISTEN_PATH},
+    "GatewayPorts yes": ALL,
+    "ForceCommand true": ALL,
+    "PermitTTY no": ALL,
+}
+KEY_OPTIONS: Final[dict[str, AbstractSet[str]]] = {
+    "": ALL,
+    "restrict": NOTHING,
+    "no-port-forwarding": NOTHING,
+    "restrict,pty": NOTHING,
+    "restrict,port-forwarding": ALL,
+    "no-agent-forwarding,no-x11-forwarding": ALL,
+    'command="true"': ALL,
+    'permitopen="localhost:80"': ALL - {CONNECT_PATH},
+    'permitopen="localhost:*"': ALL - {CONNECT_PATH},
+    'permitopen="*:*"': ALL,
+    'permitopen="[/run/socket]:*"': ALL - {CONNECT},
+    'permitopen="other:80"': ALL - {CONNECT, CONNECT_PATH},
+    'permitopen="localhost:81",permitopen="localhost:80"': ALL - {CONNECT_PATH},
+    'permitlisten="80"': ALL - {LISTEN_PATH},
+    'permitlisten="localhost:80"': ALL - {LISTEN_PATH},
+    'permitlisten="8080"': ALL - {LISTEN, LISTEN_PATH},
+    'restrict,permitopen="localhost:80"': NOTHING,
+    'restrict,port-forwarding,permitopen="localhost:80"': ALL - {CONNECT_PATH},
+}
+
+
+def rules(config: str, key: str) -> ForwardRules:
+    options = parse(config, "/f").for_connection(user="anna", address="10.0.0.1")
+    return ForwardRules(options, parse_options(key))
+
+
+def permitted(config: str, key: str) -> set[str]:
+    made = rules(config, key)
+    found = {CONNECT} if made.may_connect(PORT) else set()
+    found |= {CONNECT_PATH} if made.may_connect(PATH) else set()
+    found |= {LISTEN} if made.may_listen(PORT) else set()
+    return found | ({LISTEN_PATH} if made.may_listen(PATH) else set())
+
+
+@pytest.mark.parametrize(("switch", "key"), [*product(SWITCHES, KEY_OPTIONS)])
+def test_both_must_agree(switch: str, key: str) -> None:
+    expected = SWITCHES[switch] & KEY_OPTIONS[key]
+    assert permitted(switch, key) == expected
+    assert permitted(f"Match User anna\n{switch}", key) == expected
+    assert permitted(f"Match User ben\n{switch}", key) == KEY_OPTIONS[key], "it is not about her"
+
+
+@pytest.mark.parametrize(("switch", "key"), [*product(SWITCHES, KEY_OPTIONS)])
+def test_disabled_is_disabled(switch: str, key: str) -> None:
+    for off in ("DisableForwarding yes\n", "Match Address 10.0.0.0/8\nDisableForwarding yes\n"):
+        assert permitted(off + switch, key) == NOTHING
+
+
+def test_a_match_takes_back_what_is_forbidden_for_all() -> None:
+    config = "AllowTcpForwarding no\nPermitOpen none\nMatch User anna\nAllowTcpForwarding local\nPermitOpen any"
+    assert permitted(config, "") == ALL - {LISTEN}
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "may"),
+    [("LOCALHOST", 80, True), ("localhost", 81, False), ("", 80, False), ("localhost", 0, False)],
+)
+def test_where_a_forward_may_listen(host: str, port: int, may: bool) -> None:
+    assert rules("PermitListen localhost:80", "").may_listen(Target(host, port)) is may
+    assert rules("", 'permitlisten="localhost:80"').may_listen(Target(host, port)) is may
+
+
+def test_names_to_connect_to_are_compared_as_they_are() -> None:
+    """As in OpenSSH: a name is not looked up, and its case counts."""
+    made = rules("PermitOpen localhost:80", "")
+    assert not made.may_connect(Target("127.0.0.1", 80))
+    assert not made.may_connect(Target("LOCALHOST", 80))
