@@ -98,7 +98,7 @@ class SessionHost:
         options, account = self.rules.options, self.rules.grant.account
         path = self.directory_path or directory_of(account, options.session_directory)
         self._directory = SessionDirectory(path)
-        rules = ForwardRules(options, self.rules.grant.key)
+        rules = ForwardRules(options, self.rules.key)
         self._forwards = HostForwards(self._loop, rules, self._tell, self.report)
 
     def run(self, *, until_end: bool = False) -> None:
