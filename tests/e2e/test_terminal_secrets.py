@@ -10,14 +10,13 @@ import pytest
 
 from tests.support.live_server import PLAIN_SHELL, LiveServer
 from tests.support.relay import Relay
-from tests.support.terminal import OnTerminal
+from tests.support.typist import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRET = b"QXZJVKQZXJ"
 """These letters occur nowhere else."""
-PROMPT = b"ready> "
 GETPASS = f"{sys.executable} -c 'import getpass; print(len(getpass.getpass(\"code: \")))'"
 AHEAD_S = 0.06
 """Before that the kernel itself may still echo, as it does under ssh."""
@@ -43,39 +42,11 @@ def relay(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[Relay]
         yield found
 
 
-class Typist:
-    """A shell over the slow path, with everything that its terminal ever got."""
-
-    def __init__(self, server: LiveServer, relay: Relay) -> None:
-        command = f"env PS1='{PROMPT.decode()}' HISTFILE= bash --norc --noprofile -i"
-        argv = server.command(command, options=("-t", "-o", "QshPrediction=always"))
-        self.terminal = OnTerminal(relay.through(argv), {**server.env, "TERM": "xterm-256color"})
-        self.seen = b""
-
-    def expect(self, text: bytes) -> bytes:
-        found = self.terminal.expect(text)
-        self.seen += found
-        return found
-
-    def type(self, text: bytes) -> None:
-        """As a person types: the client has each key by itself."""
-        for each in text:
-            self.terminal.type(bytes([each]))
-            self.terminal.read_on(0.004)
-
-
 @pytest.fixture
 def typist(server: LiveServer, relay: Relay) -> Iterator[Typist]:
     found = Typist(server, relay)
-    with found.terminal as terminal:
-        found.expect(b"\x1b[6n")
-        terminal.type(b"\x1b[1;1R")
-        found.expect(PROMPT)
-        # it learns that here keys are echoed
-        for _ in range(2):
-            found.type(b"echo $((6*7))\r")
-            found.expect(b"42\r\n")
-            found.expect(PROMPT)
+    with found.terminal:
+        found.settle_in()
         yield found
 
 
@@ -91,8 +62,8 @@ def test_no_letter_of_a_secret_is_drawn(typist: Typist) -> None:
             time.sleep(AHEAD_S)
         typist.type(SECRET + b"\r")
         typist.expect(b"%d\r\n" % len(SECRET))
-        typist.expect(PROMPT)
-    assert not [letter for letter in SECRET if letter in typist.seen + terminal.output]
+        typist.await_prompt()
+    assert not typist.has_seen(SECRET)
 
 
 def test_what_is_no_secret_is_drawn_at_once(typist: Typist, relay: Relay) -> None:
