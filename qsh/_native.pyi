@@ -474,19 +474,19 @@ class Screen:
         history_from: int | None = None,
         marker: str = "",
         *,
-        window: tuple[int, int] = (0, 0),
+        window: tuple[int, int] | None = None,
     ) -> bytes:
         """Bytes that bring any terminal to this screen, within one synchronised update.
 
-        ``window``: rows and columns of that terminal; a larger one shows the screen in its upper left
-        corner. One that is smaller counts as equal.
+        ``window``: rows and columns of that terminal (None: as the screen). A larger one shows the
+        screen in its upper left corner; one that is smaller counts as equal.
 
         With ``history_from``, first the marker as a dim line (if any) and the history lines from
         that id on are printed on the main screen, so that they scroll into the terminal's own
         history. Title, pointer and colours are written only where set.
         """
 
-    def paint_from(self, base: Snapshot, *, window: tuple[int, int] = (0, 0)) -> bytes:
+    def paint_from(self, base: Snapshot, *, window: tuple[int, int] | None = None) -> bytes:
         """Bytes that bring a terminal showing ``base`` to this screen; empty when nothing differs.
 
         ``window``: as in `paint`, and as when ``base`` was painted. As `paint` when the size differs, or

@@ -231,13 +231,13 @@ impl Screen {
         }
     }
 
-    #[pyo3(signature = (history_from=None, marker="", *, window=(0, 0)))]
+    #[pyo3(signature = (history_from=None, marker="", *, window=None))]
     fn paint<'py>(
         &self,
         py: Python<'py>,
         history_from: Option<u64>,
         marker: &str,
-        window: (usize, usize),
+        window: Option<(usize, usize)>,
     ) -> Bound<'py, PyBytes> {
         let bytes = py.detach(|| {
             let mut model = self.model();
@@ -245,19 +245,25 @@ impl Screen {
                 model.history(first, model.history_end(), PAINT_HISTORY_BYTES)
             });
             let marker = if history_from.is_some() { marker } else { "" };
-            painter::full(&model.snapshot(), window, &past, marker)
+            painter::full(&model.snapshot(), window.unwrap_or_default(), &past, marker)
         });
         PyBytes::new(py, &bytes)
     }
 
-    #[pyo3(signature = (base, *, window=(0, 0)))]
+    #[pyo3(signature = (base, *, window=None))]
     fn paint_from<'py>(
         &self,
         py: Python<'py>,
         base: &Snapshot,
-        window: (usize, usize),
+        window: Option<(usize, usize)>,
     ) -> Bound<'py, PyBytes> {
-        let bytes = py.detach(|| painter::diff(&base.inner, &self.model().snapshot(), window));
+        let bytes = py.detach(|| {
+            painter::diff(
+                &base.inner,
+                &self.model().snapshot(),
+                window.unwrap_or_default(),
+            )
+        });
         PyBytes::new(py, &bytes)
     }
 
