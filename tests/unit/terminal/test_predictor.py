@@ -744,7 +744,8 @@ def test_a_resize_waits_for_the_hosts_word() -> None:
 def test_modes_that_move_what_is_drawn_forbid_it(modes: bytes) -> None:
     played = at_prompt()
     played.type("ls")
-    played.screen.feed(b"\x1b7" + modes + b"\x1b8")
+    row, col, _, _ = played.screen.cursor
+    played.screen.feed(modes + b"\x1b[%d;%dH" % (row + 1, col + 1))
     played.predictor.screen_changed(played.now)
     assert played.overlay() == NOTHING
 
