@@ -461,7 +461,7 @@ class Screen:
         """Text of a row without trailing blanks."""
 
     def row_wrapped(self, row: int) -> bool:
-        """Whether the line goes on in the next row."""
+        """Whether the line goes on in the next row. Row -1 is the line that left the screen last."""
 
     def style_is_dim(self, style: int) -> bool:
         """Faint, or grey (bright black, 256-colours 232…250, RGB greys): how shells suggest."""
@@ -509,7 +509,8 @@ class Screen:
     def undraw(self, cells: list[tuple[int, int]]) -> bytes:
         """Bytes that bring back the true content of cells, and the true cursor.
 
-        Name both columns of a wide overlay character.
+        What is behind the text of a row is erased to its end: whatever else was drawn there must be
+        drawn again. Name both columns of a wide overlay character.
         """
 
     @property

@@ -276,16 +276,20 @@ class Display:
         if screen.modes & _NO_DRAWING or screen.boundary != screen.offset:
             return b""
         self._bare_notice = True
-        width = screen.cols - 1
+        width = screen.cols
         return b"\x1b7\x1b[1;1H\x1b[0;7m%b\x1b[0m\x1b8" % text[:width].ljust(width).encode("ascii")
 
-    @property
-    def _notice_row(self) -> int:
-        """The highest row whose content is known."""
-        screen = self._screen
-        if screen is None or screen.modes & MODE_ALTERNATE:
-            return 0
-        return max(0, self._unknown_rows - (screen.history_end - self._scrolled))
+    def _notice_row(self, screen: Screen, typed: int) -> int:
+        """The highest row whose content is known, that is not being typed in, and that is a line by itself: erasing the
+        other ones would tell some terminals that the lines they are part of end there.
+        """
+        first = self._unknown_rows - (screen.history_end - self._scrolled)
+        if screen.modes & MODE_ALTERNATE:
+            first = 0
+        for row in range(max(0, first), screen.rows):
+            if row != typed and not screen.row_wrapped(row) and not screen.row_wrapped(row - 1):
+                return row
+        return screen.rows - 1
 
     def resized(self, rows: int, cols: int, now: float) -> bool:
         """The window has another size. True: what was drawn may be anywhere now, so ask for a painting."""
@@ -351,11 +355,9 @@ class Display:
             guess = self._predictor.overlay(now)
             cells, cursor = list(guess.cells), guess.cursor
         if self._notice is not None:
-            row = min(self._notice_row, screen.rows - 1)
-            if row == (cursor or screen.cursor)[0]:
-                row = screen.rows - 1  # not over the line that is being typed
+            row = self._notice_row(screen, (cursor or screen.cursor)[0])
             cells = [cell for cell in cells if cell[0] != row]
-            width = screen.cols - 1  # the last column would leave the cursor in pending wrap
+            width = screen.cols
             text = self._notice[:width].ljust(width)
             style = self._bar_style()
             cells += [(row, col, text[col], style, False) for col in range(width)]

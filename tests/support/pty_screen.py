@@ -124,6 +124,10 @@ class Screen:
         """History and screen as text; a line that goes on in the next row is one."""
         return self._tmux("capture-pane", "-p", "-J", "-S", "-", "-E", "-").splitlines()
 
+    def everything(self) -> str:
+        """History and screen, a line per row, with SGR and with the blanks at the ends of rows that were written."""
+        return self._tmux("capture-pane", "-p", "-e", "-N", "-S", "-", "-E", "-")
+
     def cursor(self) -> tuple[int, int]:
         """Column and row, from 0."""
         column, row = self._tmux("display", "-p", "#{cursor_x} #{cursor_y}").split()

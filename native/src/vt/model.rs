@@ -415,6 +415,11 @@ impl Model {
         }
     }
 
+    /// The last line of the history goes on in the first row.
+    pub(crate) fn history_goes_on(&self) -> bool {
+        !self.alternate() && self.core.past.goes_on()
+    }
+
     pub(crate) fn history_first(&self) -> u64 {
         self.core.past.first()
     }

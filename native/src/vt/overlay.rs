@@ -1,11 +1,13 @@
 //! Cells drawn over the picture, and taken away again.
 
+use std::sync::Arc;
+
 use unicode_width::UnicodeWidthStr;
 
 use alacritty_terminal::term::cell::Flags;
 
 use super::painter::Out;
-use super::snapshot::{Snapshot, Style};
+use super::snapshot::{Row, Snapshot, Style};
 
 /// How an overlay cell looks.
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ pub(super) fn draw(
     end(out, screen, cursor, cells.len())
 }
 
-/// Put the true content of these cells back, and cursor and pen as they truly are.
+/// Put the true content of these cells back, and nothing behind the text of a row, and cursor and pen as they truly are.
 pub(super) fn undraw(screen: &Snapshot, left: Left, cells: &[(usize, usize)]) -> Vec<u8> {
     let mut out = begin(screen, left);
     let mut cells: Vec<(usize, usize)> = cells
@@ -82,10 +84,25 @@ pub(super) fn undraw(screen: &Snapshot, left: Left, cells: &[(usize, usize)]) ->
     if !cells.is_empty() {
         out.plain();
     }
-    for &(row, col) in &cells {
-        out.rewrite(&screen.lines, row, col);
+    for row in cells.chunk_by(|left, right| left.0 == right.0) {
+        uncover(&mut out, &screen.lines, row);
     }
     end(out, screen, None, cells.len())
+}
+
+/// Cells of one row.
+fn uncover(out: &mut Out, lines: &[Arc<Row>], cells: &[(usize, usize)]) {
+    let row = cells[0].0;
+    let line = &lines[row];
+    if cells.len() == line.cells.len() && !line.wrapped {
+        return out.anew(lines, row);
+    }
+    for &(_, col) in cells {
+        if col >= line.len && !line.wrapped {
+            return out.erase_behind(row, col);
+        }
+        out.rewrite(lines, row, col);
+    }
 }
 
 fn begin(screen: &Snapshot, left: Left) -> Out {

@@ -210,7 +210,9 @@ impl Out {
     }
 
     fn set_pen_of(&mut self, cell: &Cell) {
-        if !self.pen.fits(cell) {
+        // A blank between words looks the same in their pen.
+        let same = is_default_blank(cell) && self.pen.leaves_blank();
+        if !same && !self.pen.fits(cell) {
             self.set_pen(&Style::of(cell));
         }
     }
@@ -271,6 +273,29 @@ impl Out {
         // A wide one on two columns is the last of its row too.
         if line.wrapped && row + 1 < lines.len() && line.width(0) == self.cols {
             self.continue_on(lines, row + 1);
+        }
+    }
+
+    /// Back to what a row is behind its text: erased, since printed blanks would be copied and kept.
+    pub(super) fn erase_behind(&mut self, row: usize, col: usize) {
+        self.goto(row, col);
+        self.set_pen(&Style::default());
+        self.push(b"\x1b[K");
+    }
+
+    /// A whole row that does not go on in the next: erased first, since some terminals take a row to be as long as it ever was.
+    pub(super) fn anew(&mut self, lines: &[Arc<Row>], row: usize) {
+        let line = &lines[row];
+        self.erase_behind(row, 0);
+        let mut col = 0;
+        if row > 0 && lines[row - 1].wrapped && line.len > 0 {
+            self.rewrite(lines, row - 1, self.cols - 1);
+            col = line.width(0);
+        }
+        while col < line.len {
+            self.goto(row, col);
+            self.put(&line.cells[col]);
+            col += line.width(col).max(1);
         }
     }
 

@@ -341,12 +341,23 @@ fn draw_and_undraw_leave_nothing_behind() {
             );
         }
         let undraw = overlay::undraw(&want, Some((0, 1)), &cells);
+        let covered = dice.below(rows);
+        let bar: Vec<(usize, usize)> = (0..cols).map(|col| (covered, col)).collect();
         second.feed(&undraw);
         assert_same(&second.snapshot(), &want, &|| {
             format!(
                 "seed {seed} {rows}x{cols} {cells:?}\n{}\ndraw {}\nundraw {}",
                 shown(&bytes),
                 shown(&draw),
+                shown(&undraw)
+            )
+        });
+        let undraw = overlay::undraw(&want, None, &bar);
+        second.feed(&undraw);
+        assert_same(&second.snapshot(), &want, &|| {
+            format!(
+                "seed {seed} {rows}x{cols} row {covered}\n{}\nundraw {}",
+                shown(&bytes),
                 shown(&undraw)
             )
         });

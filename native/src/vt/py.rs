@@ -208,8 +208,12 @@ impl Screen {
         text.trim_end_matches(' ').to_owned()
     }
 
-    fn row_wrapped(&self, row: usize) -> bool {
-        self.model().row(row).is_some_and(|line| line.wrapped)
+    fn row_wrapped(&self, row: isize) -> bool {
+        let mut model = self.model();
+        match usize::try_from(row) {
+            Ok(row) => model.row(row).is_some_and(|line| line.wrapped),
+            Err(_) => model.history_goes_on(),
+        }
     }
 
     fn style_is_dim(&self, style: i128) -> bool {

@@ -56,6 +56,11 @@ impl Style {
         }
     }
 
+    /// Whether a blank in it looks as one in the default pen.
+    pub(super) fn leaves_blank(&self) -> bool {
+        self.bg == BACKGROUND && !self.flags.intersects(SEEN_ON_BLANK) && self.link.is_none()
+    }
+
     /// Whether a cell has this look, without making a `Style` of it.
     pub(super) fn fits(&self, cell: &Cell) -> bool {
         self.fg == cell.fg

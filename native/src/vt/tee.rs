@@ -33,6 +33,8 @@ pub(super) struct Past {
     forgotten: u64,
     /// Rows of the grid that are here already, and are to leave next.
     ahead: usize,
+    /// The last line goes on in the first row of the screen.
+    goes_on: bool,
 }
 
 impl Past {
@@ -41,6 +43,7 @@ impl Past {
             kept: (limit_lines > 0).then(|| History::new(limit_lines)),
             forgotten: 0,
             ahead: 0,
+            goes_on: false,
         }
     }
 
@@ -54,9 +57,12 @@ impl Past {
         for row in 0..above {
             self.push_row(&grid[Line(row as i32)][..]);
         }
-        match &mut self.kept {
-            None => self.forgotten += rows.count() as u64,
-            Some(history) => rows.for_each(|(text, wrapped)| history.push_text(text, wrapped)),
+        for (text, wrapped) in rows {
+            self.goes_on = wrapped;
+            match &mut self.kept {
+                None => self.forgotten += 1,
+                Some(history) => history.push_text(text, wrapped),
+            }
         }
         self.ahead = above;
     }
@@ -71,18 +77,21 @@ impl Past {
             self.ahead -= 1;
             return;
         }
+        let wrapped = cells
+            .last()
+            .is_some_and(|cell| cell.flags.contains(Flags::WRAPLINE));
+        self.goes_on = wrapped;
         match &mut self.kept {
             None => self.forgotten += 1,
-            Some(history) => {
-                let wrapped = cells
-                    .last()
-                    .is_some_and(|cell| cell.flags.contains(Flags::WRAPLINE));
-                history.push(HistoryLine {
-                    text: line_text(cells),
-                    wrapped,
-                });
-            }
+            Some(history) => history.push(HistoryLine {
+                text: line_text(cells),
+                wrapped,
+            }),
         }
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     pub(super) fn clear(&mut self) {

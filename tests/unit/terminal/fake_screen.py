@@ -40,6 +40,9 @@ class FakeScreen:
     def text(self) -> list[str]:
         return ["".join(row) for row in self.grid]
 
+    def row_wrapped(self, row: int) -> bool:
+        return False
+
     def skip_to(self, offset: int) -> None:
         self.offset, self._open = offset, b""
 
