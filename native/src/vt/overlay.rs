@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use alacritty_terminal::term::cell::Flags;
 
-use super::painter::Out;
+use super::out::Out;
 use super::snapshot::{Row, Snapshot, Style};
 
 /// How an overlay cell looks.

@@ -7,9 +7,11 @@ use alacritty_terminal::vte::ansi::{Color, NamedColor, Rgb};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::line_text;
 use super::model::Model;
 use super::overlay::{Drawn, Look};
-use super::painter::{self, Paint};
+use super::painter;
+use super::pen::{self, Paint};
 use super::snapshot::{self as picture, BACKGROUND, BLINK, FOREGROUND, Row, Style};
 
 const MODE_ALTERNATE: u32 = 1;
@@ -324,7 +326,7 @@ impl Screen {
             .into_iter()
             .map(|line| {
                 let text = if plain {
-                    painter::plain_text(&line.text).into_bytes()
+                    line_text::plain_text(&line.text).into_bytes()
                 } else {
                     line.text
                 };
@@ -378,7 +380,7 @@ const UNDERLINES: [Flags; 6] = [
 
 /// A look as a number: foreground, background, attributes; the default pen is 0.
 fn packed(cell: &Cell) -> u64 {
-    let part = |colour: Color| match painter::colour(colour) {
+    let part = |colour: Color| match pen::colour(colour) {
         None => 0,
         Some(Paint::Basic(index)) => 1 + u64::from(index),
         Some(Paint::Index(index)) => INDEXED + u64::from(index),
@@ -389,7 +391,7 @@ fn packed(cell: &Cell) -> u64 {
         .enumerate()
         .filter(|(_, flag)| cell.flags.contains(**flag))
         .fold(0, |bits, (bit, _)| bits | 1u64 << bit);
-    let lines = u64::from(painter::underline_number(cell.flags));
+    let lines = u64::from(pen::underline_number(cell.flags));
     let blink = u64::from(cell.flags.contains(BLINK));
     let attributes = flags | lines << 6 | blink << 9;
     part(cell.fg) | part(cell.bg) << COLOUR_BITS | attributes << (2 * COLOUR_BITS)

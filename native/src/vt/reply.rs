@@ -3,7 +3,7 @@
 use alacritty_terminal::term::color::Colors;
 use alacritty_terminal::vte::ansi::Rgb;
 
-use super::painter;
+use super::pen;
 use super::scanner::Query;
 use super::snapshot::{Cursor, Style};
 use super::state::Modes;
@@ -110,7 +110,7 @@ fn setting(name: &[u8], facts: &Facts<'_>) -> String {
         b"m" => {
             let mut bytes = b"0".to_vec();
             let mut look = Vec::new();
-            painter::sgr(&mut look, &Style::default(), &facts.cursor.pen);
+            pen::sgr(&mut look, &Style::default(), &facts.cursor.pen);
             if let Some(codes) = look
                 .strip_prefix(b"\x1b[")
                 .and_then(|rest| rest.strip_suffix(b"m"))

@@ -17,7 +17,7 @@ use alacritty_terminal::vte::ansi::{
 use unicode_width::UnicodeWidthChar;
 
 use super::history::{History, Line as HistoryLine};
-use super::painter::line_text;
+use super::line_text::line_text;
 use super::snapshot::{BLINK, CHARSETS, Cursor, Main, RowCache};
 use super::state::{Beside, STACK_DEPTH, TITLE_BYTES, Tracked, every_eighth};
 
