@@ -54,6 +54,14 @@ def fuzz_one(data: bytes) -> None:
     fresh = Screen(screen.rows, screen.cols, history_lines=HISTORY)
     fresh.feed(screen.paint(screen.history_first, "marker"))
     assert_same(fresh, screen)
+    large = Screen(screen.rows + 1, screen.cols + 2, history_lines=HISTORY)
+    if (large.rows, large.cols) == (screen.rows + 1, screen.cols + 2):  # sizes have limits
+        large.feed(screen.paint(screen.history_first, "marker", window=(large.rows, large.cols)))
+        for row in range(screen.rows):
+            assert large.row_cells(row, 0, screen.cols) == screen.row_cells(row), f"row {row}"
+            assert large.row_end(row) <= screen.cols
+        assert large.row_end(screen.rows) == 0
+        assert large.cursor[:2] == screen.cursor[:2]
     assert max(screen.memory_bytes, far.memory_bytes, fresh.memory_bytes) < MEMORY_MAX
 
 
