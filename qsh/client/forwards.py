@@ -1,333 +1,50 @@
-"""Forwards that begin here: -L and -D listen, and each connection becomes a stream that the host leads on (docs/protocol.md 11).
-
-Connections are accepted here; what they carry is moved natively (qsh.forward.relay).
-"""
+"""All forwards of a client, through its connections to the host: -L, -D and -R."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
-import resource
-import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from qsh.channels.frames import read_frame
-from qsh.client.log import log
-from qsh.client.text import visible
-from qsh.errors import ForwardError, QshError, RemoteProtocolError
-from qsh.forward import listening
-from qsh.forward.failure import open_failed
-from qsh.forward.relay import Relay, close_with_reset
-from qsh.forward.socks import Negotiation
+from qsh.client.channel_numbers import ChannelNumbers
+from qsh.client.local_forwards import LocalForwards
+from qsh.client.remote_forwards import RemoteForwards
 from qsh.forward.windows import MAX_STREAMS, ReceiveWindow
-from qsh.wire import framing
-from qsh.wire.channel import AnswerReader
-from qsh.wire.messages import Failed, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from qsh.client.link import Link
-    from qsh.config.forwards import Forward
     from qsh.config.options import ClientOptions
-    from qsh.quic import Stream
 
-__all__ = ["Forwards", "target_of"]
-
-SPARE_STREAMS: Final = 24
-"""Of those that the host allows, kept for programs and for what ends just now."""
-SPARE_DESCRIPTORS: Final = 64
-DESCRIPTORS_EACH: Final = 3
-ACCEPT_AT_ONCE: Final = 64
-PAUSE_S: Final = 1.0
-"""Until connections are accepted again after the system had no descriptor for one."""
-
-
-class _Listener:
-    """One -L or -D with its sockets."""
-
-    def __init__(self, forward: Forward, sockets: list[socket.socket]) -> None:
-        self.forward, self.sockets = forward, sockets
+__all__ = ["Forwards"]
 
 
 class Forwards:
-    """:meth:`bind` before the login, :meth:`use` with each connection to the host."""
+    """:meth:`bind` before the login, :meth:`begin` after it, :meth:`go_on` with each later connection."""
 
-    def __init__(self, options: ClientOptions, *, first_number: int) -> None:
-        """``first_number``: what messages may call a channel of ours; each listening socket takes one, as in ssh."""
-        self._options = options
-        self._listeners: list[_Listener] = []
-        self._link: Link | None = None
-        self._receives: ReceiveWindow | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._numbers: dict[int, str] = {}
-        """Of the channels that are open, and what ``~#`` says of them."""
-        self._first_number = first_number
-        self._accepting = False
-        self._limit = MAX_STREAMS - SPARE_STREAMS
+    def __init__(self, options: ClientOptions, *, has_session: bool) -> None:
+        self._numbers = ChannelNumbers(1 if has_session else 0)
+        self._local = LocalForwards(options, self._numbers)
+        self._remote = RemoteForwards(options, self._numbers)
 
-    # -- listening
+    @property
+    def remote(self) -> bool:
+        """The host is to listen: what runs there should find that done."""
+        return self._remote.wanted
 
     def bind(self) -> None:
-        """Listen wherever it is asked for. Raises ForwardError if ExitOnForwardFailure says that it matters."""
-        options = self._options
-        wanted = [*options.local_forward, *options.dynamic_forward]
-        if not wanted:
-            return
-        self._limit = min(self._limit, _connections_for(_raise_descriptor_limit()))
-        for forward in wanted:
-            _tell_local(forward, gateway=options.gateway_ports)
-            try:
-                self._listeners.append(_Listener(forward, self._listen(forward)))
-            except listening.ListenError as error:
-                for line in str(error).split("\n"):
-                    log.error(line)
-                if options.exit_on_forward_failure:
-                    raise ForwardError("Could not request local forwarding.") from None
-        self._first_number += sum(len(listener.sockets) for listener in self._listeners)
-        if not self._listeners:
-            log.error("Could not request local forwarding.")
+        """Listen here. Raises ForwardError."""
+        self._local.bind()
 
-    def _listen(self, forward: Forward) -> list[socket.socket]:
-        options = self._options
-        if forward.listen_path is not None:
-            mask, unlink = options.streamlocal_bind_mask, options.streamlocal_bind_unlink
-            path = os.fsencode(forward.listen_path)
-            return [listening.listen_unix(path, mask, unlink=unlink)]
-        gateway = "yes" if options.gateway_ports else "no"
-        address, wildcard = listening.bind_address(forward.listen_host, gateway, is_client=True)
-        bound = listening.listen_tcp(address, wildcard, forward.listen_port)
-        for complaint in bound.complaints:
-            log.verbose(complaint)
-        for sock in bound.sockets:
-            host, port = sock.getsockname()[:2]
-            log.debug(f"Local forwarding listening on {host} port {port}.")
-        return bound.sockets
+    async def begin(self, link: Link) -> None:
+        """Lead connections through this one; returns when the host listens, too. Raises ForwardError, ConnectionLost."""
+        self._use(link)
+        await self._remote.ask()
 
-    def use(self, link: Link) -> None:
-        """Connections go over this one from now on, until it is lost; then they wait for the next."""
-        self._link = link
-        self._receives = ReceiveWindow(
-            link.connection, bidi_streams=MAX_STREAMS, uni_streams=MAX_STREAMS
-        )
-        link.forwards = self.describe
-        link.lost.add_done_callback(lambda _: self._lost(link))
-        self._accept(wanted=True)
+    def go_on(self, link: Link) -> None:
+        """The same again through a later connection, which does not wait for it."""
+        self._use(link)
+        self._remote.ask_again()
 
-    def _lost(self, link: Link) -> None:
-        if link is self._link:
-            self._accept(wanted=False)
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._accept(wanted=False)
-        for listener in self._listeners:
-            for sock in listener.sockets:
-                sock.close()
-        self._listeners.clear()
-
-    def describe(self) -> list[str]:
-        """The forwarded connections, for ``~#``."""
-        return [f"#{number} {text}" for number, text in sorted(self._numbers.items())]
-
-    def _accept(self, *, wanted: bool) -> None:
-        """Begin or cease to accept; who connects meanwhile waits in the kernel's queue."""
-        if wanted == self._accepting:
-            return
-        self._accepting = wanted
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            for sock in listener.sockets:
-                if wanted:
-                    loop.add_reader(sock.fileno(), self._accept_from, listener, sock)
-                else:
-                    loop.remove_reader(sock.fileno())
-
-    def _accept_from(self, listener: _Listener, listening_socket: socket.socket) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
-            if len(self._tasks) >= self._limit:
-                self._accept(wanted=False)  # until one of them has ended
-                return
-            try:
-                sock, address = listening_socket.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                return
-            except OSError as error:
-                log.error(f"accept: {os.strerror(error.errno or errno.EIO)}")
-                self._accept(wanted=False)
-                asyncio.get_running_loop().call_later(PAUSE_S, self._accept_again)
-                return
-            sock.setblocking(False)
-            self._spawn(self._serve(listener.forward, sock, _origin(sock, address)))
-
-    def _accept_again(self) -> None:
-        link = self._link
-        if link is not None and not link.lost.done() and self._listeners:
-            self._accept(wanted=True)
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error(f"qsh: forwarded connection: {type(error).__name__}: {error}")
-        if len(self._tasks) == self._limit - 1:
-            self._accept_again()
-
-    # -- one connection
-
-    async def _serve(self, forward: Forward, sock: socket.socket, origin: Target) -> None:
-        number = self._number()
-        try:
-            if forward.dynamic:
-                self._numbers[number] = f"dynamic-tcpip: {_described(forward, None, origin)}"
-                await self._serve_socks(number, forward, sock, origin)
-                return
-            target = target_of(forward)
-            kind = "direct-streamlocal" if target.path else "direct-tcpip"
-            self._numbers[number] = f"{kind}: {_described(forward, target, origin)}"
-            log.debug(
-                f"Connection to {_listens_on(forward)} forwarding to {_shown(target)} requested."
-            )
-            await self._connect(number, sock, target, origin)
-        except QshError as error:
-            log.debug(f"channel {number}: {error}", 2)
-            close_with_reset(sock)
-        except OSError as error:
-            log.debug(f"channel {number}: {error}", 2)
-            sock.close()
-        finally:
-            del self._numbers[number]
-
-    def _number(self) -> int:
-        number = self._first_number
-        while number in self._numbers:
-            number += 1
-        self._numbers[number] = ""
-        return number
-
-    async def _serve_socks(
-        self, number: int, forward: Forward, sock: socket.socket, origin: Target
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        socks = Negotiation()
-        try:
-            while socks.target is None:
-                answer = socks.receive(await loop.sock_recv(sock, socks.needed))
-                if answer:
-                    await loop.sock_sendall(sock, answer)
-        except RemoteProtocolError as error:
-            log.debug(f"channel {number}: {error}")
-            if socks.refusal:
-                await loop.sock_sendall(sock, socks.refusal)
-            sock.close()
-            return
-        target = Target(*socks.target)
-        self._numbers[number] = f"direct-tcpip: {_described(forward, target, origin)}"
-        log.debug(
-            f"dynamic request: socks{socks.version} host {visible(target.host)} port {target.port}",
-            2,
-        )
-        await self._connect(number, sock, target, origin, socks)
-
-    async def _connect(
-        self,
-        number: int,
-        sock: socket.socket,
-        target: Target,
-        origin: Target,
-        socks: Negotiation | None = None,
-    ) -> None:
-        """Without SOCKS what the socket has to say need not wait for the answer: there is none that it would wait for."""
-        assert self._link is not None  # noqa: S101 - nothing is accepted without
-        assert self._receives is not None  # noqa: S101 - as above
-        with self._receives.forward():
-            stream = await self._link.connection.open_bi()
-            stream.send.begin_write(framing.encode(Open("connect", target=target, origin=origin)))
-            relay = Relay(stream, sock)
-            try:
-                if socks is None:
-                    relay.begin()
-                refused = await _answer(stream)
-                if refused is None and socks is not None:
-                    await asyncio.get_running_loop().sock_sendall(sock, socks.granted())
-            except (QshError, OSError):
-                relay.give_up()
-                raise
-            if refused is None:
-                await relay.run()
-                return
-            text = open_failed(refused.code, visible(refused.reason))
-            log.error(f"channel {number}: {text}")
-            if socks is not None:
-                answer = socks.refused(refused.code, refused.detail)
-                await asyncio.get_running_loop().sock_sendall(sock, answer)
-            relay.give_up()
-
-
-async def _answer(stream: Stream) -> Failed | None:
-    answer, _ = await read_frame(stream.recv, AnswerReader())
-    return answer if isinstance(answer, Failed) else None
-
-
-def target_of(forward: Forward) -> Target:
-    """Where a forward's connections lead to."""
-    if forward.connect_path is not None:
-        return Target(path=os.fsencode(forward.connect_path))
-    return Target(forward.connect_host or "", forward.connect_port)
-
-
-def _origin(sock: socket.socket, address: object) -> Target:
-    if sock.family == socket.AF_UNIX or not isinstance(address, tuple):
-        return Target()
-    return Target(str(address[0]), int(address[1]))
-
-
-def _listens_on(forward: Forward) -> str:
-    if forward.listen_path is not None:
-        return f"socket {visible(forward.listen_path)}"
-    return f"port {forward.listen_port}"
-
-
-def _shown(target: Target) -> str:
-    if target.path:
-        return f"socket {visible(os.fsdecode(target.path))}"
-    return f"{visible(target.host)} port {target.port}"
-
-
-def _described(forward: Forward, target: Target | None, origin: Target) -> str:
-    text = f"listening {_listens_on(forward)}"
-    text += "" if target is None else f" for {_shown(target)}"
-    return text + (f", connect from {_shown(origin)}" if origin.host else "")
-
-
-def _tell_local(forward: Forward, *, gateway: bool) -> None:
-    if not log.debugging:
-        return
-    anywhere = "*" if gateway else "LOCALHOST"
-    host = forward.listen_path or forward.listen_host or anywhere
-    log.debug(
-        f"Local connections to {host}:{forward.listen_port} forwarded to remote address "
-        f"{forward.connect_path or forward.connect_host}:{forward.connect_port}"
-    )
-
-
-def _raise_descriptor_limit() -> int:
-    """As many descriptors as the system lets us have; how many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        return soft
-    return hard
-
-
-def _connections_for(descriptors: int) -> int:
-    if descriptors < 0:
-        return MAX_STREAMS
-    return max(1, (descriptors - SPARE_DESCRIPTORS) // DESCRIPTORS_EACH)
+    def _use(self, link: Link) -> None:
+        link.forwards = self._numbers.lines
+        receives = ReceiveWindow(link.connection, bidi_streams=MAX_STREAMS, uni_streams=MAX_STREAMS)
+        self._local.use(link, receives)
+        self._remote.use(link, receives)

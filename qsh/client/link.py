@@ -30,6 +30,7 @@ from qsh.wire.messages import (
     Exit,
     ExitAck,
     HostAuth,
+    Listening,
     StderrHeader,
 )
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from qsh.client.authenticate import Authenticator
     from qsh.quic import Connection, RecvStream
-    from qsh.wire.messages import Message, Open, Signal, WindowChange
+    from qsh.wire.messages import Listen, Message, Open, Signal, WindowChange
 
 __all__ = ["ABANDONED", "Link"]
 
@@ -66,6 +67,8 @@ class Link:
         self.server_software = ""
         self.forwards: Callable[[], list[str]] = list
         """Describes the forwarded connections, for ``~#``."""
+        self.listening: Callable[[Listening], None] = lambda answer: None
+        """Gets the answers to Listen."""
 
     def listen(self) -> None:
         """Start to read what the server sends on its own."""
@@ -126,7 +129,7 @@ class Link:
             self._spawn(self._read_datagrams())
         self._flows[number] = take
 
-    def tell(self, message: WindowChange | Signal | ExitAck) -> None:
+    def tell(self, message: WindowChange | Signal | ExitAck | Listen) -> None:
         """Queue a message on the control stream."""
         if self._control.state is State.OPEN:
             self._spawn(_ignore_loss(self._send.write(self._control.send(message))))
@@ -242,6 +245,8 @@ class Link:
                 log.plain(visible_lines(message.text))
         elif isinstance(message, AuthAccepted | AuthContinue | AuthRefused):
             self._answers.put_nowait(message)
+        elif isinstance(message, Listening):
+            self.listening(message)
         else:
             self.server_software = visible(self._control.peer_software)
             log.debug(f"Remote software version {self.server_software}")

@@ -135,10 +135,9 @@ class Login:
         login = asyncio.ensure_future(link.login(authenticator, first))
         await asyncio.sleep(0)  # AUTH goes first
         channel = None
-        if plan.kind != "none":
-            channel = await link.open_channel(session.open_message())
-            await asyncio.sleep(0)  # and OPEN
-            session.load()
+        later = self._forwards is not None and self._forwards.remote
+        if plan.kind != "none" and not later:
+            channel = await self._open(session, link)
         accepted = await login
         self._used = authenticator.used
         session.catch_signals()
@@ -147,10 +146,12 @@ class Login:
         for notice in accepted.notices:
             log.info(visible_lines(notice.rstrip("\n")))
         if self._forwards is not None:
-            self._forwards.use(link)
+            await self._forwards.begin(link)
         _local_command(options)
         if self._background is not None:
             self._background.ready()
+        if plan.kind != "none" and later:
+            channel = await self._open(session, link)
         try:
             status = await session.run(link, channel, _stdio_forward(options, link))
         except Ended:
@@ -158,6 +159,12 @@ class Login:
         if plan.pty:
             log.info(session.farewell or f"Connection to {options.hostname} closed.")
         return status
+
+    async def _open(self, session: Session, link: Link) -> ClientChannel:
+        channel = await link.open_channel(session.open_message())
+        await asyncio.sleep(0)  # it is on its way
+        session.load()
+        return channel
 
     # -- later connections
 
@@ -201,7 +208,7 @@ class Login:
         if not opened.terminal:
             raise ChannelError("the server has no running terminals")
         if self._forwards is not None:
-            self._forwards.use(link)
+            self._forwards.go_on(link)
         return channel
 
     async def _check_host(self, link: Link, known: KnownHost) -> PublicKey:
@@ -274,11 +281,11 @@ def _plan(options: ClientOptions, request: Request | None) -> Plan:
 
 def _forwards(options: ClientOptions, plan: Plan) -> Forwards | None:
     """None where nothing is to be forwarded: then nothing of it is loaded."""
-    if not options.local_forward and not options.dynamic_forward:
+    if not (options.local_forward or options.dynamic_forward or options.remote_forward):
         return None
     from qsh.client.forwards import Forwards
 
-    return Forwards(options, first_number=0 if plan.kind == "none" else 1)
+    return Forwards(options, has_session=plan.kind != "none")
 
 
 def _stdio_forward(options: ClientOptions, link: Link) -> Coroutine[object, object, int] | None:

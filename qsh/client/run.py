@@ -160,8 +160,6 @@ class Client:
             name = "ProxyCommand"
         elif options.tunnel not in ("no", None):
             name = "Tunnel"
-        elif options.remote_forward and self._request is None:
-            name = "RemoteForward"
         if not name:
             return
         if options.qsh_fallback == "no" or self._request is not None:

@@ -32,7 +32,7 @@ __all__ = [
 DONE, UNUSED, REFUSED = "done", "unused", "refused"
 
 _TLS = "TLS 1.3 has its own algorithms"
-_LATER = "there is no forwarding yet"
+_LATER = "there is no such forwarding yet"
 _AUTH = "only keys let a user in so far"
 _PAM = "there is no PAM yet"
 _UDP = "QUIC has its own"
@@ -103,7 +103,7 @@ SCHEMA: Final = (
         flags="m",
         harmless=tuple(range(2049)),
     ),
-    _row("StreamLocalBindMask", "stream_local_bind_mask", "octal", UNUSED, _LATER, flags="m"),
+    _row("StreamLocalBindMask", "stream_local_bind_mask", "octal", flags="m"),
     _row(
         "UnusedConnectionTimeout",
         "unused_connection_timeout",
@@ -166,7 +166,7 @@ SCHEMA: Final = (
     _row("TCPKeepAlive", "tcp_keep_alive", "flag", UNUSED, _UDP),
     _row("PermitEmptyPasswords", "permit_empty_passwords", "flag", UNUSED, _AUTH, flags="m"),
     _row("Compression", "compression", "choice:compression", UNUSED, "nothing is compressed"),
-    _row("GatewayPorts", "gateway_ports", "choice:gateway", UNUSED, _LATER, flags="m"),
+    _row("GatewayPorts", "gateway_ports", "choice:gateway", flags="m"),
     _row(
         "UseDNS", "use_dns", "flag", UNUSED, "names are not looked up: Match Host sees the address"
     ),
@@ -179,7 +179,7 @@ SCHEMA: Final = (
         "choice:forwarding",
         flags="m",
     ),
-    _row("StreamLocalBindUnlink", "stream_local_bind_unlink", "flag", UNUSED, _LATER, flags="m"),
+    _row("StreamLocalBindUnlink", "stream_local_bind_unlink", "flag", flags="m"),
     _row("FingerprintHash", "fingerprint_hash", "choice:digest", UNUSED, "SHA256 it is"),
     _row(
         "ExposeAuthInfo", "expose_auth_info", "flag", UNUSED, "SSH_USER_AUTH is not set", flags="m"
@@ -324,7 +324,7 @@ SCHEMA: Final = (
     _row("IPQoS", "ip_qos", "ipqos", UNUSED, _UDP, flags="m"),
     _row("RekeyLimit", "rekey_limit", "rekey", UNUSED, _UDP, flags="m"),
     _row("PermitOpen", "permit_open", "permits", flags="m"),
-    _row("PermitListen", "permit_listen", "permits:listen", UNUSED, _LATER, flags="m"),
+    _row("PermitListen", "permit_listen", "permits:listen", flags="m"),
     _row("PermitUserEnvironment", "permit_user_environment", "user_environment"),
     _row(
         "PubkeyAuthOptions",

@@ -6,9 +6,14 @@ import errno
 import os
 import socket
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-__all__ = ["Bound", "ListenError", "bind_address", "listen_tcp", "listen_unix"]
+from qsh.forward.dialing import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Bound", "ListenError", "bind_address", "listen_on", "listen_tcp", "listen_unix"]
 
 BACKLOG: Final = 128
 
@@ -42,16 +47,24 @@ def bind_address(
 
 
 def listen_tcp(address: str | None, wildcard: bool, port: int) -> Bound:
-    """Listen on every address that is meant. ``port`` 0: a free one, the same for both families. Raises ListenError."""
+    """Listen on every address that is meant. ``port`` 0: a free one, the same for both families. Raises ListenError.
+
+    A name is looked up, which may take its time.
+    """
     passive = socket.AI_PASSIVE if wildcard else 0
     try:
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=passive)
     except (OSError, ValueError, UnicodeError) as error:
         text = getattr(error, "strerror", None) or "invalid name"
         raise ListenError(f"getaddrinfo: {address or '<NULL>'}: {text}") from None
+    return listen_on([Address(family, where) for family, _, _, _, where in found], port)
+
+
+def listen_on(addresses: Sequence[Address], port: int) -> Bound:
+    """As :func:`listen_tcp`, on addresses that are known."""
     sockets: list[socket.socket] = []
     complaints: list[str] = []
-    for family, _, _, _, where in found:
+    for family, where in addresses:
         host = str(where[0])
         try:
             sock = _bound(family, (host, port, *where[2:]))

@@ -16,6 +16,7 @@ from qsh.server.channel import ServerChannel
 from qsh.server.failure_delay import failure_delay_s
 from qsh.server.links import HostLink
 from qsh.server.login_table import LIMIT_S
+from qsh.server.remote_forwards import RemoteForwards
 from qsh.server.requests import Forget, Login, Outcome
 from qsh.server.terminal_relay import PathReporter, is_farewell
 from qsh.wire import framing
@@ -27,7 +28,9 @@ from qsh.wire.messages import (
     AuthRefused,
     Banner,
     HostAuth,
+    Listen,
     Signal,
+    Unlisten,
     WindowChange,
 )
 
@@ -81,6 +84,7 @@ class ServerConnection:
     _host: HostLink | None = None
     _path: PathReporter | None = None
     _receives: ReceiveWindow | None = None
+    _remote: RemoteForwards | None = None
     _channels: dict[int, ServerChannel] = field(default_factory=dict)
     _newest: int = 0
     """The highest channel number seen so far."""
@@ -226,6 +230,14 @@ class ServerConnection:
     # -- after it --------------------------------------------------------------------------------
 
     async def _serve(self, control: Stream) -> None:
+        if self._host is not None and self._receives is not None:
+            self._remote = RemoteForwards(
+                self.connection,
+                self._host,
+                self._receives.forward,
+                lambda message: control.send.begin_write(self._wire.send(message)),
+                self._spawn,
+            )
         self._spawn(self._accept_channels(control))
         self._spawn(self._watch_host())
         while True:
@@ -237,6 +249,8 @@ class ServerConnection:
             self._wire.receive(data)
 
     def _handle(self, message: Message) -> None:
+        if isinstance(message, Listen | Unlisten) and self._remote is not None:
+            self._remote.request(message)
         if not isinstance(message, WindowChange | Signal):
             return
         channel = self._channels.get(message.channel)

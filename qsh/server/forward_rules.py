@@ -14,12 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from qsh.auth.key_options import Permit
-from qsh.patterns import match_pattern
+from qsh.forward.permits import NOTHING, listens, opens, permits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qsh.auth.key_options import KeyOptions
     from qsh.config.daemon_options import DaemonOptions
     from qsh.wire.messages import Target
@@ -28,7 +25,6 @@ __all__ = ["ForwardRules"]
 
 _LOCAL: Final = ("yes", "local")
 _REMOTE: Final = ("yes", "remote")
-_NOTHING: Final = ("none",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +42,20 @@ class ForwardRules:
             host, port = target.path.decode(errors="surrogateescape"), -1
         else:
             host, port = target.host, target.port
-        lists = (self.key.permit_open, _permits(self.options.permit_open))
-        return all(not found or any(_opens(p, host, port) for p in found) for found in lists) and (
-            self.options.permit_open != _NOTHING
+        lists = (self.key.permit_open, permits(self.options.permit_open))
+        return all(not found or any(opens(p, host, port) for p in found) for found in lists) and (
+            self.options.permit_open != NOTHING
         )
 
     def may_listen(self, target: Target) -> bool:
         """For -R."""
-        if not self._switched_on(target, _REMOTE) or self.options.permit_listen == _NOTHING:
+        if not self._switched_on(target, _REMOTE) or self.options.permit_listen == NOTHING:
             return False
-        lists = [self.key.permit_listen, _permits(self.options.permit_listen)]
+        lists = [self.key.permit_listen, permits(self.options.permit_listen)]
         if target.path:
             return not any(lists)
         return all(
-            not found or any(_listens(p, target.host, target.port) for p in found)
-            for found in lists
+            not found or any(listens(p, target.host, target.port) for p in found) for found in lists
         )
 
     def _switched_on(self, target: Target, wanted: tuple[str, ...]) -> bool:
@@ -69,21 +64,3 @@ class ForwardRules:
         if target.path:
             return self.options.allow_stream_local_forwarding in wanted
         return self.options.allow_tcp_forwarding in wanted
-
-
-def _permits(words: Sequence[str]) -> tuple[Permit, ...]:
-    """PermitOpen or PermitListen, whose words the parser has checked."""
-    found = []
-    for word in () if tuple(words) == _NOTHING else words:
-        host, _, port = word.rpartition(":")
-        host = host[1:-1] if host.startswith("[") else host
-        found.append(Permit(host, 0 if port == "*" else int(port)))
-    return tuple(found)
-
-
-def _opens(permit: Permit, host: str, port: int) -> bool:
-    return permit.port in (0, port) and permit.host in ("*", host)
-
-
-def _listens(permit: Permit, host: str, port: int) -> bool:
-    return permit.port in (0, port) and match_pattern(host.lower(), permit.host)

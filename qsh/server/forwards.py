@@ -1,4 +1,4 @@
-"""The session host's part in forwarding: it connects with the user's rights and gives the sockets to the front.
+"""The session host's part in forwarding: it connects and listens with the user's rights and gives the sockets to the front.
 
 Nothing here waits: names are looked up in threads, sockets connect in the loop.
 """
@@ -15,7 +15,8 @@ from qsh.clock import monotonic_s
 from qsh.forward.dialing import Address, Dial
 from qsh.forward.failure import NOT_PERMITTED, Failure, of_error
 from qsh.server.event_loop import WRITE
-from qsh.server.requests import ChannelFailed, Connected
+from qsh.server.listeners import Listeners
+from qsh.server.requests import ChannelFailed, Connect, Connected, ListenOn, Released
 from qsh.server.resolver import Resolver, literal
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from qsh.server.event_loop import EventLoop
     from qsh.server.forward_rules import ForwardRules
-    from qsh.server.requests import Connect, Local
+    from qsh.server.requests import Local, StopListening
     from qsh.wire.messages import Target
 
     Tell = Callable[[Local, list[int]], None]
@@ -53,12 +54,22 @@ class HostForwards:
     ) -> None:
         self._loop, self._rules, self._tell, self._report = loop, rules, tell, report
         self._resolver = Resolver(loop)
+        self._listeners = Listeners(loop, rules, self._resolver, tell, report)
         self._attempts: dict[int, _Attempt] = {}
         self._waiting: deque[tuple[_Attempt, list[Address]]] = deque()
         self._dialing: set[int] = set()
         self._admitting = False
 
-    # -- connecting ----------------------------------------------------------------------------
+    def take(self, request: Connect | ListenOn | StopListening | Released) -> None:
+        """Of the front."""
+        if isinstance(request, Connect):
+            self.connect(request)
+        elif isinstance(request, ListenOn):
+            self._listeners.listen(request)
+        elif isinstance(request, Released):
+            self._listeners.released()
+        else:
+            self._listeners.stop(request.listener)
 
     def connect(self, request: Connect) -> None:
         """Answered by Connected with the socket, or by ChannelFailed."""
@@ -91,10 +102,13 @@ class HostForwards:
     @property
     def deadline(self) -> float | None:
         """When :meth:`expire` is due."""
-        return min((when for _, when in self._due()), default=None)
+        again = self._listeners.deadline
+        times = [when for _, when in self._due()] + ([] if again is None else [again])
+        return min(times, default=None)
 
     def expire(self, now: float) -> None:
-        """Try the next address of targets that are silent."""
+        """Try the next address of targets that are silent, and accept again what could not be accepted."""
+        self._listeners.expire(now)
         for attempt, when in list(self._due()):
             if now >= when and self._attempts.get(attempt.channel) is attempt:
                 self._try(attempt)
@@ -106,7 +120,8 @@ class HostForwards:
                 yield attempt, when
 
     def close(self) -> None:
-        """The front is gone: give up all attempts."""
+        """The front is gone: give up all attempts, and listen no more."""
+        self._listeners.close()
         for attempt in list(self._attempts.values()):
             self._forget(attempt)
 

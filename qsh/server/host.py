@@ -25,10 +25,13 @@ from qsh.server.requests import (
     Exited,
     HangUp,
     HostRequest,
+    ListenOn,
     OpenChannel,
     PathState,
+    Released,
     Resize,
     SendSignal,
+    StopListening,
     TerminalLogin,
 )
 from qsh.server.session_directory import AttachTo, SessionDirectory, directory_of
@@ -242,8 +245,8 @@ class SessionHost:
             self._path = (request.rtt_us / 1e6, request.loss_ppm)
             for visit in self._visits.values():
                 self._tell_path(visit)
-        elif isinstance(request, Connect):
-            self._forwards.connect(request)
+        elif isinstance(request, Connect | ListenOn | StopListening | Released):
+            self._forwards.take(request)
         elif request.channel in self._visits:
             self._visit_request(self._visits[request.channel], request)
         elif request.channel in self._channels:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qsh.errors import ChannelError, RemoteProtocolError
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
+    Accepted,
     ChannelFailed,
     ChannelOpened,
     Connect,
@@ -19,6 +20,7 @@ from qsh.server.requests import (
     HangUp,
     HostAnswer,
     Identity,
+    ListensOn,
     Local,
     Login,
     MonitorAnswer,
@@ -144,6 +146,8 @@ class HostLink(_Link):
         self._opening: dict[int, asyncio.Future[tuple[ChannelOpened, list[int]]]] = {}
         self._exits: dict[int, asyncio.Future[Exited]] = {}
         self._connecting: dict[int, asyncio.Future[int]] = {}
+        self.listening: Callable[[ListensOn | Accepted, list[int]], None] | None = None
+        """Gets what is about remote forwards, and takes the descriptors over."""
         self._attaching: set[int] = set()
         """Those of ``_opening`` that ask for a terminal which was there before."""
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -222,11 +226,10 @@ class HostLink(_Link):
                 with contextlib.suppress(ChannelError):
                     self.send(HangUp(message.channel))  # it runs for nobody
         elif isinstance(message, Connected):
-            connecting = self._connecting.get(message.channel)
-            if not descriptors:
-                self._fail(message.channel, "resources", "the server is out of descriptors")
-            elif connecting is not None and not connecting.done():
-                connecting.set_result(descriptors.pop(0))
+            self._take_socket(message.channel, descriptors)
+        elif isinstance(message, ListensOn | Accepted) and self.listening is not None:
+            self.listening(message, descriptors)
+            return
         elif isinstance(message, ChannelFailed):
             self._fail(message.channel, message.code, message.reason, message.detail)
         elif isinstance(message, Exited):
@@ -235,6 +238,13 @@ class HostLink(_Link):
                 exited.set_result(message)
         for descriptor in descriptors:
             os.close(descriptor)
+
+    def _take_socket(self, channel: int, descriptors: list[int]) -> None:
+        connecting = self._connecting.get(channel)
+        if not descriptors:
+            self._fail(channel, "resources", "the server is out of descriptors")
+        elif connecting is not None and not connecting.done():
+            connecting.set_result(descriptors.pop(0))
 
     def _fail(self, channel: int, code: str, reason: str, detail: str = "") -> None:
         future: asyncio.Future[Any] | None = self._opening.get(channel)

@@ -3,8 +3,8 @@
     front ─ Login, Forget ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, session host, front
     front ◄─ Identity, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
                                 monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
-    front ─ OpenChannel, Resize, SendSignal, HangUp, Connect ─► session host
-    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, Connected (+ socket) ─ session host
+    front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released ─► session host
+    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, Connected, Accepted (+ socket), ListensOn ─ session host
 
 The front is the least trusted: whatever it may send is checked by limits here and by the tables behind.
 """
@@ -22,6 +22,7 @@ from qsh.server.account import Account  # noqa: TC001
 from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Attach, Proof, Pty, Target
 
 __all__ = [
+    "Accepted",
     "ChannelFailed",
     "ChannelOpened",
     "Connect",
@@ -36,11 +37,14 @@ __all__ = [
     "HostRequest",
     "Identity",
     "Judgement",
+    "ListenOn",
+    "ListensOn",
     "Login",
     "MonitorAnswer",
     "OpenChannel",
     "Outcome",
     "Reaped",
+    "Released",
     "Resize",
     "SendSignal",
     "SpawnLogin",
@@ -49,6 +53,7 @@ __all__ = [
     "SpawnerReport",
     "SpawnerRequest",
     "StartFront",
+    "StopListening",
     "TerminalLogin",
     "Verdict",
 ]
@@ -60,6 +65,7 @@ Blob = Annotated[bytes, Meta(max_length=MAX_BLOB)]
 SessionId = Annotated[bytes, Meta(min_length=46, max_length=46)]
 Address = tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, le=65535)]]
 Channel = Annotated[int, Meta(ge=0, le=2**62)]
+Listener = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=0xFFFF)]
 Text = Annotated[str, Meta(max_length=16 * 1024)]
 
@@ -282,7 +288,34 @@ class Connect(Local, frozen=True, tag="connect"):
     """For the log only."""
 
 
-HostRequest = OpenChannel | Resize | SendSignal | HangUp | PathState | Connect
+class ListenOn(Local, frozen=True, tag="listen"):
+    """Wait for connections that the client leads on; answered by ListensOn."""
+
+    listener: Listener
+    target: Target
+
+
+class StopListening(Local, frozen=True, tag="unlisten"):
+    """Wait for no more of them."""
+
+    listener: Listener
+
+
+class Released(Local, frozen=True, tag="released"):
+    """An Accepted connection has ended: there is room for another."""
+
+
+HostRequest = (
+    OpenChannel
+    | Resize
+    | SendSignal
+    | HangUp
+    | PathState
+    | Connect
+    | ListenOn
+    | StopListening
+    | Released
+)
 
 
 class ChannelOpened(Local, frozen=True, tag="opened"):
@@ -320,6 +353,22 @@ class Exited(Local, frozen=True, tag="exited"):
     core_dumped: bool = False
 
 
-HostAnswer = ChannelOpened | ChannelFailed | Exited | Connected
+class ListensOn(Local, frozen=True, tag="listening"):
+    """The answer to ListenOn: the port, or the code of what is wrong."""
+
+    listener: Listener
+    port: Count = 0
+    code: str = ""
+    reason: Text = ""
+
+
+class Accepted(Local, frozen=True, tag="accepted"):
+    """Somebody has connected. Descriptor: the socket."""
+
+    listener: Listener
+    origin: Target
+
+
+HostAnswer = ChannelOpened | ChannelFailed | Exited | Connected | ListensOn | Accepted
 
 encode = msgspec.msgpack.Encoder().encode

@@ -29,9 +29,12 @@ from qsh.wire.messages import (
     Exit,
     ExitAck,
     Hello,
+    Listen,
+    Listening,
     Message,
     ServerMessage,
     Signal,
+    Unlisten,
     WindowChange,
 )
 
@@ -59,7 +62,13 @@ _CLIENT_SENDS: Final[_Moves] = {
     State.START: {Hello: State.GREETED},
     State.GREETED: {Auth: State.PENDING},
     State.PENDING: {},
-    State.OPEN: {WindowChange: State.OPEN, Signal: State.OPEN, ExitAck: State.OPEN},
+    State.OPEN: {
+        WindowChange: State.OPEN,
+        Signal: State.OPEN,
+        ExitAck: State.OPEN,
+        Listen: State.OPEN,
+        Unlisten: State.OPEN,
+    },
 }
 _SERVER_SENDS: Final[_Moves] = {
     State.START: {},
@@ -70,7 +79,7 @@ _SERVER_SENDS: Final[_Moves] = {
         AuthRefused: State.GREETED,
         AuthAccepted: State.OPEN,
     },
-    State.OPEN: {Exit: State.OPEN},
+    State.OPEN: {Exit: State.OPEN, Listening: State.OPEN},
 }
 
 
@@ -156,7 +165,7 @@ class ClientControl(_Control):
         """The first bytes of the stream."""
         return self._send(Hello(versions=[VERSION], software=software, features=list(FEATURES)))
 
-    def send(self, message: Auth | WindowChange | Signal | ExitAck) -> bytes:
+    def send(self, message: Auth | WindowChange | Signal | ExitAck | Listen | Unlisten) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)
 
@@ -183,7 +192,9 @@ class ServerControl(_Control):
         """The server's first message."""
         return self._send(Hello(versions=[VERSION], software=software, features=list(FEATURES)))
 
-    def send(self, message: AuthAccepted | AuthContinue | AuthRefused | Banner | Exit) -> bytes:
+    def send(
+        self, message: AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening
+    ) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)
 

@@ -26,6 +26,8 @@ __all__ = [
     "Failed",
     "Hello",
     "HostAuth",
+    "Listen",
+    "Listening",
     "Offer",
     "Open",
     "Opened",
@@ -36,6 +38,7 @@ __all__ = [
     "StderrHeader",
     "Target",
     "UniHeader",
+    "Unlisten",
     "WindowChange",
 ]
 
@@ -58,10 +61,19 @@ Blob = Annotated[bytes, Meta(max_length=MAX_BLOB)]
 Count = Annotated[int, Meta(ge=0, le=0xFFFF)]
 Offset = Annotated[int, Meta(ge=0, le=2**62)]
 ChannelId = Annotated[int, Meta(ge=0, le=2**62)]
+ListenerId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Message(Struct, frozen=True, tag_field="t", omit_defaults=True):
     """Base of all messages."""
+
+
+class Target(Struct, frozen=True, omit_defaults=True):
+    """A host and a port, or the path of a unix socket: where a forwarded connection leads to, comes from, or is waited for."""
+
+    host: Annotated[str, Meta(max_length=MAX_HOST)] = ""
+    port: Count = 0
+    path: Annotated[bytes, Meta(max_length=MAX_PATH)] = b""
 
 
 # -- control stream, both ways -------------------------------------------------------------------
@@ -126,7 +138,31 @@ class ExitAck(Message, frozen=True, tag="exit-ack"):
     channel: ChannelId
 
 
+class Listen(Message, frozen=True, tag="listen"):
+    """Wait for connections on the server (docs/protocol.md 11.7)."""
+
+    listener: ListenerId
+    """The client's choice."""
+    target: Target
+    """``host``: ``localhost``, an address or a name, "" for all addresses. Port 0: one that is free."""
+
+
+class Unlisten(Message, frozen=True, tag="unlisten"):
+    """Wait for no more of them."""
+
+    listener: ListenerId
+
+
 # -- control stream, server to client ------------------------------------------------------------
+
+
+class Listening(Message, frozen=True, tag="listening"):
+    """The answer to Listen: it does, on this port; or not, with a ``code`` as in Failed."""
+
+    listener: ListenerId
+    port: Count = 0
+    code: Name = ""
+    reason: Text = ""
 
 
 class AuthAccepted(Message, frozen=True, tag="auth-ok"):
@@ -171,8 +207,8 @@ class Exit(Message, frozen=True, tag="exit"):
     text: Text = ""
 
 
-ClientMessage = Hello | Auth | WindowChange | Signal | ExitAck
-ServerMessage = Hello | AuthAccepted | AuthContinue | AuthRefused | Banner | Exit
+ClientMessage = Hello | Auth | WindowChange | Signal | ExitAck | Listen | Unlisten
+ServerMessage = Hello | AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening
 
 # -- channel streams -----------------------------------------------------------------------------
 
@@ -209,19 +245,14 @@ class Attach(Struct, frozen=True, omit_defaults=True):
     """With a paint: lines of history to print above it."""
 
 
-class Target(Struct, frozen=True, omit_defaults=True):
-    """A host and a port, or the path of a unix socket: where a forwarded connection leads to, or comes from."""
-
-    host: Annotated[str, Meta(max_length=MAX_HOST)] = ""
-    port: Count = 0
-    path: Annotated[bytes, Meta(max_length=MAX_PATH)] = b""
-
-
 class Open(Message, frozen=True, tag="open"):
-    """First frame of a channel stream, from the client (docs/protocol.md 6.1)."""
+    """First frame of a channel stream, from who opens it (docs/protocol.md 6.1)."""
 
     kind: Name
-    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10); ``connect`` (11)."""
+    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10); ``connect`` (11).
+
+    From the server: ``accepted`` (11.8).
+    """
     command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
     pty: Pty | None = None
     env: Annotated[dict[Name, Text], Meta(max_length=256)] = {}
@@ -231,6 +262,8 @@ class Open(Message, frozen=True, tag="open"):
     """Of a forwarded connection: where it is to lead to."""
     origin: Target | None = None
     """Of a forwarded connection: where it comes from."""
+    listener: ListenerId = 0
+    """Of an ``accepted`` one: who waited for it."""
 
 
 class Opened(Message, frozen=True, tag="opened"):

@@ -156,7 +156,7 @@ def test_unknown_name(env: dict[str, str]) -> None:
     assert done.stderr.startswith(b"qsh: Could not resolve hostname nonesuch.invalid: ")
 
 
-@pytest.mark.parametrize("option", ["-J jump", "-oProxyCommand=nc", "-oRemoteForward=1 h:2"])
+@pytest.mark.parametrize("option", ["-J jump", "-oProxyCommand=nc", "-oTunnel=yes"])
 def test_proxies_go_to_ssh(env: dict[str, str], option: str) -> None:
     words = option.split(" ", 1) if option.startswith("-J") else [option]
     assert run(env, "-F", "none", *words, "127.0.0.1", "true").returncode == 42

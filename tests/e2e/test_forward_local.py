@@ -24,6 +24,7 @@ from tests.support.forwarding import (
     free_tcp_port,
     read,
     read_all,
+    socks5,
 )
 from tests.support.live_server import LiveServer
 from tests.support.terminal import wait_until
@@ -41,20 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server = LiveServer(tmp_path_factory.mktemp("qshd"))
     yield server
     server.stop()
-
-
-def socks5(port: int, host: str, target_port: int) -> socket.socket:
-    """Connected through a SOCKS 5 server; AssertionError with its answer if it was refused."""
-    sock = connect(port)
-    name = host.encode()
-    sock.sendall(b"\x05\x01\x00")
-    assert read(sock, 2) == b"\x05\x00"
-    sock.sendall(b"\x05\x01\x00\x03" + bytes((len(name),)) + name + target_port.to_bytes(2, "big"))
-    answer = read(sock, 10)
-    if answer[1:2] != b"\0":
-        sock.close()
-    assert answer[:2] == b"\x05\x00", answer
-    return sock
 
 
 # -- what goes through ---------------------------------------------------------------------------

@@ -99,3 +99,31 @@ def test_what_the_key_permits(server: LiveServer, anna: User) -> None:
         with Forwarding(server, "-L", f"{port}:localhost:{target.port}"), connect(port) as sock:
             sock.sendall(b"x")
             assert sock.recv(1) == b"x"
+
+
+def test_a_port_that_only_root_may_listen_on(server: LiveServer) -> None:
+    done = server.run("echo on", options=("-R", "7:localhost:1"))
+    assert b"Warning: remote port forwarding failed for listen port 7" in done.stderr
+    assert done.stdout == b"on\n"
+
+
+@pytest.mark.parametrize(
+    "options", ["restrict", "no-port-forwarding", 'permitlisten="1234"', "restrict,pty"]
+)
+def test_where_the_key_forbids_to_listen(server: LiveServer, anna: User, options: str) -> None:
+    anna.authorize(f"{options} {server.user_key.line()}")
+    port = free_tcp_port()
+    done = server.run(options=("-N", "-oExitOnForwardFailure=yes", "-R", f"{port}:localhost:1"))
+    text = f"Error: remote port forwarding failed for listen port {port}\r\n".encode()
+    assert (done.stderr, done.returncode) == (text, 255)
+
+
+def test_a_path_to_listen_on_is_the_users(server: LiveServer, anna: User, tmp_path: Path) -> None:
+    path = anna.home / "listens"
+    with Target(echo) as target:
+        with Forwarding(server, "-R", f"{path}:localhost:{target.port}") as client:
+            client.expect("remote forward success")
+            assert path.stat().st_uid == anna.uid
+    tmp_path.chmod(0o700)
+    done = server.run("echo on", options=("-R", f"{tmp_path}/x:localhost:1"))
+    assert f"failed for listen path {tmp_path}/x".encode() in done.stderr

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from tests.support.live_server import LiveServer
 
 __all__ = [
+    "LIMIT_S",
     "Forwarding",
     "Target",
     "close_hard",
     "connect",
     "digest",
+    "echo",
+    "forwarded",
     "free_tcp_port",
     "read",
     "read_all",
+    "socks5",
 ]
 
 LIMIT_S = 20.0
@@ -73,6 +77,20 @@ def close_hard(sock: socket.socket) -> None:
     """With a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def socks5(port: int, host: str, target_port: int) -> socket.socket:
+    """Connected through a SOCKS 5 server; AssertionError with its answer if it was refused."""
+    sock = connect(port)
+    name = host.encode()
+    sock.sendall(b"\x05\x01\x00")
+    assert read(sock, 2) == b"\x05\x00"
+    sock.sendall(b"\x05\x01\x00\x03" + bytes((len(name),)) + name + target_port.to_bytes(2, "big"))
+    answer = read(sock, 10)
+    if answer[1:2] != b"\0":
+        sock.close()
+    assert answer[:2] == b"\x05\x00", answer
+    return sock
 
 
 class Target:

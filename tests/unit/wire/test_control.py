@@ -16,10 +16,14 @@ from qsh.wire.messages import (
     Exit,
     ExitAck,
     Hello,
+    Listen,
+    Listening,
     Message,
     Offer,
     Proof,
     Signal,
+    Target,
+    Unlisten,
     WindowChange,
 )
 
@@ -29,6 +33,8 @@ CLIENT_MESSAGES: tuple[Message, ...] = (
     WindowChange(channel=4, rows=24, cols=80),
     Signal(channel=4, name="INT"),
     ExitAck(channel=4),
+    Listen(listener=1, target=Target("localhost", 0)),
+    Unlisten(listener=1),
 )
 SERVER_MESSAGES: tuple[Message, ...] = (
     AuthAccepted(),
@@ -36,15 +42,16 @@ SERVER_MESSAGES: tuple[Message, ...] = (
     AuthRefused(),
     Banner(text="hi"),
     Exit(channel=4, stdout_offset=0, stderr_offset=0, status=0),
+    Listening(listener=1, port=4711),
 )
 PERMITTED_FROM_CLIENT = {
     State.GREETED: {Auth},
-    State.OPEN: {WindowChange, Signal, ExitAck},
+    State.OPEN: {WindowChange, Signal, ExitAck, Listen, Unlisten},
 }
 PERMITTED_FROM_SERVER = {
     State.GREETED: {Banner},
     State.PENDING: {Banner, AuthAccepted, AuthContinue, AuthRefused},
-    State.OPEN: {Exit},
+    State.OPEN: {Exit, Listening},
 }
 
 

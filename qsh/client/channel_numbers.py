@@ -1,0 +1,43 @@
+"""What messages and ``~#`` call the forwarded connections: numbers as in ssh, the lowest that is free."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ChannelNumbers"]
+
+
+class ChannelNumbers:
+    """Of one client. The program's channel and each listening socket have one, which they keep."""
+
+    def __init__(self, kept: int) -> None:
+        self._first = kept
+        self._open: dict[int, str] = {}
+
+    def keep(self, count: int) -> None:
+        """So many more are taken for good."""
+        self._first += count
+
+    @contextlib.contextmanager
+    def one(self, text: str) -> Iterator[int]:
+        """A number for a connection, while it lives; ``text`` is what ``~#`` says of it."""
+        number = self._first
+        while number in self._open:
+            number += 1
+        self._open[number] = text
+        try:
+            yield number
+        finally:
+            del self._open[number]
+
+    def describe(self, number: int, text: str) -> None:
+        """More is known of it."""
+        self._open[number] = text
+
+    def lines(self) -> list[str]:
+        """All of them, for ``~#``."""
+        return [f"#{number} {text}" for number, text in sorted(self._open.items())]
