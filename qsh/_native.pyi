@@ -38,6 +38,7 @@ __all__ = [
     "ed25519_sign",
     "gulp",
     "peel",
+    "pour",
     "version",
     "warm_up",
 ]
@@ -56,6 +57,11 @@ def warm_up() -> None:
 def gulp(fd: int, limit: int) -> tuple[bytes, int]:
     """Read a non-blocking descriptor until it has no more (1), its end or an error (2), or ``limit`` bytes, at most 1 MiB, are
     there (0).
+    """
+
+def pour(fd: int, data: bytes, start: int, limit_us: int) -> int:
+    """Write ``data`` from ``start`` on to a non-blocking descriptor until all is written, nothing was taken for 0.3 ms, or
+    ``limit_us`` has passed; the bytes that were taken. Raises OSError if none were.
     """
 
 @final

@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{self, Errno};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -42,6 +44,31 @@ pub(crate) fn read(raw: RawFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
         unsafe { BorrowedFd::borrow_raw(raw) },
         spare_capacity(buffer),
     )
+}
+
+/// Write to the caller's descriptor, which stays the caller's.
+pub(crate) fn write(raw: RawFd, data: &[u8]) -> io::Result<usize> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not negative; borrowed for one write(2), which says EBADF if it is not open.
+    io::write(unsafe { BorrowedFd::borrow_raw(raw) }, data)
+}
+
+/// Wait until the caller's descriptor takes bytes, or has an error to tell; false: not within `limit`.
+pub(crate) fn is_writable(raw: RawFd, limit: Duration) -> io::Result<bool> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not negative; borrowed for one poll(2), which tells of one that is not open in its answer.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+    let mut asked = [PollFd::from_borrowed_fd(borrowed, PollFlags::OUT)];
+    let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+    match poll(&mut asked, Some(&limit)) {
+        Ok(found) => Ok(found > 0),
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Let tokio watch a descriptor. Must run inside the runtime.

@@ -7,6 +7,7 @@ mod error;
 mod fd;
 mod gulp;
 mod peel;
+mod pour;
 mod quic;
 mod runtime;
 mod sign;
@@ -50,6 +51,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
     m.add_function(wrap_pyfunction!(gulp::gulp, m)?)?;
+    m.add_function(wrap_pyfunction!(pour::pour, m)?)?;
     m.add_function(wrap_pyfunction!(peel::peel, m)?)
 }
 

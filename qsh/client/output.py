@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from qsh.errors import DescriptorError
+from qsh.terminal.screen import pour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,8 @@ __all__ = ["TerminalOutput"]
 
 FULL_BYTES: Final = 64 * 1024
 """More than this waiting, and nothing is read from the connection."""
+POUR_US: Final = 2000
+"""So long at a time a terminal that takes a few kilobytes after the other is written to without going back to the loop."""
 _SHARED_BYTES: Final = 256
 """Written at once to a terminal that blocks: what it takes without blocking when it is writable (Linux n_tty)."""
 _PIPE_BYTES: Final = 4096
@@ -37,7 +40,9 @@ class TerminalOutput:
     def __init__(self, fd: int, progressed: Callable[[], None]) -> None:
         """``progressed`` is called when :attr:`consumed` has grown outside of :meth:`put`."""
         self._progressed = progressed
-        self._chunks: deque[tuple[memoryview, int, bool]] = deque()
+        self._chunks: deque[tuple[bytes, int, bool]] = deque()
+        self._begun = 0
+        """So much of the first one is written."""
         self._waiting = 0
         self.consumed = 0
         """Output that the terminal has taken, as an offset."""
@@ -71,7 +76,7 @@ class TerminalOutput:
         """Write ``data``, which brings the output to ``offset``. ``whole``: a part of it shows nothing of that."""
         if self.error is not None or (not data and offset <= self.consumed):
             return
-        self._chunks.append((memoryview(data), offset, whole))
+        self._chunks.append((data, offset, whole))
         self._waiting += len(data)
         if self._watched or self._paused:
             self._signal()
@@ -119,21 +124,27 @@ class TerminalOutput:
         try:
             while self._chunks:
                 data, offset, whole = self._chunks[0]
-                size = os.write(self._fd, data[: self._at_once]) if data else 0
+                size = self._write_some(data) if data else 0
                 self._waiting -= size
-                left = data[size:]
+                self._begun += size
+                left = len(data) - self._begun
                 if left:
-                    self._chunks[0] = (left, offset, whole)
                     if not whole:  # what is left holds at most so many bytes of the output
-                        self.consumed = max(self.consumed, offset - len(left))
+                        self.consumed = max(self.consumed, offset - left)
                     break
                 self._chunks.popleft()
+                self._begun = 0
                 self.consumed = max(self.consumed, offset)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
             self._fail(error)
         self._tell(grown=self.consumed > before)
+
+    def _write_some(self, data: bytes) -> int:
+        if self._own:
+            return pour(self._fd, data, self._begun, POUR_US)
+        return os.write(self._fd, data[self._begun : self._begun + self._at_once])
 
     def _tell(self, *, grown: bool) -> None:
         self._signal()

@@ -16,6 +16,7 @@ from qsh._native import (
     Screen,
     Snapshot,
     gulp,
+    pour,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "Screen",
     "Snapshot",
     "gulp",
+    "pour",
 ]
