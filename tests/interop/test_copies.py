@@ -78,6 +78,20 @@ def test_scp_both_ways(
     assert same(tree, tmp_path / "down")
 
 
+def test_the_wrappers(server: LiveServer, tree: Path, tmp_path: Path) -> None:
+    options = ("-F", f"{server.home}/config", "-P", str(server.port), "-q")
+    beside = os.path.dirname(sys.executable)
+    run(server, f"{beside}/qscp", *options, f"{tree}/large", f"{server.target}:{tmp_path}/up")
+    get = f"get {tmp_path}/up {tmp_path}/down\n".encode()
+    run(server, f"{beside}/qsftp", *options, "-b", "-", server.target, stdin=get)
+    assert (tmp_path / "down").read_bytes() == (tree / "large").read_bytes()
+    bare = subprocess.run(
+        [f"{beside}/qscp", "a", "b"], capture_output=True, env={"PATH": "/none"}, check=False
+    )
+    assert bare.returncode == 255
+    assert b"qscp: scp: No such file or directory" in bare.stderr
+
+
 def test_scp_between_two_remote_places(
     server: LiveServer, qsh: str, tree: Path, tmp_path: Path
 ) -> None:
