@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tests.support.terminal import OnTerminal
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Typist"]
 
 PROMPT = b"ready> "
+_CONTROL = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 class Typist:
@@ -51,5 +53,6 @@ class Typist:
             self.await_prompt()
 
     def has_seen(self, letters: bytes) -> bool:
-        """Whether any of them was ever shown."""
-        return any(letter in self.seen + self.terminal.output for letter in letters)
+        """Whether any of them was ever shown. Those that end an escape sequence are not."""
+        shown = _CONTROL.sub(b"", self.seen + self.terminal.output)
+        return any(letter in shown for letter in letters)
