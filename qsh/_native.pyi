@@ -66,7 +66,8 @@ def pour(fd: int, data: bytes, start: int, limit_us: int) -> int:
 
 @final
 class Runtime:
-    """tokio's threads and the completion queue. One per process, made after every fork.
+    """tokio's threads and the completion queue. One per process, made after every fork. A call with the token 2^64 - 1 completes
+    nothing.
 
     Stops its threads on :meth:`close`, or without waiting when collected.
     """

@@ -115,11 +115,14 @@ pub(crate) struct Engine {
     pub(crate) threads: Arc<Threads>,
 }
 
+/// The token of a call whose result nobody waits for: it wakes nobody.
+const UNHEARD: u64 = u64::MAX;
+
 impl Engine {
     pub(crate) fn ticket(&self, token: u64) -> Ticket {
         Ticket {
             queue: self.queue.clone(),
-            token: Some(token),
+            token: (token != UNHEARD).then_some(token),
         }
     }
 

@@ -126,7 +126,7 @@ class Link:
     def open_flow(self, number: int, take: Callable[[bytes], None]) -> None:
         """Datagrams of this flow go to ``take`` from now on."""
         if not self._flows:
-            self._spawn(self._read_datagrams())
+            self.connection.each_datagram(self._received_datagram)
         self._flows[number] = take
 
     def tell(self, message: WindowChange | Signal | ExitAck | Listen) -> None:
@@ -197,11 +197,16 @@ class Link:
             recv = await self.connection.accept_uni()
             self._spawn(self._read_header(recv))
 
-    async def _read_datagrams(self) -> None:
-        while True:
-            found = flow.split(await self.connection.read_datagram())
-            if found is not None and (take := self._flows.get(found[0])) is not None:
-                take(found[1])
+    def _received_datagram(self, data: bytes) -> None:
+        found = flow.split(data)
+        if found is None or (take := self._flows.get(found[0])) is None:
+            return
+        try:
+            take(found[1])
+        except QshError:
+            pass
+        except Exception as error:
+            self._fail(ConnectionLost(f"internal error: {type(error).__name__}: {error}"))
 
     async def _read_header(self, recv: RecvStream) -> None:
         try:

@@ -580,7 +580,7 @@ class RemoteTerminal:
         """A message on the stream."""
         if self._channel is not None:
             with contextlib.suppress(QshError):
-                self._channel.send.begin_write(encode(message))
+                self._channel.send.put(encode(message))
 
     def _acknowledge(self, applied: int, now: float) -> None:
         typed = self._log

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qsh.quic.runtime import Pending
 from qsh.quic.stream import RecvStream, SendStream, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qsh import _native
     from qsh.quic.endpoint import Endpoint
     from qsh.quic.runtime import Driver
@@ -99,6 +101,19 @@ class Connection:
     async def read_datagram(self) -> bytes:
         """The next datagram. ValueError: there are flows, which get them."""
         return await self._datagram.wait()
+
+    def each_datagram(self, take: Callable[[bytes], None]) -> None:
+        """Hand every datagram to ``take`` as soon as the engine tells of it, until the connection's end. Not beside
+        :meth:`read_datagram` or flows.
+        """
+
+        def received(data: Any, error: Exception | None) -> None:
+            if error is None:
+                if not self.driver.closed:
+                    self.driver.call_back(self.native.read_datagram, received)
+                take(data)
+
+        self.driver.call_back(self.native.read_datagram, received)
 
     def splice_flow(self, flow: int, fd: int) -> asyncio.Future[None]:
         """Move the datagrams of this number to and from a datagram socket, which is given away, from now on.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from qsh.quic.early import Early
 
+    Taker = Callable[[Any, Exception | None], None]
+
 __all__ = ["Driver", "Pending", "ed25519_sign", "engine_version", "warm_up"]
 
 P = ParamSpec("P")
@@ -32,6 +34,8 @@ ed25519_sign = _native.ed25519_sign
 engine_version = _native.version
 warm_up = _native.warm_up
 
+UNHEARD: Final = (1 << 64) - 1
+"""The token of calls that nobody waits for (native/src/runtime.rs)."""
 _STREAM_KINDS: Final = frozenset({"reset", "stopped"})
 _DESCRIPTOR_KINDS: Final = frozenset({"fd-closed", "fd-error"})
 _LOCAL_KINDS: Final = frozenset({"stream-closed", "cancelled", "setup"})
@@ -82,7 +86,7 @@ class Driver:
         self.native = early.runtime if early is not None else _native.Runtime(worker_threads)
         self._loop = asyncio.get_running_loop()
         self._tokens = count(TOKEN + 1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, asyncio.Future[Any] | Taker] = {}
         self._closed = False
         self.begun: asyncio.Future[Any] | None = None
         """The result of the call that ``early`` has begun."""
@@ -101,16 +105,50 @@ class Driver:
         future = self._waiting[token] = self._loop.create_future()
         return future
 
+    def call_back(self, method: Callable[[int], None], take: Taker) -> None:
+        """Start an asynchronous call whose result or error goes to ``take`` in the engine's own wake-up, where a future costs its
+        waiter two or three more turns of the loop.
+        """
+        if self._closed:
+            raise TransportError("the engine is closed", kind="closed-locally")
+        token = next(self._tokens)
+        method(token)
+        self._waiting[token] = take
+
+    def call_unheard(
+        self, method: Callable[Concatenate[int, P], None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Start an asynchronous call whose result nobody waits for; it wakes nobody."""
+        if self._closed:
+            raise TransportError("the engine is closed", kind="closed-locally")
+        method(UNHEARD, *args, **kwargs)
+
     def _drain(self) -> None:
         for token, value, error in self.native.completions():
             future = self._waiting.pop(token, None)
-            if future is None or future.done():
+            if future is None:
+                discard(value)
+            elif not isinstance(future, asyncio.Future):
+                self._hand(future, value, None if error is None else error_of(*error))
+            elif future.done():
                 discard(value)
             elif error is not None:
                 future.set_exception(error_of(*error))
                 future.exception()  # seen: a call that nobody awaits any more is no news for stderr
             else:
                 future.set_result(value)
+
+    def _hand(self, take: Taker, value: object, error: Exception | None) -> None:
+        try:
+            take(value, error)
+        except Exception as failure:  # the other completions are not its business
+            context = {"message": "a taker of a completion failed", "exception": failure}
+            self._loop.call_exception_handler(context)
+
+    @property
+    def closed(self) -> bool:
+        """No call can be started any more."""
+        return self._closed
 
     def close(self, timeout_ms: int = 1000) -> bool:
         """Stop the engine; whoever still waits is cancelled. True if all its threads ended in time."""
@@ -125,7 +163,8 @@ class Driver:
     def _drain_closed(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
-            future.cancel()
+            if isinstance(future, asyncio.Future):
+                future.cancel()
         for _token, value, _error in self.native.completions():
             discard(value)
 

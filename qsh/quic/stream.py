@@ -47,6 +47,10 @@ class SendStream:
         """Start a :meth:`write` now, without a task. They go in the order of their starts; the future may be dropped."""
         return self._call(self.native.write, data)
 
+    def put(self, data: bytes) -> None:
+        """As :meth:`begin_write`, where nobody asks how it went: no wake-up tells."""
+        self._connection.driver.call_unheard(self.native.write, data)
+
     def finish(self) -> None:
         """Half-close behind everything written."""
         self.native.finish()

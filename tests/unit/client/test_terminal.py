@@ -98,7 +98,7 @@ class FakeLink:
         assert any(isinstance(message, EndedAck) for message in self.sent)
         self.heard_of = True
 
-    def begin_write(self, data: bytes) -> None:
+    def put(self, data: bytes) -> None:
         self.sent += self._decoder.receive(data)
         self._news.set()
 

@@ -332,3 +332,55 @@ def test_a_full_congestion_window_does_not_hold_the_close_back() -> None:
                     await writing
 
     asyncio.run(main())
+
+
+def test_a_write_that_nobody_waits_for() -> None:
+    async def main() -> None:
+        async with engine_pair() as pair:
+            client, server = await pair.connect()
+            ours = await client.open_bi()
+            for part in (b"one ", b"two ", b"three"):
+                ours.send.put(part)
+            ours.send.finish()
+            theirs = await server.accept_bi()
+            read = b""
+            while data := await theirs.recv.read():
+                read += data
+            assert read == b"one two three"
+            ours.send.put(b"after the end: nobody is told")
+            client.driver.close()
+            with pytest.raises(TransportError):
+                ours.send.put(b"x")
+
+    asyncio.run(main())
+
+
+def test_datagrams_are_handed_over_one_by_one() -> None:
+    async def main() -> None:
+        async with engine_pair() as pair:
+            client, server = await pair.connect()
+            found: list[bytes] = []
+            failures: list[object] = []
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _loop, context: failures.append(context["exception"])
+            )
+            done = asyncio.Event()
+
+            def take(data: bytes) -> None:
+                found.append(data)
+                if data == b"2":
+                    raise ValueError("a taker's own failure")
+                if data == b"4":
+                    done.set()
+
+            client.each_datagram(take)
+            for number in range(5):
+                server.send_datagram(b"%d" % number)
+                await asyncio.sleep(0)
+            await asyncio.wait_for(done.wait(), 10)
+            assert found == [b"0", b"1", b"2", b"3", b"4"]
+            assert [str(failure) for failure in failures] == ["a taker's own failure"]
+            server.close(0, b"")
+            await client.closed()
+
+    asyncio.run(main())
