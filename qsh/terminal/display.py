@@ -232,6 +232,8 @@ class Display:
 
     def _believe(self, now: float) -> None:
         """Pass on the words whose output is here."""
+        if not self._words:
+            return
         true = [word for word in self._words if word.offset <= self.position]
         if not true or self._predictor is None:
             return

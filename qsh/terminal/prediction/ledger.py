@@ -24,6 +24,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._verdicts: dict[str, deque[bool]] = {}
+        self._off: set[str] = set()
+        """Counted with each verdict: it is asked for far more often."""
         self._echoes: dict[str, Prompts] = {}
         self._overwrites: dict[str, int] = {}
 
@@ -33,12 +35,16 @@ class Ledger:
         if found is None:
             if len(self._verdicts) >= MAX_PROGRAMS:
                 self._verdicts.clear()
+                self._off.clear()
             found = self._verdicts[program] = deque(maxlen=WINDOW)
         found.append(right)
+        if found.count(False) > MAX_WRONG:
+            self._off.add(program)
+        else:
+            self._off.discard(program)
 
     def off(self, program: str) -> bool:
-        found = self._verdicts.get(program)
-        return found is not None and found.count(False) > MAX_WRONG
+        return program in self._off
 
     def echoes(self, program: str, prompt: Prompt | None) -> bool:
         """Whether a character typed behind such a prompt of this program came true, and none of the program failed since."""
