@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.forwarding import free_tcp_port
 from tests.support.netns import Network
 from tests.support.procs import Daemon, Files, LoginUser
+from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,3 +113,48 @@ def test_a_lossy_link() -> None:
                 done = site.run("cat; echo end; exit 3", stdin=bytes(300_000))
                 assert done.returncode == 3, done.stderr
                 assert done.stdout == bytes(300_000) + b"end\n"
+
+
+def test_a_byte_gets_through_beside_a_copy_that_fills_the_link() -> None:
+    """The copy takes all room for sending whenever there is some: the other stream must not wait for ever."""
+    with LoginUser() as user, Files(user.name) as files:
+        with Network.link(delay_ms=20, rate_mbit=50, queue=250_000) as network:
+            with Daemon.qshd(files, side=network.server) as daemon:
+                port, host = free_tcp_port(), network.server.ip4
+                listening = network.server.inside(lambda: socket.create_server((host, 0)))
+                forward = f"{port}:{host}:{listening.getsockname()[1]}"
+                options = ("-o", "ExitOnForwardFailure=yes", "-L", forward)
+                copy = network.client.popen(
+                    files.qsh(host, daemon.port, "cat /dev/zero", options=options),
+                    env=files.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+                with listening:
+                    with _connected(network, port) as ours, listening.accept()[0] as theirs:
+                        for sock in (ours, theirs):
+                            sock.settimeout(LIMIT_S / 4)
+                        wait_until(lambda: network.counters()["down"]["overflow"] > 0)
+                        for number in range(40):
+                            theirs.sendall(bytes((number,)))
+                            assert ours.recv(1) == bytes((number,))
+                copy.kill()
+                copy.wait()
+
+
+def _connected(network: Network, port: int) -> socket.socket:
+    found: list[socket.socket] = []
+
+    def connect() -> bool:
+        try:
+            found.append(
+                network.client.inside(
+                    lambda: socket.create_connection(("127.0.0.1", port), LIMIT_S)
+                )
+            )
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    wait_until(connect)
+    return found[0]

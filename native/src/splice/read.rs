@@ -1,7 +1,9 @@
 //! Descriptor → stream.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use rustix::event::PollFlags;
@@ -112,16 +114,37 @@ async fn send(
     interrupt: &Interrupt,
     total: &AtomicU64,
 ) -> Result<(), Error> {
+    let much = chunk.len() >= COPY_BELOW;
     let mut chunks = [chunk];
     while !chunks[0].is_empty() {
         let written = tokio::select! {
             biased;
             () = interrupt.abort() => return Err(Error::StreamClosed),
-            written = stream.write_chunks(&mut chunks) => written?,
+            written = last_if(much, stream.write_chunks(&mut chunks)) => written?,
         };
         total.fetch_add(written.bytes as u64, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// With `last`, let the other tasks that were woken together with this one go first.
+///
+/// Acknowledgements make a little room in the connection's send window and wake every stream that waits for it. Who has much
+/// takes all of it: a byte of another stream waited for seconds beside a bulk copy (measured).
+async fn last_if<F: Future>(last: bool, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut woken = false;
+    poll_fn(|context| {
+        if woken {
+            woken = false;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let result = future.as_mut().poll(context);
+        woken = last && result.is_pending();
+        result
+    })
+    .await
 }
 
 enum Source {
