@@ -21,6 +21,7 @@ from bench import (
     bulk,
     cat,
     flood,
+    forward,
     idle,
     keys,
     outage,
@@ -33,7 +34,7 @@ from bench import (
 from bench.stage import PEERS, QSH, Tool, installed
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory")  # fmt: skip
+NAMES = ("bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward")  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
@@ -96,6 +97,7 @@ def main() -> int:
         "flood": lambda: flood.measure(given.tools, few),
         "outage": lambda: outage.measure(given.tools, few, 3.0 if given.quick else outage.DOWN_S),
         "cat": lambda: cat.measure(given.tools, 5 if given.quick else cat.SIZE_MB, few),
+        "forward": lambda: forward.measure(given.size // 2, 200, min(100, given.keys), few),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

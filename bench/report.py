@@ -227,6 +227,59 @@ MEMORY = (
 )
 
 
+def _forward(rows: list[dict[str, Any]]) -> str:
+    base = {row["way"]: row for row in rows if row["case"] == "bulk" and row["tool"] == BASE}
+    bulk = [
+        (
+            f"-L, {row['way']}: {row['tool']}",
+            f"{row['mb_per_s']['median']:.0f}",
+            f"{row['mb_per_s']['min']:.0f}–{row['mb_per_s']['max']:.0f}",
+            f"{row['mb_per_s']['median'] / base[row['way']]['mb_per_s']['median']:.2f}",
+        )
+        for row in rows
+        if row["case"] == "bulk"
+    ]
+    parallel = [
+        (
+            f"{row['tool']}, RTT {row['rtt_ms']} ms",
+            row["single_setup_ms"]["median"],
+            f"{row['connections']}, {row['failed']} failed",
+            row["setup_ms"]["median"],
+            row["setup_ms"]["max"],
+        )
+        for row in rows
+        if row["case"] == "parallel"
+    ]
+    mixed = [
+        (
+            f"{row['tool']}, RTT {row['rtt_ms']} ms, {row['rate_mbit']} Mbit/s",
+            *(
+                row[f"{when}_ms"][which]
+                for when in ("quiet", "busy")
+                for which in ("median", "p99")
+            ),
+        )
+        for row in rows
+        if row["case"] == "mixed"
+    ]
+    return "\n\n".join(
+        (
+            _table(("one forwarded connection, veth", "MB/s", "min–max", "× ssh"), bulk),
+            _table(("set-up through -D, ms", "one: median", "at once", "median", "max"), parallel),
+            _table(
+                (
+                    "a byte to and fro through -L, ms",
+                    "median",
+                    "p99",
+                    "beside a copy: median",
+                    "p99",
+                ),
+                mixed,
+            ),
+        )
+    )
+
+
 def _terminal_memory(rows: list[dict[str, Any]]) -> str:
     def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for key, name, goal in MEMORY:
@@ -241,6 +294,7 @@ TABLES = {
     "storm": _storm,
     "idle": _idle,
     "tail": _tail,
+    "forward": _forward,
     "keys": _keys,
     "flood": _flood,
     "outage": _outage,

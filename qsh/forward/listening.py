@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bound", "ListenError", "bind_address", "listen_on", "listen_tcp", "listen_unix"]
 
-BACKLOG: Final = 128
+BACKLOG: Final = 1024
+"""Who connects while it is full tries again after a second: OpenSSH's 128 are too few for a browser that begins 200 at once."""
 
 
 class ListenError(OSError):

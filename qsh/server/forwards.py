@@ -58,6 +58,8 @@ class HostForwards:
         self._attempts: dict[int, _Attempt] = {}
         self._waiting: deque[tuple[_Attempt, list[Address]]] = deque()
         self._dialing: set[int] = set()
+        self._patient: dict[int, _Attempt] = {}
+        """Those of ``_dialing`` that have another address to try: few, and they are looked at in every turn of the loop."""
         self._admitting = False
 
     def take(self, request: Connect | ListenOn | StopListening | Released) -> None:
@@ -114,8 +116,7 @@ class HostForwards:
                 self._try(attempt)
 
     def _due(self) -> Iterator[tuple[_Attempt, float]]:
-        for channel in self._dialing:
-            attempt = self._attempts[channel]
+        for attempt in self._patient.values():
             if attempt.dial is not None and (when := attempt.dial.deadline) is not None:
                 yield attempt, when
 
@@ -153,6 +154,10 @@ class HostForwards:
                 dial.failed(error)
         if dial.over:
             self._end(attempt, of_error(dial.error))
+        elif dial.deadline is None:
+            self._patient.pop(attempt.channel, None)
+        else:
+            self._patient[attempt.channel] = attempt
 
     def _begin(self, attempt: _Attempt, address: Address) -> int:
         """Start to connect; the errno if that fails at once."""
@@ -198,6 +203,7 @@ class HostForwards:
     def _forget(self, attempt: _Attempt) -> None:
         self._attempts.pop(attempt.channel, None)
         self._dialing.discard(attempt.channel)
+        self._patient.pop(attempt.channel, None)
         for descriptor, sock in attempt.sockets.items():
             self._loop.forget(descriptor)
             sock.close()
