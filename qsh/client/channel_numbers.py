@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ class ChannelNumbers:
     def __init__(self, kept: int) -> None:
         self._first = kept
         self._open: dict[int, str] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def keep(self, count: int) -> None:
         """So many more are taken for good."""
@@ -29,10 +32,17 @@ class ChannelNumbers:
         while number in self._open:
             number += 1
         self._open[number] = text
+        self._idle.clear()
         try:
             yield number
         finally:
             del self._open[number]
+            if not self._open:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when no connection is open."""
+        await self._idle.wait()
 
     def describe(self, number: int, text: str) -> None:
         """More is known of it."""

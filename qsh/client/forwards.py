@@ -43,6 +43,10 @@ class Forwards:
         self._use(link)
         self._remote.ask_again()
 
+    async def idle(self) -> None:
+        """Return when no forwarded connection is open. More may begin meanwhile."""
+        await self._numbers.idle()
+
     def _use(self, link: Link) -> None:
         link.forwards = self._numbers.lines
         receives = ReceiveWindow(link.connection, bidi_streams=MAX_STREAMS, uni_streams=MAX_STREAMS)

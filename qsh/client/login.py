@@ -154,6 +154,8 @@ class Login:
             channel = await self._open(session, link)
         try:
             status = await session.run(link, channel, _stdio_forward(options, link))
+            if self._forwards is not None and channel is not None:
+                await session.linger(self._forwards.idle())
         except Ended:
             status = FAILED
         if plan.pty:

@@ -178,6 +178,11 @@ class Session:
         except DescriptorError as error:
             raise ChannelError(f"write to standard output: {os.strerror(error.code)}") from None
 
+    async def linger(self, work: Coroutine[object, object, None]) -> None:
+        """The program has ended; end when ``work`` has, too. Raises as :meth:`run`."""
+        self._link = self.link
+        await self._first(asyncio.ensure_future(work))
+
     async def _first(self, work: asyncio.Future[T]) -> T:
         """``work``'s result, unless the session is ended or the connection lost before."""
         assert self._link is not None  # noqa: S101 - set by run()

@@ -253,6 +253,36 @@ def test_while_a_command_runs(server: LiveServer) -> None:
         assert done.stdout == b"got hello\n"
 
 
+def test_the_end_waits_for_connections(server: LiveServer) -> None:
+    """As with ``ssh -f -L … sleep 10``: a tunnel that is in use outlives the command."""
+    port = free_tcp_port()
+    with Target(echo) as target:
+        options = ("-v", "-L", f"{port}:127.0.0.1:{target.port}")
+        client = subprocess.Popen(
+            server.command("echo begun; read x; exit 7", options=options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=server.env,
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stderr is not None
+        assert client.stdout.readline() == b"begun\n"
+        with connect(port) as sock:
+            sock.sendall(b"x")
+            assert sock.recv(1) == b"x"
+            client.stdin.close()
+            while b"Exit status 7" not in client.stderr.readline():
+                pass
+            sock.sendall(b"y")
+            assert sock.recv(1) == b"y"
+            assert client.poll() is None
+        assert client.wait(LIMIT_S) == 7
+        client.stdout.close()
+        client.stderr.close()
+
+
 # -- what goes wrong -----------------------------------------------------------------------------
 
 
