@@ -1,151 +1,200 @@
-"""scp, sftp, rsync and git over qsh, unmodified, against a real qshd: what they pass is what ssh would get."""
+"""scp, sftp and rsync of this machine with qsh in ssh's place: what they pass, and what arrives."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shlex
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.live_server import LiveServer
+from tests.support.drop_in import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.tool("scp", "sftp", "rsync", "git")]
-
-LIMIT_S = 50
-SIZE = 3_000_000
+    from tests.support.drop_in import DropIn
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    server = LiveServer(tmp_path_factory.mktemp("qshd"), extra="AcceptEnv GIT_PROTOCOL")
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def qsh(server: LiveServer) -> str:
-    """A program that programs can call in place of ssh; it knows the configuration."""
-    path = server.home / "bin-qsh"
-    words = [sys.executable, "-m", "qsh.cli.client", "-F", f"{server.home}/config"]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    path.chmod(0o755)
-    return str(path)
+def _digests(folder: Path) -> dict[str, tuple[str, int, int]]:
+    """By name: content, mode, time of last change."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path.relative_to(folder))] = (
+                digest,
+                stat.st_mode & 0o777,
+                int(stat.st_mtime),
+            )
+    return found
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Some files, one of them large, one with an awkward name."""
-    folder = tmp_path / "from"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "large").write_bytes(os.urandom(SIZE))
-    (folder / "sub" / "a b'c").write_bytes(b"small")
-    (folder / "sub" / "empty").write_bytes(b"")
-    return folder
+    """Files of several sizes, with odd names, modes and times."""
+    tree = tmp_path / "tree"
+    (tree / "inner").mkdir(parents=True)
+    for name, size in (("empty", 0), ("small", 11), ("inner/large ü", 3_000_000)):
+        path = tree / name
+        path.write_bytes(os.urandom(size))
+        path.chmod(0o640)
+        os.utime(path, (1_600_000_000, 1_600_000_000 + size))
+    (tree / "small").chmod(0o755)
+    return tree
 
 
-def run(server: LiveServer, *words: str, stdin: bytes = b"", **env: str) -> bytes:
-    """Its output; it must succeed."""
-    done = subprocess.run(
-        words, input=stdin, capture_output=True, timeout=LIMIT_S, check=False,
-        env={**server.env, **env}, start_new_session=True,
-    )  # fmt: skip
-    assert done.returncode == 0, (words, done.stdout[-500:], done.stderr[-2000:])
-    return done.stdout
+# scp
 
 
-def same(one: Path, other: Path) -> bool:
-    """Both folders hold the same files."""
-    done = subprocess.run(["diff", "-r", str(one), str(other)], capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout
-    return True
+@pytest.mark.tool("scp")
+@pytest.mark.parametrize("mode", [(), ("-O",)], ids=["sftp", "legacy"])
+def test_scp_both_ways(drop_in: DropIn, tree: Path, tmp_path: Path, mode: tuple[str, ...]) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    drop_in.run("scp", *mode, "-S", "qsh", "-p", "-r", tree, f"{HOST}:{there}")
+    assert _digests(there) == _digests(tree)
+    drop_in.run("scp", *mode, "-S", "qsh", "-p", "-r", f"{HOST}:{there}", back)
+    assert _digests(back) == _digests(tree)
+    prefix = ["-x", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-oRemoteCommand=none"]
+    for call in drop_in.calls:
+        assert call[: len(prefix)] == prefix
+        assert "--" in call
 
 
-@pytest.mark.parametrize("mode", [(), ("-O",)])
-def test_scp_both_ways(
-    server: LiveServer, qsh: str, tree: Path, tmp_path: Path, mode: tuple[str, ...]
+@pytest.mark.tool("scp")
+def test_scp_passes_its_options_on(drop_in: DropIn, tree: Path, tmp_path: Path) -> None:
+    port, user = str(drop_in.server.port), drop_in.server.user
+    options = ("-4", "-C", "-B", "-c", "aes256-ctr", "-i", f"{drop_in.home}/id")
+    options += ("-o", "ConnectTimeout=15", "-P", port)
+    drop_in.run("scp", "-S", "qsh", *options, tree / "small", f"{user}@127.0.0.1:{tmp_path}/there")
+    assert (tmp_path / "there").read_bytes() == (tree / "small").read_bytes()
+    (call,) = drop_in.calls
+    assert call[call.index("-p") + 1] == port
+    assert call[-5:] == [user, "-s", "--", "127.0.0.1", "sftp"]
+    assert "-oBatchmode=yes" in call
+
+
+@pytest.mark.tool("scp")
+@pytest.mark.parametrize("mode", [(), ("-O",)], ids=["sftp", "legacy"])
+def test_scp_between_two_hosts_through_this_one(
+    drop_in: DropIn, tree: Path, tmp_path: Path, mode: tuple[str, ...]
 ) -> None:
-    scp = ["scp", "-S", qsh, "-P", str(server.port), "-q", "-r", "-p", *mode]
-    run(server, *scp, str(tree), f"{server.target}:{tmp_path}/up")
-    assert same(tree, tmp_path / "up")
-    run(server, *scp, f"{server.target}:{tmp_path}/up", str(tmp_path / "down"))
-    assert same(tree, tmp_path / "down")
+    words = (*mode, "-3", "-S", "qsh", "-p", "-r", f"{HOST}:{tree}", f"{HOST}:{tmp_path}/there")
+    drop_in.run("scp", *words)
+    assert _digests(tmp_path / "there") == _digests(tree)
+    assert len(drop_in.calls) == 2
 
 
-def test_the_wrappers(server: LiveServer, tree: Path, tmp_path: Path) -> None:
-    options = ("-F", f"{server.home}/config", "-P", str(server.port), "-q")
-    beside = os.path.dirname(sys.executable)
-    run(server, f"{beside}/qscp", *options, f"{tree}/large", f"{server.target}:{tmp_path}/up")
-    get = f"get {tmp_path}/up {tmp_path}/down\n".encode()
-    run(server, f"{beside}/qsftp", *options, "-b", "-", server.target, stdin=get)
-    assert (tmp_path / "down").read_bytes() == (tree / "large").read_bytes()
-    bare = subprocess.run(
-        [f"{beside}/qscp", "a", "b"], capture_output=True, env={"PATH": "/none"}, check=False
+@pytest.mark.tool("scp")
+def test_scp_from_host_to_host(drop_in: DropIn, tree: Path, tmp_path: Path) -> None:
+    """-R: the first host runs scp, and that one finds an ssh of its own; here there is no way for it."""
+    words = ("-R", "-S", "qsh", f"{HOST}:{tree}/small", f"{HOST}:{tmp_path}/there")
+    drop_in.run("scp", *words, status=None)
+    (call,) = drop_in.calls
+    assert "-oClearAllForwardings=yes" in call
+    assert "-n" in call
+    assert call[-5:] == ["--", HOST, "scp", f"{tree}/small", f"{HOST}:{tmp_path}/there"]
+
+
+@pytest.mark.tool("scp")
+@pytest.mark.parametrize("mode", [(), ("-O",)], ids=["sftp", "legacy"])
+def test_scp_of_what_is_not_there(drop_in: DropIn, tmp_path: Path, mode: tuple[str, ...]) -> None:
+    words = ("scp", *mode, "-S", "qsh", f"{HOST}:/no/such/file", tmp_path / "x")
+    assert b"No such file" in drop_in.run(*words, status=1).stderr
+
+
+# sftp
+
+
+@pytest.mark.tool("sftp")
+def test_sftp_batch(drop_in: DropIn, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "batch").write_text(
+        f'put -p -r {tree} {tmp_path}/there\nget -p "{tmp_path}/there/inner/large ü" {tmp_path}/back\n'
+        f"rename {tmp_path}/there/small {tmp_path}/there/renamed\nls {tmp_path}/there\n"
     )
-    assert bare.returncode == 255
-    assert b"qscp: scp: No such file or directory" in bare.stderr
+    done = drop_in.run("sftp", "-S", "qsh", "-b", tmp_path / "batch", HOST)
+    assert b"renamed" in done.stdout
+    assert (tmp_path / "back").read_bytes() == (tree / "inner/large ü").read_bytes()
+    (call,) = drop_in.calls
+    assert call[:3] == [
+        "-oForwardX11 no",
+        "-oPermitLocalCommand no",
+        "-oClearAllForwardings yes",
+    ]
+    assert "-obatchmode yes" in call
+    assert call[-4:] == ["-s", "--", HOST, "sftp"]
 
 
-def test_scp_between_two_remote_places(
-    server: LiveServer, qsh: str, tree: Path, tmp_path: Path
-) -> None:
-    place = f"scp://{server.target}:{server.port}/"
-    words = ("scp", "-3", "-S", qsh, "-q", f"{place}{tree}/large", f"{place}{tmp_path}/copy")
-    run(server, *words)
-    assert (tmp_path / "copy").read_bytes() == (tree / "large").read_bytes()
+@pytest.mark.tool("sftp")
+def test_sftp_with_a_port_and_a_server_by_path(drop_in: DropIn, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    batch = f"get {tmp_path}/file {tmp_path}/copy\n".encode()
+    port = str(drop_in.server.port)
+    path = "/usr/lib/openssh/sftp-server"
+    words = ("-S", "qsh", "-P", port, "-s", path, "-b", "-", "127.0.0.1")
+    drop_in.run("sftp", *words, stdin=batch)
+    assert (tmp_path / "copy").read_text() == "text"
+    (call,) = drop_in.calls
+    assert f"-oPort {port}" in call
+    assert call[-3:] == ["--", "127.0.0.1", path]
 
 
-def test_sftp_batch(server: LiveServer, qsh: str, tree: Path, tmp_path: Path) -> None:
-    batch = f"put {tree}/large {tmp_path}/put\nget {tmp_path}/put {tmp_path}/got\nls -l {tmp_path}\nbye\n"
-    words = ("sftp", "-S", qsh, "-q", "-P", str(server.port), "-b", "-", server.target)
-    shown = run(server, *words, stdin=batch.encode())
-    assert str(SIZE).encode() in shown
-    assert (tmp_path / "got").read_bytes() == (tree / "large").read_bytes()
-    failing = subprocess.run(
-        words, input=b"get /no/such/file\n", capture_output=True, env=server.env, check=False
-    )
-    assert failing.returncode == 1
+@pytest.mark.tool("sftp")
+def test_a_batch_that_fails(drop_in: DropIn) -> None:
+    words = ("sftp", "-S", "qsh", "-b", "-", HOST)
+    assert b"not found" in drop_in.run(*words, stdin=b"get /no/such/file\n", status=1).stderr
 
 
-@pytest.mark.parametrize("extra", ["", " -4"])
-def test_rsync_both_ways(
-    server: LiveServer, qsh: str, tree: Path, tmp_path: Path, extra: str
-) -> None:
-    rsync = ("rsync", "-a", "-e", f"{qsh} -p {server.port}{extra}")
-    run(server, *rsync, f"{tree}/", f"{server.target}:{tmp_path}/up/")
-    assert same(tree, tmp_path / "up")
-    (tmp_path / "up" / "large").write_bytes(b"other")
-    run(server, *rsync, "--delete", f"{server.target}:{tmp_path}/up/", f"{tmp_path}/down/")
-    assert same(tmp_path / "up", tmp_path / "down")
+@pytest.mark.tool("sftp")
+def test_an_unknown_subsystem(drop_in: DropIn) -> None:
+    done = drop_in.run("sftp", "-S", "qsh", "-s", "nothing", "-b", "-", HOST, status=255)
+    assert b"subsystem request failed" in done.stderr
 
 
-def git(server: LiveServer, folder: Path, *words: str, **env: str) -> bytes:
-    who = {
-        "AUTHOR_NAME": "a",
-        "AUTHOR_EMAIL": "a@b",
-        "COMMITTER_NAME": "a",
-        "COMMITTER_EMAIL": "a@b",
-    }
-    names = {f"GIT_{name}": value for name, value in who.items()}
-    return run(server, "git", "-C", str(folder), *words, **names, **env)
+# the wrappers
 
 
-@pytest.mark.parametrize("how", ["GIT_SSH_COMMAND", "GIT_SSH"])
-def test_git_clone_and_push(server: LiveServer, qsh: str, tmp_path: Path, how: str) -> None:
-    """``ssh://host:port`` makes git ask with -G first whether this ssh can take a port."""
-    git(server, tmp_path, "init", "-q", "--bare", "-b", "main", "bare.git")
-    url = f"ssh://{server.target}:{server.port}{tmp_path}/bare.git"
-    git(server, tmp_path, "clone", "-q", url, "work", **{how: qsh})
-    work = tmp_path / "work"
-    (work / "file").write_bytes(os.urandom(SIZE))
-    git(server, work, "add", "file")
-    git(server, work, "commit", "-q", "-m", "one")
-    git(server, work, "push", "-q", "origin", "HEAD:main", **{how: qsh})
-    git(server, tmp_path, "clone", "-q", "-b", "main", url, "again", **{how: qsh})
-    assert (tmp_path / "again" / "file").read_bytes() == (work / "file").read_bytes()
+@pytest.mark.tool("scp", "sftp")
+def test_qscp_and_qsftp(drop_in: DropIn, tree: Path, tmp_path: Path) -> None:
+    drop_in.run("qscp", "-p", tree / "small", f"{HOST}:{tmp_path}/there")
+    assert (tmp_path / "there").read_bytes() == (tree / "small").read_bytes()
+    batch = f"get {tmp_path}/there {tmp_path}/back\n".encode()
+    drop_in.run("qsftp", "-b", "-", HOST, stdin=batch)
+    assert (tmp_path / "back").read_bytes() == (tree / "small").read_bytes()
+    assert len(drop_in.calls) == 2
+
+
+# rsync
+
+
+@pytest.mark.tool("rsync")
+@pytest.mark.parametrize("command", ["qsh", "qsh -4", 'qsh -o "ConnectTimeout 15"'])
+def test_rsync_both_ways(drop_in: DropIn, tree: Path, tmp_path: Path, command: str) -> None:
+    there, back = f"{tmp_path}/there/", f"{tmp_path}/back/"
+    drop_in.run("rsync", "-a", "-e", command, f"{tree}/", f"{HOST}:{there}")
+    assert _digests(tmp_path / "there") == _digests(tree)
+    drop_in.run("rsync", "-az", "-e", command, f"{HOST}:{there}", back)
+    assert _digests(tmp_path / "back") == _digests(tree)
+    assert [call[call.index(HOST) + 1 :][:2] for call in drop_in.calls] == [
+        ["rsync", "--server"]
+    ] * 2
+
+
+@pytest.mark.tool("rsync")
+def test_rsync_of_many_small_files(drop_in: DropIn, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(1000):
+        (many / str(number)).write_text(str(number) * 20)
+    drop_in.run("rsync", "-a", "-e", "qsh", f"{many}/", f"{HOST}:{tmp_path}/there/")
+    assert _digests(tmp_path / "there") == _digests(many)
+
+
+@pytest.mark.tool("rsync")
+def test_rsync_with_a_user(drop_in: DropIn, tree: Path, tmp_path: Path) -> None:
+    user = drop_in.server.user
+    target = f"{user}@{HOST}:{tmp_path}/there"
+    drop_in.run("rsync", "-e", "qsh", tree / "small", target)
+    assert (tmp_path / "there").read_bytes() == (tree / "small").read_bytes()
+    assert drop_in.calls[0][:4] == ["-l", user, HOST, "rsync"]
