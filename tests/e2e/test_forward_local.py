@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +33,6 @@ from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TCP_CLOSE = 7
 BULK = os.urandom(1 << 20) * 64
@@ -412,7 +413,21 @@ def test_in_the_background(server: LiveServer) -> None:
         with connect(port) as sock:
             sock.sendall(b"x")
             assert sock.recv(1) == b"x"
-    subprocess.run(["pkill", "-f", f"{port}:localhost:{target.port}"], check=True)
+    (client,) = _running(f"{port}:localhost:{target.port}")
+    os.kill(client, signal.SIGTERM)
+    wait_until(lambda: not _running(f"{port}:localhost:{target.port}"))
+
+
+def _running(word: str) -> list[int]:
+    """Processes that were started with this argument and have not ended."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and word in (entry / "cmdline").read_text().split("\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
 
 
 def test_gateway_ports(server: LiveServer) -> None:
