@@ -12,6 +12,7 @@ demo: build
 	$(BIN)/qshctl demo || [ $$? -ne 255 ]
 
 test: build test-native
+	$(SETUP) interop
 	$(BIN)/python -m pytest
 
 test-native: build

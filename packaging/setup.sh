@@ -1,6 +1,7 @@
 #!/bin/sh
 # Set-up behind the Makefile: `check` looks for what cannot be installed without root, `build` makes .venv
-# with the locked packages and the compiled module, `cargo-deny` installs that tool. Each does nothing
+# with the locked packages and the compiled module, `interop` an environment with the programs that call ssh
+# and come from PyPI, `cargo-deny` installs that tool. Each does nothing
 # when it has been done already for the files as they are now.
 set -eu
 cd "$(dirname "$0")/.."
@@ -94,6 +95,15 @@ build() {
     fi
 }
 
+interop() {
+    build
+    state=$(digest < requirements-interop.lock)
+    up_to_date .venv/stamp-interop "$state" && return
+    .venv/bin/python -m venv --clear .venv/interop
+    .venv/interop/bin/pip install --quiet --require-hashes -r requirements-interop.lock
+    echo "$state" > .venv/stamp-interop
+}
+
 cargo_deny() {
     command -v cargo-deny >/dev/null && return
     # Without optimisation: a minute to build, and a check takes a second.
@@ -111,6 +121,9 @@ lock() {
     # shellcheck disable=SC2086
     .venv/lock/bin/uv pip compile pyproject.toml $options --extra bench -c requirements.lock -o .venv/lock/bench.txt
     { echo "$note What bench/ needs to draw its plot, besides requirements.lock."; cat .venv/lock/bench.txt; } > requirements-bench.lock
+    # shellcheck disable=SC2086
+    .venv/lock/bin/uv pip compile pyproject.toml $options --extra interop -c requirements.lock -o .venv/lock/interop.txt
+    { echo "$note The programs of tests/interop that come from PyPI."; cat .venv/lock/interop.txt; } > requirements-interop.lock
 }
 
 case ${1:-} in
@@ -118,7 +131,8 @@ case ${1:-} in
     apt) apt_line ;;
     build) build ;;
     bench) build && packages .venv/stamp-bench requirements-bench.lock ;;
+    interop) interop ;;
     cargo-deny) cargo_deny ;;
     lock) lock ;;
-    *) echo "usage: $0 check|apt|build|bench|cargo-deny|lock" >&2; exit 2 ;;
+    *) echo "usage: $0 check|apt|build|bench|interop|cargo-deny|lock" >&2; exit 2 ;;
 esac

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -19,7 +21,9 @@ hypothesis.settings.register_profile("qsh", deadline=None)  # a busy machine is 
 hypothesis.settings.load_profile("qsh")
 
 IN_CI = bool(os.environ.get("CI"))
-SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+INTEROP = Path(sys.prefix, "interop", "bin")
+"""What `packaging/setup.sh interop` installs."""
+SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(INTEROP)))
 
 _left_out: dict[str, int] = {}
 

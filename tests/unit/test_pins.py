@@ -67,7 +67,9 @@ def test_every_crate_has_a_checksum_and_comes_from_the_registry() -> None:
     assert len(packages) > 20
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-bench.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-bench.lock", "requirements-interop.lock"]
+)
 def test_every_package_has_a_hash_and_no_host_is_named(name: str) -> None:
     text = (ROOT / name).read_text()
     entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
