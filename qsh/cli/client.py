@@ -84,7 +84,8 @@ def _run(argv: list[str]) -> int:
         environment = SystemEnvironment()
         arguments = parse_arguments(argv, environment)
         if arguments.version:
-            return _version()
+            _complain(_version_line())
+            return 0
         if arguments.query is not None:
             from qsh.cli.query import answer
 
@@ -115,18 +116,19 @@ def _print(text: str) -> int:
     return 0
 
 
-def _version() -> int:
+def _version_line() -> str:
     from qsh.config.match import RELEASES
 
     compatible, own = RELEASES  # what Match version is compared with
-    _complain(f"{own}, {compatible} compatible, QUIC on UDP")
-    return 0
+    return f"{own}, {compatible} compatible, QUIC on UDP"
 
 
 def _connect(arguments: Arguments, options: ClientOptions) -> int:
     from qsh.client.log import log
 
     log.set_level(options.log_level)
+    if arguments.use_syslog:
+        log.use_syslog(options.syslog_facility)
     if arguments.log_file is not None:
         try:
             log.open_file(arguments.log_file)
@@ -136,9 +138,7 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
     for warning in (*arguments.warnings, *options.warnings):
         log.info(warning)
     if log.debugging:
-        from qsh import __version__
-
-        log.debug(f"qsh_{__version__}, for a host {options.hostname} as {options.user}")
+        log.info(_version_line())
         for note in options.notes:
             log.debug(note)
     refusal = _not_yet(arguments, options)

@@ -42,6 +42,7 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
     "cipher-auth": _CIPHERS,
     "compression": ("none",),
     "kex": _KEX,
+    "kex-gss": (),
     "key": (*_PLAIN, *_CERTIFICATES),
     "key-ca-sign": _SIGNATURES,
     "key-cert": _CERTIFICATES,
@@ -70,10 +71,10 @@ def answer(name: str) -> str:
     """What ``-Q name`` prints. Raises UsageError for a name that is not known."""
     if name == "help":
         return "\n".join(sorted(_ANSWERS)) + "\n"
-    words = _ANSWERS.get(name) or _ANSWERS.get(_BY_OPTION.get(name.lower(), ""))
+    words = _ANSWERS.get(name, _ANSWERS.get(_BY_OPTION.get(name.lower(), "")))
     if words is None:
         raise UsageError(f'Unsupported query "{name}"')
-    return "\n".join(words) + "\n"
+    return "".join(f"{word}\n" for word in words)
 
 
 def print_config(argv: Sequence[str], environment: Environment) -> str:

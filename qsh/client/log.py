@@ -7,6 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
 __all__ = ["LEVELS", "Log", "log"]
@@ -15,6 +16,8 @@ LEVELS: Final = ("QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG1", "DEBUG2
 """OpenSSH's LogLevel names, least first; DEBUG is DEBUG1."""
 
 _FATAL, _ERROR, _INFO, _VERBOSE, _DEBUG1 = 1, 2, 3, 4, 5
+_SYSLOG_INFO: Final = 6
+"""LOG_INFO of syslog(3)."""
 
 
 class Log:
@@ -25,6 +28,7 @@ class Log:
     def __init__(self) -> None:
         self.level = _INFO
         self._fd = 2
+        self._syslog: Callable[[int, str], None] | None = None
 
     def set_level(self, name: str) -> None:
         """LogLevel by its name; an unknown one changes nothing."""
@@ -40,6 +44,14 @@ class Log:
     def open_file(self, path: str) -> None:
         """``-E``: append to a file instead. Raises OSError."""
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def use_syslog(self, facility: str) -> None:
+        """``-y``: the system's log instead, as ``facility`` (SyslogFacility)."""
+        import syslog
+
+        number = getattr(syslog, f"LOG_{facility}", syslog.LOG_USER)
+        syslog.openlog("qsh", syslog.LOG_PID, number)
+        self._syslog = syslog.syslog
 
     @property
     def quiet(self) -> bool:
@@ -73,6 +85,10 @@ class Log:
         """Lines separated by LF; each ends with CR LF, because the terminal may be raw (as
         OpenSSH's do).
         """
+        if self._syslog is not None:
+            for line in text.encode("utf-8", "replace").decode().split("\n"):
+                self._syslog(_SYSLOG_INFO, line.replace("\0", ""))
+            return
         end = "\r\n" if self._fd == 2 else "\n"
         data = (text.replace("\n", end) + end).encode("utf-8", "surrogateescape")
         try:

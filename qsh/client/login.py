@@ -19,7 +19,7 @@ from qsh.client.identities import Keyring
 from qsh.client.link import ABANDONED, Link
 from qsh.client.log import log
 from qsh.client.session import FAILED, Ended, Plan, Session
-from qsh.client.text import visible_lines
+from qsh.client.text import visible, visible_lines
 from qsh.errors import AgentError, ChannelError, ConnectionLost, HostKeyError, UsageError
 from qsh.wire.messages import MAX_COMMAND
 
@@ -143,6 +143,8 @@ class Login:
         session.catch_signals()
         ip, port = link.connection.remote_address
         log.verbose(f'Authenticated to {options.hostname} ([{ip}]:{port}) using "publickey".')
+        if log.debugging:
+            _tell_plan(plan)
         for notice in accepted.notices:
             log.info(visible_lines(notice.rstrip("\n")))
         if self._forwards is not None:
@@ -279,6 +281,17 @@ def _plan(options: ClientOptions, request: Request | None) -> Plan:
         tell_waiting=options.qsh_sessions != "no",
         detach_on_hangup=options.qsh_on_hangup == "detach",
     )
+
+
+def _tell_plan(plan: Plan) -> None:
+    """What is asked of the server, in ssh's words."""
+    command = visible(os.fsdecode(plan.command))
+    if plan.kind == "exec":
+        log.debug(f"Sending command: {command}")
+    elif plan.kind == "subsystem":
+        log.debug(f"Sending subsystem: {command}")
+    else:
+        log.debug("Entering interactive session.")
 
 
 def _forwards(options: ClientOptions, plan: Plan) -> Forwards | None:

@@ -184,7 +184,7 @@ def test_queries() -> None:
     names = answer("help").split()
     assert names == sorted(names)
     for name in names:
-        assert answer(name).strip()
+        assert answer(name).strip() or name == "kex-gss"  # there is no GSSAPI
     assert "X25519MLKEM768" in answer("kex")
     assert answer("protocol-version") == "2\n"
     assert answer("HostKeyAlgorithms") == answer("key-sig")
