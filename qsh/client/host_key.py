@@ -16,7 +16,7 @@ from qsh.errors import HostKeyError, KeyFormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from qsh.client.prompt import Prompter
 
@@ -41,6 +41,7 @@ class HostKeyPolicy:
         visual: bool = False,
         fingerprint_hash: str = "sha256",
         anything_goes: bool = False,
+        command: Callable[[PublicKey | None], str] | None = None,
     ) -> None:
         self.strict = {"true": "yes", "false": "no", "off": "no"}.get(strict, strict)
         self.user_files = [path for path in user_files if path != "none"]
@@ -52,6 +53,8 @@ class HostKeyPolicy:
         self.fingerprint_hash = fingerprint_hash.lower()
         self.anything_goes = anything_goes
         """NoHostAuthenticationForLocalhost, and this is it."""
+        self.command = command
+        """KnownHostsCommand: lines for the key that the host showed, or before one is known."""
 
 
 def _read(path: str) -> str | None:
@@ -87,14 +90,27 @@ class KnownHost:
     def __init__(self, policy: HostKeyPolicy, host: str, port: int, ssh_port: int) -> None:
         self._policy = policy
         self._host = host
-        files = [(path, _read(path)) for path in (*policy.user_files, *policy.global_files)]
-        self._all = KnownHosts.parse((path, text) for path, text in files if text)
-        self._record = self._all.lookup(
-            host, port, alias=policy.alias, fallback_port=ssh_port if ssh_port != port else None
-        )
+        self._port, self._ssh_port = port, ssh_port
+        self._texts = [
+            (path, text)
+            for path in (*policy.user_files, *policy.global_files)
+            if (text := _read(path))
+        ]
+        self._look_up(None)
         for warning in (*self._all.warnings, *self._record.warnings):
             log.debug(f"hostkeys_foreach: {warning}")
         self._revoked = [key for path in policy.revoked_files for key in _read_revoked(path)]
+
+    def _look_up(self, key: PublicKey | None) -> None:
+        """Read the files, and what KnownHostsCommand says of ``key``."""
+        policy, texts = self._policy, self._texts
+        if policy.command is not None:
+            texts = [*texts, ("KnownHostsCommand", policy.command(key))]
+        self._all = KnownHosts.parse(texts)
+        ssh_port = self._ssh_port if self._ssh_port != self._port else None
+        self._record = self._all.lookup(
+            self._host, self._port, alias=policy.alias, fallback_port=ssh_port
+        )
 
     @property
     def schemes(self) -> list[int]:
@@ -103,7 +119,9 @@ class KnownHost:
 
     @property
     def trusted(self) -> list[bytes]:
-        """SubjectPublicKeyInfo of every key that may stand for this host."""
+        """SubjectPublicKeyInfo of every key that may stand for this host; none while KnownHostsCommand is to be asked."""
+        if self._policy.command is not None:
+            return []
         return _spkis(line.key for line in (*self._record.known, *self._record.fallback))
 
     @property
@@ -123,6 +141,8 @@ class KnownHost:
         if self._policy.anything_goes:
             log.debug("Forcing accepting of host key for loopback/localhost.")
             return
+        if self._policy.command is not None:
+            self._look_up(key)
         found = []
         for blob in certificates:
             try:

@@ -46,6 +46,8 @@ _IDLE_S: Final = 30 * 86400.0
 """QUIC uses the smaller idle timeout of both ends: without ServerAliveInterval that is the server's QshExecMax."""
 _KEEP_ALIVE_S: Final = 20.0
 """Between pings without ServerAliveInterval: NATs forget UDP after 30 s (RFC 4787 asks for 120)."""
+_SSH_PORT: Final = 22
+"""Where known_hosts has names without a port."""
 _INITIAL_RTT_MS: Final = 100.0
 _RTT_RANGE_MS: Final = (10.0, 1000.0)
 """What is assumed of an unknown host, and the limits of what is believed of a known one."""
@@ -104,7 +106,7 @@ class Client:
         )
         found = addresses.resolve(target)
         known = KnownHost(
-            _host_key_policy(options, found), options.hostname, self._port, options.port
+            _host_key_policy(options, found, self._port), options.hostname, self._port, options.port
         )
         tuning = self._tuning()
         early = _begin(target, found[0], known, tuning)
@@ -210,8 +212,18 @@ def sessions(options: ClientOptions, command: str) -> tuple[int, bytes]:
         os.close(output)
 
 
-def _host_key_policy(options: ClientOptions, found: Sequence[addresses.Address]) -> HostKeyPolicy:
+def _host_key_policy(
+    options: ClientOptions, found: Sequence[addresses.Address], port: int
+) -> HostKeyPolicy:
     local = all(address.is_loopback for address in found)
+    command = None
+    if options.known_hosts_command:
+        from qsh.client.known_hosts_command import known_hosts_command
+
+        name = options.host_key_alias or options.hostname
+        if port != _SSH_PORT and not options.host_key_alias:
+            name = f"[{name}]:{port}"
+        command = known_hosts_command(options, options.known_hosts_command, name)
     return HostKeyPolicy(
         strict=options.strict_host_key_checking,
         user_files=options.user_known_hosts_file,
@@ -222,6 +234,7 @@ def _host_key_policy(options: ClientOptions, found: Sequence[addresses.Address])
         visual=options.visual_host_key,
         fingerprint_hash=options.fingerprint_hash,
         anything_goes=options.no_host_authentication_for_localhost and local,
+        command=command,
     )
 
 

@@ -70,7 +70,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
         ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"),
         USED,
     ),
-    ("KnownHostsCommand", "known_hosts_command", "command", None, IGNORED),
+    ("KnownHostsCommand", "known_hosts_command", "command", None, USED),
     ("HostKeyAlias", "host_key_alias", "string", None, USED),
     ("HostKeyAlgorithms", "host_key_algorithms", "keys", None, USED),
     ("CASignatureAlgorithms", "ca_signature_algorithms", "signatures", None, USED),

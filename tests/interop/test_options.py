@@ -293,6 +293,33 @@ def test_batch_mode_asks_nobody(drop_in: DropIn, locked_key: Path) -> None:
     assert _with_locked_key(drop_in, locked_key, option, answer="secret", status=255) == []
 
 
+# who the host is
+
+
+def test_known_hosts_command(drop_in: DropIn, tmp_path: Path) -> None:
+    """Run before there is a key, and again with the key that is not known otherwise."""
+    line = " ".join(drop_in.server.host_key.line().split()[:2])
+    program = tmp_path / "program"
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/ran\n[ $1 = ORDER ] || echo "$2 {line}"\n'
+    )
+    program.chmod(0o755)
+    command = f"KnownHostsCommand={program} %I %H %t %K"
+    words = ("-oUserKnownHostsFile=none", "-oStrictHostKeyChecking=yes", HOST, "echo hi")
+    drop_in.run("qsh", *words, status=255)
+    assert drop_in.run("qsh", "-o", command, *words).stdout == b"hi\n"
+    name = f"[127.0.0.1]:{drop_in.server.port}"
+    asked = [f"ORDER {name} NONE NONE", f"HOSTNAME {name} {line}"]
+    assert (tmp_path / "ran").read_text().splitlines() == asked
+    # what is said before there is a key is no reason to trust one
+    program.write_text(program.read_text().replace("[ $1 = ORDER ] ||", "[ $1 != ORDER ] ||"))
+    done = drop_in.run("qsh", "-o", command, *words, status=255)
+    assert b"Host key verification failed" in done.stderr
+    done = drop_in.run("qsh", "-oKnownHostsCommand=false", *words, status=255)
+    assert b"KnownHostsCommand path is not absolute" in done.stderr
+    drop_in.run("qsh", "-oKnownHostsCommand=/bin/false", *words, status=255)
+
+
 # time limits
 
 
