@@ -318,6 +318,9 @@ class Display:
         if overlay is None:
             return self._undraw()
         before = b""
+        if drawn is not None and drawn.cells == overlay.cells[: len(drawn.cells)]:
+            self._drawn = overlay  # the rest is on the terminal already
+            return screen.draw(overlay.cells[len(drawn.cells) :], overlay.cursor)
         if drawn is not None:
             stays = set(overlay.places)
             gone = [place for place in drawn.places if place not in stays]

@@ -60,3 +60,33 @@ def test_no_trace(seed: int) -> None:
     terminal.feed(display.clear())
     plain.feed(data)
     assert state(terminal) == state(plain) == state(model)
+
+
+class GrowingPredictor(FakePredictor):
+    """Shows the beginning of a text, as far as it was typed."""
+
+    text = ""
+
+    def overlay(self, now: float) -> Guess:
+        row, col, _, _ = self.screen.cursor
+        cells = [(row, col + at, char, -1, False) for at, char in enumerate(self.text)]
+        return Guess(tuple(cells), (row, col + len(cells)))
+
+
+def test_another_key_draws_only_what_it_adds() -> None:
+    model, terminal, at_once = (Screen(ROWS, COLS) for _ in range(3))
+    predictor = GrowingPredictor(model)  # type: ignore[arg-type]
+    display = Display(model, predictor)  # type: ignore[arg-type]
+    display.locate(0, 0, 0.0)
+    for screen in (terminal, at_once):
+        screen.feed(b"$ ")
+    display.output(0, b"$ ", 0.0)
+    for size in range(1, 4):
+        predictor.text = "xyz"[:size]
+        drawn = display.refresh(0.0)
+        assert [char for char in b"xyz" if char in drawn] == [ord("xyz"[size - 1])]
+        terminal.feed(drawn)
+    at_once.feed(b"xyz")
+    assert state(terminal) == state(at_once)
+    terminal.feed(display.clear())
+    assert state(terminal) == state(model)
