@@ -37,6 +37,7 @@ _BEGIN: Final = b"\x1b[?2026h"
 _END: Final = b"\x1b[?2026l"
 _NO_DRAWING: Final = MODE_INSERT | MODE_ORIGIN | MODE_SYNC
 _SPACE: Final = 0x20
+_ASCII: Final = "\x7f"
 _CANCEL: Final = b"\x18"
 """Every painting of a whole screen begins with it."""
 _RESET: Final = b"\x18\x1bc"
@@ -56,7 +57,9 @@ class _Overlay(NamedTuple):
         """All cells that are covered: a wide character takes two."""
         found = []
         for row, col, text, _, _ in self.cells:
-            found += [(row, col + each) for each in range(max(1, columns(text[:1] or " ")))]
+            found.append((row, col))
+            if text > _ASCII and columns(text[0]) > 1:
+                found.append((row, col + 1))
         return found
 
 
