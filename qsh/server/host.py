@@ -101,8 +101,8 @@ class SessionHost:
         options, account = self.rules.options, self.rules.grant.account
         path = self.directory_path or directory_of(account, options.session_directory)
         self._directory = SessionDirectory(path)
-        rules = ForwardRules(options, self.rules.key)
-        self._forwards = HostForwards(self._loop, rules, self._tell, self.report)
+        self._forwards: HostForwards | None = None
+        """Made with the first request: most hosts hold a terminal and no forward, and would only keep the memory."""
 
     def run(self, *, until_end: bool = False) -> None:
         """The host's loop; returns when nothing is left to do, or with ``until_end`` when a program ends or cannot start."""
@@ -126,7 +126,8 @@ class SessionHost:
     def close(self) -> None:
         """Hang up everything."""
         self._hang_up_channels()
-        self._forwards.close()
+        if self._forwards is not None:
+            self._forwards.close()
         for terminal in list(self._terminals.values()):
             terminal.hang_up()
         self._loop.close()
@@ -144,13 +145,14 @@ class SessionHost:
         times = list(self._due.values())
         if self._check_detached_at is not None:
             times.append(self._check_detached_at)
-        if (dial := self._forwards.deadline) is not None:
+        if self._forwards is not None and (dial := self._forwards.deadline) is not None:
             times.append(dial)
         return max(0.0, min(times) - now) if times else None
 
     def _expire(self) -> None:
         now = monotonic_s()
-        self._forwards.expire(now)
+        if self._forwards is not None:
+            self._forwards.expire(now)
         for terminal, when in self._due.items():
             if now >= when:
                 terminal.expire(now)
@@ -207,7 +209,8 @@ class SessionHost:
         self._connected = False
         self._loop.forget(self.front.fileno())
         self._hang_up_channels()
-        self._forwards.close()
+        if self._forwards is not None:
+            self._forwards.close()
         for visit in list(self._visits.values()):
             if visit.relay is not None:
                 visit.relay.close()
@@ -246,12 +249,15 @@ class SessionHost:
             for visit in self._visits.values():
                 self._tell_path(visit)
         elif isinstance(request, Connect | ListenOn | StopListening | Released):
+            if self._forwards is None:
+                rules = ForwardRules(self.rules.options, self.rules.key)
+                self._forwards = HostForwards(self._loop, rules, self._tell, self.report)
             self._forwards.take(request)
         elif request.channel in self._visits:
             self._visit_request(self._visits[request.channel], request)
         elif request.channel in self._channels:
             self._channel_request(self._channels[request.channel], request)
-        elif isinstance(request, HangUp):
+        elif isinstance(request, HangUp) and self._forwards is not None:
             self._forwards.hang_up(request.channel)
         return True  # what it was for may have just ended
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import socket
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +49,8 @@ class Resolver:
             question = self._questions.popleft()
             self._threads += 1
             try:
-                threading.Thread(target=self._work, args=question, daemon=True).start()
+                # not threading, which every fork of the image would pay for: it runs Python of its own after each
+                _thread.start_new_thread(self._work, question)
             except RuntimeError as error:
                 self._threads -= 1
                 question[2](OSError(str(error)))
