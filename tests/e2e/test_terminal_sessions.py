@@ -222,6 +222,9 @@ def test_a_session_is_picked_at_login(server: LiveServer) -> None:
         screen.wait_for("a new shell")
         screen.press("Down")
         screen.press("Enter")
+        screen.wait_for(
+            "detached session"
+        )  # what is typed while the question is being left is lost
         screen.type("echo new-$((6*7))-$x")
         screen.press("Enter")
         screen.wait_for("\nnew-42-")
