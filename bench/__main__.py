@@ -8,6 +8,7 @@ keys, flood, outage, cat and terminal-memory are the terminal's. They run qsh al
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -34,6 +35,7 @@ from bench import (
 from bench.stage import PEERS, QSH, Tool, installed
 
 RESULTS = Path(__file__).parent / "results"
+PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = ("bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward")  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -83,6 +85,9 @@ def main() -> int:
     given = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root: it makes network namespaces and a user")
+    compileall.compile_dir(
+        PACKAGE, quiet=2
+    )  # as an installation does; PYTHONDONTWRITEBYTECODE may be set
     if given.quick:
         given.tail, given.size, given.sessions, given.repetitions = 4, 64, 3, 2
         given.keys = 40
