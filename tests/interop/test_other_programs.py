@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -65,30 +64,19 @@ def test_sshuttle_handshake(drop_in: DropIn) -> None:
 # sshfs
 
 
-def _fuse_works() -> bool:
-    try:
-        os.close(os.open("/dev/fuse", os.O_RDWR))
-    except OSError:
-        return False
-    return True
-
-
 @pytest.mark.root
 @pytest.mark.tool("sshfs", "fusermount3")
 def test_sshfs(drop_in: DropIn, tmp_path: Path) -> None:
-    """The SFTP that sshfs speaks; where the kernel offers FUSE, through a mount."""
+    """Through a mount."""
     there, here = tmp_path / "there", tmp_path / "here"
     there.mkdir()
     here.mkdir()
     (there / "file").write_text("text")
     words = ("sshfs", "-o", "ssh_command=qsh", f"{HOST}:{there}", here)
-    done = drop_in.run(*words, status=None)
+    drop_in.run(*words)
     (call,) = drop_in.calls
     assert call[-3:] == ["--", HOST, "sftp"]
     assert "-s" in call
-    if done.returncode != 0:
-        assert not _fuse_works() or b"fuse" in done.stderr.lower(), done.stderr
-        return
     try:
         assert (here / "file").read_text() == "text"
         (here / "new").write_text("other")
