@@ -15,7 +15,7 @@ from typing import Any
 from bench.stage import MOSH, OPENSSH, QSH, SIZE_KB, Stage, Terminal, Tool, installed
 
 SHELLS = {"bash", "sh"}
-SETTLE_S = 2.0
+SETTLE_S = 5.0
 STARTUPS = "MaxStartups 100:30:200\nPerSourceMaxStartups none\n"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-SETTLE_S = 2.0
+SETTLE_S = 5.0
 HISTORY_LINES = 10_000
 KEY_INTERVAL_S = 0.02
 LINK = {"delay_ms": 50}

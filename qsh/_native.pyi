@@ -28,7 +28,9 @@ __all__ = [
     "MODE_SYNC",
     "Connection",
     "Endpoint",
+    "Image",
     "Incoming",
+    "Pages",
     "RecvStream",
     "Runtime",
     "Screen",
@@ -63,6 +65,28 @@ def pour(fd: int, data: bytes, start: int, limit_us: int) -> int:
     """Write ``data`` from ``start`` on to a non-blocking descriptor until all is written, nothing was taken for 0.3 ms, or
     ``limit_us`` has passed; the bytes that were taken. Raises OSError if none were.
     """
+
+@final
+class Image:
+    """The memory of this process, put into a sealed file that is mapped privately in its place: processes that are forked from
+    now on share it, and can give pages back that are as they were (:class:`Pages`).
+    """
+
+    def __new__(cls) -> Image:
+        """Raises OSError: more than one thread runs, or the system does not have what it takes."""
+
+    def fileno(self) -> int:
+        """The file's descriptor, to be kept open where :meth:`pages` is used."""
+
+    def pages(self) -> Pages:
+        """The calling process's own pages over the image; opened while it may look at itself. Raises OSError."""
+
+@final
+class Pages:
+    """Pages that this process has written to."""
+
+    def give_back(self) -> int:
+        """Drop those that equal the image's again; how many. One thread and no signal handler may run. Raises OSError."""
 
 @final
 class Runtime:

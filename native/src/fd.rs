@@ -1,12 +1,14 @@
-//! Descriptors that cross the border from Python: the only file with `unsafe`.
+//! Descriptors that cross the border from Python, and pages that are changed beneath it: the only file with `unsafe`.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{self, Errno};
+use rustix::mm;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -76,4 +78,42 @@ pub(crate) fn watch(port: Port, interest: Interest) -> std::io::Result<AsyncFd<P
     // SAFETY: a `Port` owns its descriptor, always names the same one, and hands it to nobody; it is closed when the
     // `AsyncFd` drops it, after deregistration.
     unsafe { AsyncFd::register_with_interest(port, interest) }.map_err(std::io::Error::from)
+}
+
+/// An address in the calling thread's block, which the C library and the kernel share.
+pub(crate) fn thread_block() -> usize {
+    unsafe extern "C" {
+        safe fn __errno_location() -> *mut std::ffi::c_int;
+    }
+    __errno_location() as usize
+}
+
+/// Put a file's pages where private memory is that has the same contents. Nothing else may run meanwhile.
+pub(crate) fn map_over(start: usize, size: usize, file: &File, offset: u64) -> io::Result<()> {
+    // SAFETY: the range is private writable memory of this process, and the file holds byte for byte what is there, so that whoever
+    // points into it finds what was there. One thread, which changes nothing between the copy and this call.
+    unsafe {
+        mm::mmap(
+            start as *mut std::ffi::c_void,
+            size,
+            mm::ProtFlags::READ | mm::ProtFlags::WRITE,
+            mm::MapFlags::PRIVATE | mm::MapFlags::FIXED,
+            file,
+            offset,
+        )
+    }
+    .map(drop)
+}
+
+/// Forget a private page over a file, which holds the same bytes.
+pub(crate) fn drop_page(start: usize, size: usize) -> io::Result<()> {
+    // SAFETY: the page lies in a range that `map_over` has mapped, and was just found equal to the file's, by the only thread; so
+    // reading it gives the same bytes afterwards.
+    unsafe {
+        mm::madvise(
+            start as *mut std::ffi::c_void,
+            size,
+            mm::Advice::LinuxDontNeed,
+        )
+    }
 }

@@ -6,6 +6,7 @@
 mod error;
 mod fd;
 mod gulp;
+mod image;
 mod peel;
 mod pour;
 mod quic;
@@ -40,6 +41,8 @@ fn warm_up() -> PyResult<()> {
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<runtime::Runtime>()?;
+    m.add_class::<image::Image>()?;
+    m.add_class::<image::Pages>()?;
     m.add_class::<quic::signer::Signer>()?;
     m.add_class::<quic::endpoint::Endpoint>()?;
     m.add_class::<quic::incoming::Incoming>()?;

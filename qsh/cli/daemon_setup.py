@@ -12,12 +12,13 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from qsh._native import Image
 from qsh.cli.daemon import default_config
 from qsh.config import daemon_dump, daemon_parser
 from qsh.errors import StartupError
 from qsh.lean_imports import import_without
 from qsh.server import account as accounts
-from qsh.server import host_keys, preload
+from qsh.server import host_keys, image_layout, preload
 from qsh.server.admission import Admission
 from qsh.server.log import Log
 from qsh.server.login import group_names
@@ -27,6 +28,8 @@ from qsh.server.requests import SpawnerReport, SpawnerRequest
 from qsh.server.spawner import Spawner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qsh.cli.daemon import Arguments
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.host_keys import HostKeys
@@ -38,6 +41,8 @@ ROOT_KEY: Final = "/etc/qsh/ssh_host_ed25519_key"
 UDP_BUFFER: Final = 4 * 1024 * 1024
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
+_FILLING: Final[list[object]] = []
+"""What keeps new objects of forks together, by being in the way everywhere else."""
 
 
 def read_config(arguments: Arguments) -> DaemonConfig:
@@ -115,14 +120,21 @@ def _try_host_keys(config: DaemonConfig) -> None:
         raise StartupError(reason or "qshd: cannot load the host keys")
 
 
-def _freeze(config: DaemonConfig, log: Log) -> None:
+def _freeze(config: DaemonConfig, log: Log) -> Image | None:
     """Load and use what monitor, spawner and all that it forks will need: they share these pages from here on."""
     try:
         preload.rehearse(config)
     except Exception as error:  # it saves memory, no more
         log.error(f"rehearsal: {type(error).__name__}: {error}")
     gc.collect()
+    _FILLING.extend(image_layout.fill_gaps())
     gc.freeze()
+    sys._clear_type_cache()  # as a session host does before it gives pages back (idle_pages.py)
+    try:
+        return Image()
+    except OSError as error:  # memory again, no more
+        log.info(f"pages of idle sessions stay theirs: {error}")
+        return None
 
 
 def _data_home() -> str:
@@ -141,15 +153,19 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
     if not arguments.foreground:
         _daemonize()
     _write_pid(options)
-    _freeze(config, log)
     ours, theirs = packet_pair()
+    monitor_end: PacketSocket[SpawnerReport] = PacketSocket(ours, SpawnerReport)
+    spawner = Spawner(
+        PacketSocket(theirs, SpawnerRequest), config, log, _front_starter(config, sockets, log)
+    )
+    spawner.image = _freeze(config, log)
     try:
         pid = os.fork()
     except OSError as error:
         raise StartupError(f"qshd: cannot fork: {error.strerror}") from None
     if pid == 0:
         ours.close()
-        _be_spawner(PacketSocket(theirs, SpawnerRequest), config, sockets, log)
+        spawner.run()
     theirs.close()
     for sock in sockets:
         sock.close()
@@ -159,7 +175,7 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
         log.fatal(str(error))
         return 255
     monitor = Monitor(
-        PacketSocket(ours, SpawnerReport),
+        monitor_end,
         keys,
         log,
         options.login_grace_time,
@@ -171,12 +187,10 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
     return status
 
 
-def _be_spawner(
-    monitor: PacketSocket[SpawnerRequest],
-    config: DaemonConfig,
-    sockets: list[socket.socket],
-    log: Log,
-) -> NoReturn:
+def _front_starter(
+    config: DaemonConfig, sockets: list[socket.socket], log: Log
+) -> Callable[[socket.socket, socket.socket], NoReturn]:
+    """What a fork of the spawner does to be the front. Made before the image is: all that it holds is in it."""
     admission = Admission.from_options(config.options)
     secrets = os.urandom(96)
 
@@ -195,7 +209,7 @@ def _be_spawner(
         )
         front.run(to_monitor, sign, sockets, settings, log)
 
-    Spawner(monitor, config, log, start_front).run()
+    return start_front
 
 
 def _banner(options: DaemonOptions) -> str:

@@ -43,8 +43,8 @@ class EventLoop:
         if self._watched.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
 
-    def wait(self, timeout_s: float | None) -> None:
-        """Wait for events and call their handlers. Raises what they raise."""
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for events and call their handlers; whether there were any. Raises what they raise."""
         found = self._poll.poll(timeout_s)
         found.sort(key=lambda pair: pair[0] != self.first)
         for descriptor, ready in found:
@@ -54,6 +54,7 @@ class EventLoop:
             wanted, handler = known
             events = (READ if ready & _READABLE else 0) | (WRITE if ready & _WRITABLE else 0)
             handler(events & wanted or (wanted if ready & select.EPOLLERR else 0) or events)
+        return bool(found)
 
     def close(self) -> None:
         """Idempotent."""

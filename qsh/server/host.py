@@ -43,6 +43,7 @@ from qsh.server.terminal_session import TerminalSession, Visitor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsh.server.idle_pages import IdlePages
     from qsh.server.packets import PacketSocket
     from qsh.server.program import Terminal
     from qsh.server.requests import Local
@@ -85,6 +86,7 @@ class SessionHost:
     directory_path: str = ""
     """Made by root for this user; empty: where the configuration or the environment says."""
     log: Callable[[str], None] = lambda text: None
+    pages: IdlePages | None = None
     _loop: EventLoop = field(default_factory=EventLoop)
     _channels: dict[int, _Channel] = field(default_factory=dict)
     _visits: dict[int, _Visit] = field(default_factory=dict)
@@ -120,7 +122,9 @@ class SessionHost:
         if limit_s is not None:
             timeout_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
         self._watch_front()
-        self._loop.wait(timeout_s)
+        if self._loop.wait(timeout_s) and self.pages is not None:
+            traffic = [terminal.traffic for terminal in self._terminals.values()]
+            self.pages.touched(monotonic_s(), max(traffic, default=1.0))
         self._expire()
 
     def close(self) -> None:
@@ -147,6 +151,8 @@ class SessionHost:
             times.append(self._check_detached_at)
         if self._forwards is not None and (dial := self._forwards.deadline) is not None:
             times.append(dial)
+        if self.pages is not None and self.pages.deadline is not None:
+            times.append(self.pages.deadline)
         return max(0.0, min(times) - now) if times else None
 
     def _expire(self) -> None:
@@ -158,6 +164,8 @@ class SessionHost:
                 terminal.expire(now)
         if self._check_detached_at is not None and now >= self._check_detached_at:
             self._check_detached(now)
+        if self.pages is not None:
+            self.pages.expire(now)
 
     def _check_detached(self, now: float) -> None:
         """Terminals that have waited too long for a client."""

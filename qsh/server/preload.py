@@ -28,6 +28,8 @@ from qsh.clock import monotonic_s
 from qsh.server import account
 from qsh.server.account import Account
 from qsh.server.host import SessionHost
+from qsh.server.idle_pages import IdlePages
+from qsh.server.image_layout import fill_gaps, move_together
 from qsh.server.login import Judge
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
@@ -77,9 +79,12 @@ def rehearse(config: DaemonConfig) -> None:
     """Go through logins and sessions. Needs no key, no network and no user but the present one."""
     _load_other_key_types()
     _read_authorized_keys()
+    filling = fill_gaps()
+    move_together(lambda: _be_session(config))
     for _ in range(ROUNDS):
         _log_in(config)
         _be_session(config)
+    del filling
     signal.Signals(signal.SIGHUP)
 
 
@@ -126,6 +131,7 @@ def _be_session(config: DaemonConfig) -> None:
         PacketSocket(host_monitor, HostReport),
         rules,
         directory,
+        pages=IdlePages(lambda: 0),
     )
     deadline = monotonic_s() + ROUND_S
     try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from qsh.clock import wall_s
 from qsh.server import imports, login_records, session_directory
 from qsh.server.host import SessionHost
+from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, group_names
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
@@ -42,6 +43,7 @@ from qsh.server.session_rules import PLAIN_KEY, SessionRules
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsh._native import Image
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.account import Account
     from qsh.server.log import Log
@@ -63,6 +65,8 @@ class Spawner:
     config: DaemonConfig
     log: Log
     start_front: Callable[[socket.socket, socket.socket], NoReturn]
+    image: Image | None = None
+    """What the processes share; None: they share what the system shares after a fork."""
     _records: deque[LoginRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     """Login records that wait for the recorder."""
     _recorder: int = 0
@@ -172,10 +176,12 @@ class Spawner:
             if isinstance(request, StartFront):
                 self.monitor.close()
                 self.start_front(*sockets)
-            close_others({sock.fileno() for sock in sockets} | self.log.descriptors)
+            keep = {sock.fileno() for sock in sockets} | self.log.descriptors
             if isinstance(request, SpawnLogin):
+                close_others(keep)
                 self._judge(request, sockets[0])
             else:
+                close_others(keep | ({self.image.fileno()} if self.image is not None else set()))
                 self._become_session(request, *sockets)
         except BaseException as error:
             self.log.error(f"child of the spawner: {type(error).__name__}: {error}")
@@ -215,6 +221,7 @@ class Spawner:
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
         rules = SessionRules(request.grant, self.config.options)
+        pages = self._idle_pages()
         directory = ""
         if os.geteuid() == 0:
             directory = self._session_directory(rules)
@@ -229,8 +236,18 @@ class Spawner:
             rules,
             directory,
             self.log.info,
+            pages,
         ).run()
         os._exit(0)
+
+    def _idle_pages(self) -> IdlePages | None:
+        """Opened before the ids change: /proc/self is root's after that."""
+        if self.image is None:
+            return None
+        try:
+            return IdlePages(self.image.pages().give_back)
+        except OSError:
+            return None
 
     def _session_directory(self, rules: SessionRules) -> str:
         """The user's directory of sockets, made by root; without it his sessions cannot be attached from elsewhere."""

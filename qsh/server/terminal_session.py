@@ -394,8 +394,8 @@ class TerminalSession:
 
     def _after_input(self) -> None:
         now = monotonic_s()
-        self.traffic = wall_s()
         if self._typed:
+            self.traffic = wall_s()
             self._write(now)
             self._read(now)
         self._flush(now)
