@@ -50,6 +50,8 @@ BARE_LINE_S: Final = 0.300
 LOST_S: Final = 1.0
 """Without word for so long (or three round trips) nothing is drawn."""
 LOST_ROUND_TRIPS: Final = 3
+RTT_MATTERS: Final = 0.02
+"""Part of the round trip by which it must have changed."""
 
 _LINE_ENDS: Final = "\r\n\x03\x0f\x1a\x1c"
 _SEARCHES: Final = "\x12\x13\x16\x18"
@@ -227,6 +229,8 @@ class Predictor:
 
     def rtt(self, rtt_s: float) -> None:
         """The path's smoothed round trip time."""
+        if abs(rtt_s - self._rtt_s) <= RTT_MATTERS * self._rtt_s:
+            return  # it comes with every word of the host, and all that waits for it would be worked out again
         self._rtt_s = rtt_s
         self._overlay = None
         self._thresholds.rtt(rtt_s)
@@ -254,9 +258,16 @@ class Predictor:
         underline = self._thresholds.underlined()
         cells: list[Cell] = []
         places: set[int] = set()
+        there: list[str] = []
+        begin = end = 0
         for place, (text, style) in sorted(found.items()):
             row, col = divmod(place, cols)
-            if text and screen.cell(row, col)[0] != text:
+            if place >= end:  # one call for each row
+                begin, end = place, (row + 1) * cols
+                last_place = max(other for other in found if other < end)
+                row_cells = screen.row_cells(row, col, last_place - row * cols + 1)
+                there = [cell[0] for cell in row_cells]
+            if text and there[place - begin : place - begin + 1] != [text]:
                 places.add(place)
                 cells.append((row, col, text, style, underline and text != " "))
         last = guesses[-1].effect
