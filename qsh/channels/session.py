@@ -107,6 +107,12 @@ class ClientChannel:
         self._has_stderr = message.stderr
         return message
 
+    def abort(self) -> None:
+        """Give up both ways, whatever is under way."""
+        self._over = True
+        self.send.reset()
+        self.recv.stop()
+
     @property
     def input_offset(self) -> int:
         """Raw bytes of input sent so far."""

@@ -145,6 +145,10 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
     if refusal:
         log.error(refusal)
         return FAILED
+    if arguments.control_command is not None:
+        from qsh.client import sharing
+
+        return sharing.command(options, arguments.control_command)
     _warn_about_tty(options)
     if options.qsh_sessions == "ask":
         from qsh.cli import session_picker
@@ -153,23 +157,30 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
             from qsh.client.run import attach
 
             return attach(options, name)
-    background = None
+    return _run_client(arguments, options)
+
+
+def _run_client(arguments: Arguments, options: ClientOptions) -> int:
+    background = owner = None
     if options.fork_after_authentication:
         from qsh.client.background import Background
 
         background = Background.fork()
+    if options.control_path is not None:
+        from qsh.client import sharing
+
+        shared = sharing.share(options, arguments.ssh_argv, background)
+        if isinstance(shared, int):
+            return shared
+        if shared is not None:
+            owner, background = shared, None  # that is its first client's
     from qsh.client.run import Client
 
-    return Client(options, arguments.ssh_argv, background).run()
+    return Client(options, arguments.ssh_argv, background, owner=owner).run()
 
 
 def _not_yet(arguments: Arguments, options: ClientOptions) -> str:
     """Why this command line cannot be served; empty if it can."""
-    if arguments.control_command is not None:
-        path = options.control_path
-        if path is None:
-            return 'No ControlPath specified for "-O" command'
-        return f"Control socket connect({path}.qsh): No such file or directory"
     if arguments.dump_keys:
         return "qsh: -Z is not supported; use ssh for it"
     if options.tunnel not in ("no", None) and options.qsh_fallback == "no":

@@ -17,6 +17,7 @@ from qsh.errors import HostKeyError, QshError
 from qsh.quic import Driver
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from qsh.client.addresses import Address, Target
@@ -49,9 +50,10 @@ class Conversation:
         *,
         reach: Reach,
         request: Request | None = None,
+        owner: socket.socket | None = None,
     ) -> None:
         self._options, self._state, self._background = options, state, background
-        self._reach, self._request = reach, request
+        self._reach, self._request, self._owner = reach, request, owner
 
     def run(self, early: Early | None) -> int | None:
         """The exit status; None when ssh(1) is to take over. Raises QshError."""
@@ -77,6 +79,7 @@ class Conversation:
                 self._background,
                 self._request,
                 lambda: self._connect_again(driver),
+                self._owner,
             )
             login.prepare()
             connection = await connecting

@@ -10,7 +10,10 @@ from qsh.client.remote_forwards import RemoteForwards
 from qsh.forward.windows import MAX_STREAMS, ReceiveWindow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qsh.client.link import Link
+    from qsh.config.forwards import Forward
     from qsh.config.options import ClientOptions
 
 __all__ = ["Forwards"]
@@ -20,9 +23,11 @@ class Forwards:
     """:meth:`bind` before the login, :meth:`begin` after it, :meth:`go_on` with each later connection."""
 
     def __init__(self, options: ClientOptions, *, has_session: bool) -> None:
-        self._numbers = ChannelNumbers(1 if has_session else 0)
-        self._local = LocalForwards(options, self._numbers)
-        self._remote = RemoteForwards(options, self._numbers)
+        self.numbers = ChannelNumbers(1 if has_session else 0)
+        self._local = LocalForwards(options, self.numbers)
+        self._remote = RemoteForwards(options, self.numbers)
+        self.receives: ReceiveWindow | None = None
+        """Of the connection in use."""
 
     @property
     def remote(self) -> bool:
@@ -45,10 +50,31 @@ class Forwards:
 
     async def idle(self) -> None:
         """Return when no forwarded connection is open. More may begin meanwhile."""
-        await self._numbers.idle()
+        await self.numbers.idle()
+
+    # -- while the connection is there
+
+    async def add(self, kind: str, forward: Forward) -> int:
+        """One more (``local``, ``dynamic``, ``remote``), or one that is there already; the port that the host chose, or 0.
+
+        Raises ListenError, ForwardError, ConnectionLost.
+        """
+        if kind == "remote":
+            return await self._remote.add(forward)
+        self._local.add(forward)
+        return 0
+
+    def cancel(self, kind: str, matches: Callable[[Forward], bool]) -> bool:
+        """Take no more connections for forwards of this kind; whether there was one. Those that are open live on."""
+        return (self._remote if kind == "remote" else self._local).cancel(matches)
+
+    def begin_late(self, link: Link) -> None:
+        """Of a client that began without any."""
+        self._use(link)
 
     def _use(self, link: Link) -> None:
-        link.forwards = self._numbers.lines
+        link.forwards = self.numbers.lines
         receives = ReceiveWindow(link.connection, bidi_streams=MAX_STREAMS, uni_streams=MAX_STREAMS)
+        self.receives = receives
         self._local.use(link, receives)
         self._remote.use(link, receives)

@@ -18,6 +18,7 @@ from qsh.errors import (
     RemoteProtocolError,
     TransportError,
 )
+from qsh.quic import Stream
 from qsh.wire import flow, framing
 from qsh.wire.channel import HeaderReader
 from qsh.wire.control import ClientControl, State
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from qsh.client.authenticate import Authenticator
     from qsh.quic import Connection, RecvStream
-    from qsh.wire.messages import Listen, Message, Open, Signal, WindowChange
+    from qsh.wire.messages import Listen, Message, Open, Signal, Unlisten, WindowChange
 
 __all__ = ["ABANDONED", "Link"]
 
@@ -56,6 +57,8 @@ class Link:
         self.connection = connection
         self._control = ClientControl()
         self._channels: dict[int, ClientChannel] = {}
+        self._newest = 0
+        """The highest channel number so far."""
         self._early_stderr: dict[int, RecvStream] = {}
         loop = asyncio.get_running_loop()
         self._host_auth: asyncio.Future[HostAuth] = loop.create_future()
@@ -118,10 +121,19 @@ class Link:
         stream = await self.connection.open_bi()
         channel = ClientChannel(stream.send, stream.recv, self.tell)
         self._channels[channel.id] = channel
+        self._newest = max(self._newest, channel.id)
         if (early := self._early_stderr.pop(channel.id, None)) is not None:
             channel.stderr_received(early)
         self._spawn(_ignore_loss(channel.open(frame)))
         return channel
+
+    def forget(self, channel: ClientChannel) -> None:
+        """It has ended, and others go on."""
+        self._channels.pop(channel.id, None)
+
+    def peel(self, channel: ClientChannel) -> int:
+        """What is said on the channel from now on as a descriptor, which the caller owns."""
+        return Stream(self.connection, channel.send.native, channel.recv.native).peel()
 
     def open_flow(self, number: int, take: Callable[[bytes], None]) -> None:
         """Datagrams of this flow go to ``take`` from now on."""
@@ -129,7 +141,7 @@ class Link:
             self.connection.each_datagram(self._received_datagram)
         self._flows[number] = take
 
-    def tell(self, message: WindowChange | Signal | ExitAck | Listen) -> None:
+    def tell(self, message: WindowChange | Signal | ExitAck | Listen | Unlisten) -> None:
         """Queue a message on the control stream."""
         if self._control.state is State.OPEN:
             self._spawn(_ignore_loss(self._send.write(self._control.send(message))))
@@ -222,8 +234,10 @@ class Link:
             channel = self._channels.get(header.channel)
             if channel is not None:
                 channel.stderr_received(recv)
-            else:
+            elif header.channel > self._newest:
                 self._early_stderr[header.channel] = recv
+            else:  # of a channel that is forgotten
+                recv.stop(0)
 
     async def _read_control(self) -> None:
         try:

@@ -6,6 +6,7 @@ Connections are accepted here; what they carry is moved natively (qsh.forward.re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
@@ -27,7 +28,7 @@ from qsh.wire.channel import AnswerReader
 from qsh.wire.messages import Failed, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from qsh.forward.windows import ReceiveWindow
     from qsh.quic import Stream
 
-__all__ = ["LocalForwards"]
+__all__ = ["LocalForwards", "raise_descriptor_limit"]
 
 SPARE_STREAMS: Final = 24
 """Of those that the host allows, kept for programs and for what ends just now."""
@@ -74,7 +75,7 @@ class LocalForwards:
         wanted = [*options.local_forward, *options.dynamic_forward]
         if not wanted:
             return
-        self._limit = min(self._limit, _connections_for(_raise_descriptor_limit()))
+        self._limit = min(self._limit, _connections_for(raise_descriptor_limit()))
         for forward in wanted:
             _tell_local(forward, gateway=options.gateway_ports)
             try:
@@ -87,6 +88,36 @@ class LocalForwards:
         self._numbers.keep(sum(len(listener.sockets) for listener in self._listeners))
         if not self._listeners:
             log.error("Could not request local forwarding.")
+
+    def add(self, forward: Forward) -> None:
+        """One more, unless it is there already. Raises ListenError."""
+        if any(listener.forward == forward for listener in self._listeners):
+            return
+        self._limit = min(self._limit, _connections_for(raise_descriptor_limit()))
+        _tell_local(forward, gateway=self._options.gateway_ports)
+        listener = _Listener(forward, self._listen(forward))
+        self._listeners.append(listener)
+        self._numbers.keep(len(listener.sockets))
+        if not self._accepting:
+            self._accept_again()
+            return
+        for sock in listener.sockets:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(sock.fileno(), self._accept_from, listener, sock)
+
+    def cancel(self, matches: Callable[[Forward], bool]) -> bool:
+        """Listen no more for those that match; whether there was one."""
+        found = [listener for listener in self._listeners if matches(listener.forward)]
+        for listener in found:
+            self._listeners.remove(listener)
+            for sock in listener.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+                sock.close()
+            self._numbers.keep(-len(listener.sockets))
+            if listener.forward.listen_path is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(listener.forward.listen_path)
+        return bool(found)
 
     def _listen(self, forward: Forward) -> list[socket.socket]:
         options = self._options
@@ -278,7 +309,7 @@ def _tell_local(forward: Forward, *, gateway: bool) -> None:
     )
 
 
-def _raise_descriptor_limit() -> int:
+def raise_descriptor_limit() -> int:
     """As many descriptors as the system lets us have; how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

@@ -54,6 +54,11 @@ class Log:
         self._syslog = syslog.syslog
 
     @property
+    def descriptor(self) -> int:
+        """Where it writes to."""
+        return self._fd
+
+    @property
     def quiet(self) -> bool:
         return self.level < _ERROR
 

@@ -24,6 +24,7 @@ from qsh.errors import AgentError, ChannelError, ConnectionLost, HostKeyError, U
 from qsh.wire.messages import MAX_COMMAND
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from qsh.channels.session import ClientChannel
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
     from qsh.client.request import Request
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection
-    from qsh.wire.messages import Open
+    from qsh.wire.messages import AuthAccepted, Open
 
     ConnectAgain = Callable[[], Awaitable[Connection]]
 
-__all__ = ["Login"]
+__all__ = ["Login", "plan_of"]
 
 _HOST_AUTH_S: Final = 10.0
 """Wait for HOSTAUTH, which comes in the server's first flight; a lost packet takes a while."""
@@ -59,8 +60,13 @@ class Login:
         background: Background | None,
         request: Request | None = None,
         connect_again: ConnectAgain | None = None,
+        owner: socket.socket | None = None,
     ) -> None:
-        """``request``: what to do instead of what the command line says. ``connect_again`` makes a later connection."""
+        """``request``: what to do instead of what the command line says. ``connect_again`` makes a later connection.
+
+        ``owner``: the connection is shared, and its first user is at the other end.
+        """
+        self._owner = owner
         self._options, self._state = options, state
         self._connect_again = connect_again
         self._known: KnownHost | None = None
@@ -69,8 +75,10 @@ class Login:
         self._prompter, self._background = prompter, background
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
-        self._plan = _plan(options, request)
-        self._forwards = None if request is not None else _forwards(options, self._plan)
+        self._plan = plan_of(options, request)
+        self._forwards = None
+        if request is None:
+            self._forwards = _forwards(options, self._plan, shared=owner is not None)
 
     # -- before the handshake is done
 
@@ -103,6 +111,8 @@ class Login:
         """Exit status, and the mark of the key that logged in."""
         link = Link(connection)
         link.listen()
+        if self._owner is not None:
+            return await self._share(self._owner, link, known)
         session = Session(self._plan, self._reopen if self._connect_again else None)
         try:
             key = self._key = await self._check_host(link, known)
@@ -141,12 +151,7 @@ class Login:
         accepted = await login
         self._used = authenticator.used
         session.catch_signals()
-        ip, port = link.connection.remote_address
-        log.verbose(f'Authenticated to {options.hostname} ([{ip}]:{port}) using "publickey".')
-        if log.debugging:
-            _tell_plan(plan)
-        for notice in accepted.notices:
-            log.info(visible_lines(notice.rstrip("\n")))
+        self._logged_in(link, accepted)
         if self._forwards is not None:
             await self._forwards.begin(link)
         _local_command(options)
@@ -163,6 +168,40 @@ class Login:
         if plan.pty:
             log.info(session.farewell or f"Connection to {options.hostname} closed.")
         return status
+
+    async def _share(self, owner: socket.socket, link: Link, known: KnownHost) -> tuple[int, str]:
+        """As :meth:`run`, for all clients of a shared connection."""
+        from qsh.client.master import Master
+
+        assert self._forwards is not None  # noqa: S101 - a master always has them
+        master = Master(self._options, owner)
+        try:
+            key = self._key = await self._check_host(link, known)
+            await self._bind_agent(link, key)
+            authenticator = self._authenticator(link, key, self._candidates)
+            self._forwards.bind()
+            await link.open_control()
+            login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
+            await asyncio.sleep(0)  # AUTH goes first
+            master.begin(link, self._forwards)
+            accepted = await login
+            self._used = authenticator.used
+            self._logged_in(link, accepted)
+            await self._forwards.begin(link)
+            _local_command(self._options)
+            await master.run()
+        finally:
+            await link.close()
+        used = authenticator.used
+        return 0, "" if used is None else used.mark
+
+    def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
+        ip, port = link.connection.remote_address
+        log.verbose(f'Authenticated to {self._options.hostname} ([{ip}]:{port}) using "publickey".')
+        if log.debugging:
+            _tell_plan(self._plan)
+        for notice in accepted.notices:
+            log.info(visible_lines(notice.rstrip("\n")))
 
     async def _open(self, session: Session, link: Link) -> ClientChannel:
         channel = await link.open_channel(session.open_message())
@@ -247,7 +286,7 @@ class Login:
             log.debug(f"ssh_agent_bind_hostkey: {error}")
 
 
-def _plan(options: ClientOptions, request: Request | None) -> Plan:
+def plan_of(options: ClientOptions, request: Request | None) -> Plan:
     """What the options say, or what is asked for instead."""
     size = len(os.fsencode(options.command))
     if size > MAX_COMMAND:
@@ -294,13 +333,14 @@ def _tell_plan(plan: Plan) -> None:
         log.debug("Entering interactive session.")
 
 
-def _forwards(options: ClientOptions, plan: Plan) -> Forwards | None:
-    """None where nothing is to be forwarded: then nothing of it is loaded."""
-    if not (options.local_forward or options.dynamic_forward or options.remote_forward):
+def _forwards(options: ClientOptions, plan: Plan, *, shared: bool) -> Forwards | None:
+    """None where nothing is to be forwarded: then nothing of it is loaded. A shared connection may be asked for some later."""
+    wanted = options.local_forward or options.dynamic_forward or options.remote_forward
+    if not (wanted or shared):
         return None
     from qsh.client.forwards import Forwards
 
-    return Forwards(options, has_session=plan.kind != "none")
+    return Forwards(options, has_session=plan.kind != "none" and not shared)
 
 
 def _stdio_forward(options: ClientOptions, link: Link) -> Coroutine[object, object, int] | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["Prompter"]
+__all__ = ["Prompter", "permission"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _MAX_ANSWER: Final = 1024
@@ -57,6 +57,12 @@ class Prompter:
             return _read_tty(tty, prompt, secret=secret)
         finally:
             os.close(tty)
+
+
+def permission(question: str) -> bool:
+    """Yes or no, of the person at the display (OpenSSH's ask_permission). Without one: no."""
+    answer = _askpass(question)
+    return answer is not None and answer.lower() in ("", "yes")
 
 
 def _askpass(prompt: str) -> str | None:

@@ -19,10 +19,10 @@ from qsh.forward.relay import Relay
 from qsh.forward.socks import Negotiation
 from qsh.wire import framing
 from qsh.wire.channel import OpenReader
-from qsh.wire.messages import Failed, Listen, Opened, Target
+from qsh.wire.messages import Failed, Listen, Opened, Target, Unlisten
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
@@ -47,6 +47,7 @@ class _Wanted:
         self.port = forward.listen_port
         """Where the host listens: an allocated port is asked for again."""
         self.failed = False
+        """Or cancelled: nothing is led on."""
 
 
 class RemoteForwards:
@@ -59,6 +60,7 @@ class RemoteForwards:
         self._receives: ReceiveWindow | None = None
         self._answers: dict[int, asyncio.Future[Listening]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepts_from: Link | None = None
 
     @property
     def wanted(self) -> bool:
@@ -67,12 +69,16 @@ class RemoteForwards:
 
     def use(self, link: Link, receives: ReceiveWindow) -> None:
         """Take what the host leads here through this connection."""
-        if not self._wanted:
-            return
         self._link, self._receives = link, receives
         self._answers.clear()
         link.listening = self._answered
-        self._spawn(self._accept(link))
+        if self._wanted:
+            self._begin(link)
+
+    def _begin(self, link: Link) -> None:
+        if self._accepts_from is not link:
+            self._accepts_from = link
+            self._spawn(self._accept(link))
 
     async def ask(self) -> None:
         """Let the host listen. Raises ForwardError if it does not and ExitOnForwardFailure is set, ConnectionLost."""
@@ -85,6 +91,43 @@ class RemoteForwards:
                 self._complain(wanted.forward, answer)
             else:
                 _tell_success(wanted, answer.port)
+
+    async def add(self, forward: Forward) -> int:
+        """One more, or one that is there already; the port if the host chose it. Raises ForwardError, ConnectionLost."""
+        for wanted in self._wanted:
+            if wanted.forward == forward and not wanted.failed:
+                return 0 if forward.listen_port else wanted.port
+        assert self._link is not None  # noqa: S101 - see use()
+        self._begin(self._link)
+        wanted = _Wanted(forward)
+        self._wanted.append(wanted)
+        number = len(self._wanted) - 1
+        self._request(number, wanted)
+        answer = await self._answer(number)
+        wanted.failed = bool(answer.code)
+        if wanted.failed:
+            log.debug(
+                f"remote forward failure for: {_listens_on(forward)}: {visible(answer.reason)}"
+            )
+            raise ForwardError(f"remote port forwarding failed for {_listens_on(forward)}")
+        log.debug(f"remote forward success for: {_listens_on(forward)}")
+        if forward.listen_path is None and forward.listen_port == 0:
+            wanted.port = answer.port
+            return answer.port
+        return 0
+
+    def cancel(self, matches: Callable[[Forward], bool]) -> bool:
+        """Let the host listen no more for those that match; whether there was one."""
+        found = [
+            (number, wanted)
+            for number, wanted in enumerate(self._wanted)
+            if not wanted.failed and matches(wanted.forward)
+        ]
+        for number, wanted in found:
+            wanted.failed = True
+            if self._link is not None:
+                self._link.tell(Unlisten(number))
+        return bool(found)
 
     def ask_again(self) -> None:
         """On a later connection, beside everything else, what was had before."""
@@ -184,7 +227,8 @@ class RemoteForwards:
     def _forward_of(self, request: Open) -> Forward | None:
         if request.kind != "accepted" or request.listener >= len(self._wanted):
             return None
-        return self._wanted[request.listener].forward
+        wanted = self._wanted[request.listener]
+        return None if wanted.failed else wanted.forward
 
     async def _serve_socks(self, number: int, stream: Stream) -> None:
         """The host's programs say where to, and we have the last word (PermitRemoteOpen)."""

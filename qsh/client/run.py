@@ -9,12 +9,13 @@ The first packet leaves before asyncio and what is needed after the handshake ar
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from qsh.client import addresses, fallback, host_state
 from qsh.client.host_key import HostKeyPolicy, KnownHost
 from qsh.client.log import log
-from qsh.client.text import visible
+from qsh.client.text import lost_text, visible
 from qsh.client.tuning import Tuning
 from qsh.errors import (
     AuthenticationError,
@@ -29,6 +30,7 @@ from qsh.lean_imports import import_without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from typing import Final, NoReturn
 
@@ -62,9 +64,13 @@ class Client:
         arguments: Sequence[str],
         background: Background | None = None,
         request: Request | None = None,
+        owner: socket.socket | None = None,
     ) -> None:
-        """``request``: what to do instead of what the options say; ssh(1) cannot do that, so it never takes over."""
-        self._request = request
+        """``request``: what to do instead of what the options say; ssh(1) cannot do that, so it never takes over.
+
+        ``owner``: this process is the master of a shared connection, and who started it is at the other end.
+        """
+        self._request, self._owner = request, owner
         self._options, self._arguments, self._background = options, arguments, background
         self._port = options.qsh_port or options.port
         self._state = host_state.load(options.user, options.hostname, self._port)
@@ -84,7 +90,7 @@ class Client:
             if os.isatty(2):
                 log.info("qshd takes only keys so far; ssh may ask for a password.")
         except ConnectionLost as error:
-            log.info(self._lost_text(error))
+            log.info(lost_text(self._options.hostname, error))
         except ForwardError as error:
             log.fatal(str(error))
         except ChannelError as error:
@@ -120,6 +126,7 @@ class Client:
             self._background,
             reach=(target, found, known, tuning),
             request=self._request,
+            owner=self._owner,
         )
         status = conversation.run(early)
         if status is None:
@@ -148,6 +155,8 @@ class Client:
         options = self._options
         if self._request is not None:
             return self._request.kind == "attach"
+        if self._owner is not None:  # others will come
+            return False
         if options.local_forward or options.dynamic_forward or options.remote_forward:
             return False
         return options.wants_tty(stdin_is_terminal=os.isatty(0))
@@ -166,7 +175,17 @@ class Client:
             return
         if options.qsh_fallback == "no" or self._request is not None:
             raise ConnectError(f"{name} does not work over QUIC yet; use ssh for it")
-        fallback.exec_ssh(self._arguments, f"{name} is set, continuing with ssh over TCP")
+        self._become_ssh(f"{name} is set, continuing with ssh over TCP")
+
+    def _become_ssh(self, line: str) -> NoReturn:
+        if self._owner is None:
+            fallback.exec_ssh(self._arguments, line)
+        from qsh.client.control_socket import ControlSocket
+        from qsh.wire.sharing import Request, UseSsh
+
+        with contextlib.suppress(OSError):
+            ControlSocket(self._owner, Request).send(UseSsh(line))
+        os._exit(FAILED)
 
     def _exec_ssh(self) -> NoReturn:
         host, port = self._options.hostname, self._port
@@ -176,15 +195,7 @@ class Client:
                 f"{host} has answered on UDP port {port} before, but does not now: "
                 "continuing with ssh over TCP"
             )
-        fallback.exec_ssh(self._arguments, line)
-
-    def _lost_text(self, error: ConnectionLost) -> str:
-        host = self._options.hostname
-        if error.kind == "timeout":
-            return f"Timeout, server {host} not responding."
-        if error.kind == "closed-by-peer" and not str(error):
-            return f"Connection to {host} closed by remote host."
-        return f"Connection to {host} closed: {visible(str(error))}"
+        self._become_ssh(line)
 
 
 def attach(options: ClientOptions, name: str, *, history_lines: int = 0) -> int:

@@ -18,9 +18,9 @@ from qsh.wire.messages import Failed, Open, Target
 
 if TYPE_CHECKING:
     from qsh.client.link import Link
-    from qsh.quic import SendStream
+    from qsh.quic import SendStream, Stream
 
-__all__ = ["run", "target_of"]
+__all__ = ["ask", "lead", "run", "target_of"]
 
 PATH_PORT: Final = -2
 """Stands for a path in ClientOptions.stdio_forward."""
@@ -37,15 +37,30 @@ async def run(link: Link, target: Target) -> int:
 
     Raises ForwardError if it cannot be had, ChannelError if it was cut off.
     """
+    stream = await ask(link, target)
+    if isinstance(stream, Failed):
+        log.error(f"channel 0: {open_failed(stream.code, visible(stream.reason))}")
+        raise ForwardError("stdio forwarding failed")
+    await lead(stream, os.dup(0), os.dup(1))
+    return 0
+
+
+async def ask(link: Link, target: Target) -> Stream | Failed:
+    """The connection that the host makes, or why there is none."""
     stream = await link.connection.open_bi()
     await stream.send.write(framing.encode(Open("connect", target=target)))
-    feeding = asyncio.ensure_future(_feed(stream.send))
+    answer, _ = await read_frame(stream.recv, AnswerReader())
+    return answer if isinstance(answer, Failed) else stream
+
+
+async def lead(stream: Stream, stdin: int, stdout: int) -> None:
+    """Until the target has said its end. The descriptors, which are somebody else's too, are taken over.
+
+    Raises ChannelError if it was cut off.
+    """
+    feeding = asyncio.ensure_future(_feed(stream.send, stdin))
     try:
-        answer, _ = await read_frame(stream.recv, AnswerReader())
-        if isinstance(answer, Failed):
-            log.error(f"channel 0: {open_failed(answer.code, visible(answer.reason))}")
-            raise ForwardError("stdio forwarding failed")
-        await stream.recv.splice_to(os.dup(1), shared=True)
+        await stream.recv.splice_to(stdout, shared=True)
     except StreamReset:
         raise ChannelError("connection reset by the target") from None
     except DescriptorError as error:
@@ -54,12 +69,11 @@ async def run(link: Link, target: Target) -> int:
             raise ChannelError(text) from None
     finally:
         feeding.cancel()
-    return 0
 
 
-async def _feed(send: SendStream) -> None:
+async def _feed(send: SendStream, stdin: int) -> None:
     try:
-        await send.splice_from(os.dup(0), shared=True)
+        await send.splice_from(stdin, shared=True)
     except QshError as error:
         log.debug(f"standard input: {error}", 2)
         with contextlib.suppress(QshError):

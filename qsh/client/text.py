@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["visible", "visible_lines"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qsh.errors import ConnectionLost
+
+__all__ = ["lost_text", "visible", "visible_lines"]
 
 
 def visible(text: str) -> str:
@@ -18,6 +22,15 @@ def visible_lines(text: str) -> str:
     """As :func:`visible`, but line ends and tabs stay (banners, server notices); CR LF becomes LF."""
     text = text.replace("\r\n", "\n")
     return "".join(char if char in "\n\t" else visible(char) for char in text)
+
+
+def lost_text(host: str, error: ConnectionLost) -> str:
+    """What a lost connection is to the user."""
+    if error.kind == "timeout":
+        return f"Timeout, server {host} not responding."
+    if error.kind == "closed-by-peer" and not str(error):
+        return f"Connection to {host} closed by remote host."
+    return f"Connection to {host} closed: {visible(str(error))}"
 
 
 def _octal(char: str) -> str:

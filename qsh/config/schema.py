@@ -151,9 +151,9 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("Tunnel", "tunnel", "tunnel", "no", REFUSED),
     ("TunnelDevice", "tunnel_device", "tundevice", (None, None), IGNORED),
     # sharing
-    ("ControlMaster", "control_master", "master", "no", IGNORED),
-    ("ControlPath", "control_path", "string", None, IGNORED),
-    ("ControlPersist", "control_persist", "persist", (False, 0), IGNORED),
+    ("ControlMaster", "control_master", "master", "no", USED),
+    ("ControlPath", "control_path", "string", None, USED),
+    ("ControlPersist", "control_persist", "persist", (False, 0), USED),
     # SSH's own cryptography: TLS 1.3 does this work
     ("Ciphers", "ciphers", "ciphers", None, IGNORED),
     ("MACs", "macs", "macs", None, IGNORED),

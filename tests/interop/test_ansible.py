@@ -39,6 +39,26 @@ def test_ping(drop_in: DropIn) -> None:
     assert any('ControlPath="' in word for call in drop_in.calls for word in call)
 
 
+def test_one_login_for_all_tasks(drop_in: DropIn, tmp_path: Path) -> None:
+    """ControlPersist as Ansible sets it: several calls of qsh for each task, of qsftp too, one login for all of them."""
+    before, there = _logins(drop_in), tmp_path / "there"
+    (tmp_path / "source").write_text("text")
+    env = {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(tmp_path / "cp")}
+    try:
+        _ansible(drop_in, "-m", "copy", "-a", f"src={tmp_path}/source dest={there}", **env)
+        _ansible(drop_in, "-m", "command", "-a", f"cat {there}", **env)
+        assert len(drop_in.calls) > 5
+        assert _logins(drop_in) - before == 1
+    finally:
+        (found,) = (tmp_path / "cp").glob("*.qsh")
+        path = str(found).removesuffix(".qsh")
+        drop_in.run("qsh", "-S", path, "-O", "exit", HOST)
+
+
+def _logins(drop_in: DropIn) -> int:
+    return sum("Accepted publickey" in line for line in drop_in.server.log)
+
+
 def test_all_that_can_be_configured(drop_in: DropIn) -> None:
     extra = (
         f"ansible_user={drop_in.server.user} ansible_port={drop_in.server.port} "

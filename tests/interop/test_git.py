@@ -117,3 +117,26 @@ def test_the_probe_works_without_a_network(
     probe: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     assert probe("git@host.example.org", wrap=("unshare", "-n")).returncode == 0
+
+
+def test_one_login(drop_in: DropIn, bare: Path, tmp_path: Path) -> None:
+    """Over a shared connection: a login for the first, and for none of the others."""
+    before = _logins(drop_in)
+    words = f"qsh -o ControlMaster=auto -o ControlPersist=60 -o ControlPath={tmp_path}/cp"
+    env, clone = {"GIT_SSH_COMMAND": words}, tmp_path / "clone"
+    try:
+        drop_in.run("git", "clone", "-q", f"{HOST}:{bare}", clone, env=env)
+        (clone / "more").write_bytes(os.urandom(2_000_000))
+        drop_in.run("git", "-C", clone, "add", "more")
+        drop_in.run("git", "-C", clone, *IDENTITY, "commit", "-q", "-m", "second")
+        drop_in.run("git", "-C", clone, "push", "-q", env=env)
+        drop_in.run("git", "-C", clone, "fetch", "-q", env=env)
+        assert _head(drop_in, clone) == _head(drop_in, bare)
+        drop_in.run("git", "-C", bare, "fsck", "--strict")
+        assert _logins(drop_in) - before == 1
+    finally:
+        drop_in.run("qsh", "-S", f"{tmp_path}/cp", "-O", "exit", HOST)
+
+
+def _logins(drop_in: DropIn) -> int:
+    return sum("Accepted publickey" in line for line in drop_in.server.log)

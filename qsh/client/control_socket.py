@@ -1,0 +1,214 @@
+"""The socket of a shared connection (ControlPath): where it is, who may use it, and messages with descriptors on it."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from qsh.client.log import log
+from qsh.client.text import visible
+from qsh.errors import QshError, RemoteProtocolError
+from qsh.wire import framing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qsh.wire.messages import Message
+
+__all__ = [
+    "SUFFIX",
+    "ControlSocket",
+    "Listener",
+    "PathTooLong",
+    "connect",
+    "is_ours",
+    "socket_path",
+]
+
+SUFFIX: Final = ".qsh"
+"""Behind every ControlPath: ssh's clients would not understand what is said on it, nor ours what is said on theirs."""
+MAX_PATH: Final = 108
+"""sun_path with its NUL."""
+BACKLOG: Final = 1024
+MAX_DESCRIPTORS: Final = 3
+MAX_WAITING: Final = 1 << 20
+"""Bytes that may wait for a client that does not read; then it counts as gone."""
+_READ_BYTES: Final = 65536
+_UCRED: Final = struct.Struct("3i")
+
+
+class PathTooLong(QshError):
+    """A ControlPath that no socket can have."""
+
+
+def socket_path(control_path: str) -> str:
+    """Where the socket for this ControlPath is. Raises PathTooLong, in OpenSSH's words."""
+    path = control_path + SUFFIX
+    if len(os.fsencode(path)) >= MAX_PATH:
+        raise PathTooLong(f"ControlPath too long ('{visible(path)}' >= {MAX_PATH} bytes)")
+    return path
+
+
+def is_ours(sock: socket.socket) -> bool:
+    """Whether the process at the other end is this user's, or root's."""
+    packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    _, uid, _ = _UCRED.unpack(packed)
+    return uid in (0, os.geteuid())
+
+
+def connect(path: str) -> socket.socket:
+    """To a master. Raises OSError; EPERM for somebody else's."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+        if not is_ours(sock):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Listener:
+    """The listening socket. Put in place whole: bound under another name, listening, then linked, as OpenSSH does it."""
+
+    def __init__(self, path: str) -> None:
+        """Raises FileExistsError if somebody is there, OSError."""
+        self.path = path
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        there = f"{path}.{secrets.token_hex(4)}"
+        # two levels down a long path has no room for a longer name: bound by a short one through the directory's descriptor
+        directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        before = os.umask(0o177)
+        try:
+            self.sock.bind(f"/proc/self/fd/{directory}/{os.path.basename(there)}")
+            self.sock.listen(BACKLOG)
+            try:
+                os.link(there, path)
+            finally:
+                os.unlink(there)
+            self._inode = os.stat(path).st_ino
+        except BaseException:
+            self.sock.close()
+            raise
+        finally:
+            os.umask(before)
+            os.close(directory)
+
+    def close(self) -> None:
+        """Take it away, unless the name is somebody else's by now. Idempotent."""
+        if self.sock.fileno() < 0:
+            return
+        self.sock.close()
+        with contextlib.suppress(OSError):
+            if os.stat(self.path, follow_symlinks=False).st_ino == self._inode:
+                os.unlink(self.path)
+
+
+class ControlSocket:
+    """Messages of ``kind`` come, with their descriptors. Blocking or not, as ``sock`` is."""
+
+    def __init__(self, sock: socket.socket, kind: Any) -> None:
+        self.sock = sock
+        self._frames: framing.FrameDecoder[Message] = framing.FrameDecoder(
+            kind, framing.LIMIT_OPEN + _READ_BYTES
+        )
+        self._descriptors: list[int] = []
+        self._waiting = bytearray()
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.sock.fileno()
+
+    # -- receiving
+
+    def receive(self) -> bool:
+        """Read what is there for :meth:`next`; False at the end.
+
+        Raises BlockingIOError, RemoteProtocolError (more descriptors than any message has).
+        """
+        try:
+            data, control, _, _ = self.sock.recvmsg(
+                _READ_BYTES, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, TimeoutError):
+            raise
+        except OSError as error:
+            log.debug(f"control socket: {error}", 3)
+            return False
+        for level, kind, packed in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                found = array.array("i")
+                found.frombytes(packed[: len(packed) - len(packed) % found.itemsize])
+                self._descriptors += found
+        if len(self._descriptors) > MAX_DESCRIPTORS:
+            raise RemoteProtocolError("bad-message", "too many descriptors")
+        self._frames.feed(data)
+        return bool(data)
+
+    def next(self) -> Message | None:
+        """The next whole message. Raises RemoteProtocolError."""
+        return self._frames.next()
+
+    def take_descriptors(self, count: int) -> list[int] | None:
+        """Those of the message just taken, which are the caller's then; None if they did not come."""
+        if len(self._descriptors) != count:
+            return None
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
+    def read(self) -> Message | None:
+        """Blocking: the next message, None at the end. Raises RemoteProtocolError, TimeoutError."""
+        while (message := self.next()) is None:
+            if not self.receive():
+                return None
+        return message
+
+    # -- sending
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send; on a non-blocking socket what does not fit waits for :meth:`flush`. Raises OSError when nobody is there."""
+        data = framing.encode(message)
+        if self._waiting and not descriptors:
+            if len(self._waiting) > MAX_WAITING:
+                raise BrokenPipeError(errno.EPIPE, "the client does not read")
+            self._waiting += data
+            return
+        control = []
+        if descriptors:
+            rights = array.array("i", descriptors)
+            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+        try:
+            sent = self.sock.sendmsg([data], control, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            if descriptors:
+                raise BrokenPipeError(errno.EPIPE, "the client does not read") from None
+            sent = 0
+        while sent < len(data) and self.sock.gettimeout() != 0.0:
+            sent += self.sock.send(data[sent:], socket.MSG_NOSIGNAL)
+        self._waiting += data[sent:]
+
+    @property
+    def waiting(self) -> bool:
+        """Bytes wait for :meth:`flush`."""
+        return bool(self._waiting)
+
+    def flush(self) -> None:
+        """As much as goes. Raises OSError when nobody is there."""
+        with contextlib.suppress(BlockingIOError):
+            while self._waiting:
+                del self._waiting[: self.sock.send(self._waiting, socket.MSG_NOSIGNAL)]
+
+    def close(self) -> None:
+        """Close it and every descriptor that nobody took. Idempotent."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+        self._waiting.clear()
+        self.sock.close()

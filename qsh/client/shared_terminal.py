@@ -1,0 +1,283 @@
+"""A terminal over a shared connection: this process keeps it, as over a connection of its own.
+
+The master hands out the channel's stream and its datagrams as two sockets, spliced natively, so no key passes through its Python.
+What a RemoteTerminal asks of a link and a channel is answered from them here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+from qsh.client.log import log
+from qsh.client.login import plan_of
+from qsh.client.session import Ended, Session
+from qsh.client.text import lost_text, visible
+from qsh.errors import ChannelError, ConnectionLost, QshError, RemoteProtocolError, StreamReset
+from qsh.wire import flow
+from qsh.wire.messages import Opened
+from qsh.wire.sharing import (
+    Done,
+    Exited,
+    HangUp,
+    Lost,
+    PathReport,
+    Refused,
+    SessionOpened,
+    SessionRequest,
+    UseSsh,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qsh.client.control_socket import ControlSocket
+    from qsh.client.sharing import SharedClientProcess
+    from qsh.wire.messages import Message
+
+__all__ = ["run_terminal"]
+
+FAILED: Final = 255
+READ_BYTES: Final = 65536
+DATAGRAM_BYTES: Final = 65536
+_NUMBER: Final = 0
+"""Of the channel, here: the real one is the master's affair."""
+_MASTER_GONE: Final = "master-gone"
+
+
+def run_terminal(process: SharedClientProcess) -> int | None:
+    """The exit status; None: the master cannot, and nothing was begun."""
+    loop = asyncio.new_event_loop()
+    outcome = loop.run_until_complete(_run(process))
+    process.control.sock.setblocking(True)
+    if isinstance(outcome, Refused):
+        return process.refused(outcome)
+    if isinstance(outcome, UseSsh):
+        process.become_ssh(outcome.line)
+    if outcome is None:
+        return process.gone()
+    if outcome != FAILED:
+        process.linger()
+    return outcome
+
+
+async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
+    """The exit status, or what came instead of a terminal; None: the master is gone."""
+    options = process.options
+    session = Session(plan_of(options, None))
+    link = _SharedLink(process.control)
+    process.control.send(SessionRequest(session.open_message()))
+    session.load()
+    answer = await link.answer
+    if not isinstance(answer, SessionOpened):
+        return answer
+    process.begun()
+    session.catch_signals()
+    status = FAILED
+    try:
+        if not answer.terminal:
+            raise ChannelError("the server has no running terminals")
+        channel = _SharedChannel(*link.take_sockets(), answer)
+        link.channel = channel
+        status = await session.run(link, channel)  # type: ignore[arg-type]
+    except Ended:
+        pass
+    except ConnectionLost as error:
+        if error.kind == _MASTER_GONE:
+            log.debug("Control master terminated unexpectedly", 2)
+        else:
+            log.info(lost_text(options.host_arg, error))
+    except QshError as error:
+        log.error(f"qsh: {visible(str(error))}")
+    link.leave(detached=session.farewell is not None)
+    log.info(session.farewell or f"Shared connection to {options.host_arg} closed.")
+    return status
+
+
+class _SharedLink:
+    """What a terminal needs of a Link, over the master's socket."""
+
+    def __init__(self, control: ControlSocket) -> None:
+        self._control = control
+        loop = self._loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[SessionOpened | Refused | UseSsh | None] = loop.create_future()
+        self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
+        self.connection = self
+        self.channel: _SharedChannel | None = None
+        self._descriptors: list[int] = []
+        self._path = PathReport(0, 0, 0, 0)
+        control.sock.setblocking(False)
+        loop.add_reader(control.fileno(), self._readable)
+
+    # -- the master
+
+    def _readable(self) -> None:
+        try:
+            more = self._control.receive()
+            while (message := self._control.next()) is not None:
+                self._take(message)
+        except BlockingIOError:
+            return
+        except RemoteProtocolError as error:
+            log.debug(f"control socket: {visible(str(error))}")
+            more = False
+        if not more:
+            self._ends(ConnectionLost("the master is gone", kind=_MASTER_GONE))
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, PathReport):
+            self._path = message
+        elif isinstance(message, Lost):
+            self._ends(ConnectionLost(message.reason, kind=message.kind, code=message.code))
+        elif isinstance(message, Exited):
+            self._ends(ConnectionLost(message.error))
+        elif isinstance(message, SessionOpened | Refused | UseSsh) and not self.answer.done():
+            if isinstance(message, SessionOpened):
+                self._descriptors = self._control.take_descriptors(2 * message.terminal) or []
+            self.answer.set_result(message)
+
+    def _ends(self, error: ConnectionLost) -> None:
+        self._loop.remove_reader(self._control.fileno())
+        if not self.answer.done():
+            self.answer.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(error)
+
+    def take_sockets(self) -> tuple[socket.socket, socket.socket]:
+        """The channel's stream and its datagrams. Raises ChannelError."""
+        if len(self._descriptors) != 2:
+            raise ChannelError("the master did not pass the terminal's sockets")
+        stream, datagrams = (socket.socket(fileno=number) for number in self._descriptors)
+        stream.setblocking(False)
+        datagrams.setblocking(False)
+        return stream, datagrams
+
+    def leave(self, *, detached: bool) -> None:
+        """Say how it ended: the terminal is over or detached, or is to be hung up."""
+        self._loop.remove_reader(self._control.fileno())
+        over = detached or (self.channel is not None and self.channel.over)
+        if self.channel is not None:
+            self.channel.close()
+        with contextlib.suppress(OSError):
+            self._control.send(Done() if over else HangUp())
+
+    # -- as a Link and its connection
+
+    def stats(self) -> dict[str, int]:
+        """The latest that the master has told."""
+        path = self._path
+        return {name: getattr(path, name) for name in PathReport.__struct_fields__}
+
+    def send_datagram(self, data: bytes) -> None:
+        """Without the flow's number, which the engine puts in front."""
+        found = flow.split(data)
+        if self.channel is not None and found is not None:
+            with contextlib.suppress(OSError):
+                self.channel.datagrams.send(found[1])
+
+    def open_flow(self, number: int, take: Callable[[bytes], None]) -> None:
+        """Datagrams go to ``take`` from now on."""
+        channel = self.channel
+        assert channel is not None  # noqa: S101 - a flow is a channel's
+
+        def readable() -> None:
+            try:
+                data = channel.datagrams.recv(DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._loop.remove_reader(channel.datagrams)
+                return
+            with contextlib.suppress(QshError):
+                take(data)
+
+        self._loop.add_reader(channel.datagrams, readable)
+
+    def describe_channels(self) -> list[str]:
+        """What this process knows of."""
+        return [f"#{_NUMBER} session"]
+
+    async def close(self, code: int = 0, reason: bytes = b"") -> None:
+        """The connection is the master's."""
+
+
+class _SharedChannel:
+    """What a terminal needs of a ClientChannel, over the sockets that the master handed out."""
+
+    id = _NUMBER
+
+    def __init__(
+        self, stream: socket.socket, datagrams: socket.socket, opened: SessionOpened
+    ) -> None:
+        self.datagrams = datagrams
+        self._stream, self._opened = stream, opened
+        self._loop = asyncio.get_running_loop()
+        self._unsent = bytearray()
+        self._finished = False
+        self.over = False
+        """The host has told the end."""
+        self.send = self.recv = self
+
+    async def answer(self) -> Opened:
+        """It was there before this was made."""
+        return Opened(notices=list(self._opened.notices), terminal=True)
+
+    def ended(self) -> None:
+        """Nothing runs that would have to be hung up."""
+        self.over = True
+
+    def close(self) -> None:
+        """Give the sockets up."""
+        for sock in (self._stream, self.datagrams):
+            self._loop.remove_reader(sock)
+            self._loop.remove_writer(sock)
+            sock.close()
+
+    # -- as a RecvStream
+
+    async def read(self, max_bytes: int = READ_BYTES) -> bytes:
+        """Some bytes; empty at the end."""
+        try:
+            return await self._loop.sock_recv(self._stream, max_bytes)
+        except OSError as error:
+            raise StreamReset(os.strerror(error.errno or 0), kind="reset") from None
+
+    # -- as a SendStream
+
+    def put(self, data: bytes) -> None:
+        """Send behind what was sent."""
+        waiting = bool(self._unsent)
+        self._unsent += data
+        if not waiting:
+            self._write()
+
+    def finish(self) -> None:
+        """Half-close behind everything."""
+        self._finished = True
+        if not self._unsent:
+            self._shut_down()
+
+    async def acknowledged(self) -> None:
+        """The master has it, and sees to the rest."""
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                del self._unsent[: self._stream.send(self._unsent, socket.MSG_NOSIGNAL)]
+        except BlockingIOError:
+            self._loop.add_writer(self._stream, self._write)
+            return
+        except OSError:
+            self._unsent.clear()
+        self._loop.remove_writer(self._stream)
+        if self._finished:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_WR)

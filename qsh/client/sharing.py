@@ -1,0 +1,469 @@
+"""A connection that is shared, from the side of those who use it: ControlMaster, ControlPath, ControlPersist, ``-O``.
+
+    a master is there   ask it for the program; its exit status is ours
+    none, and wanted    fork one (master.py), which logs in, and be its first client
+    otherwise           a connection of our own
+
+Without a terminal no event loop is needed: the master moves all data. What is said and done follows OpenSSH's mux.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+
+from qsh.client.control_socket import ControlSocket, PathTooLong, connect, socket_path
+from qsh.client.forward_requests import all_forwards, described, request_of
+from qsh.client.log import log
+from qsh.client.text import visible, visible_lines
+from qsh.errors import RemoteProtocolError
+from qsh.wire.messages import Open, Target
+from qsh.wire.sharing import (
+    SHARING_VERSION,
+    Answered,
+    Ask,
+    Attend,
+    Exited,
+    FromMaster,
+    HangUp,
+    Refused,
+    SessionOpened,
+    SessionRequest,
+    StdioRequest,
+    UseSsh,
+    Welcome,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+    from typing import Final, NoReturn
+
+    from qsh.client.background import Background
+    from qsh.config.options import ClientOptions
+    from qsh.wire.messages import Message
+
+__all__ = ["SharedClientProcess", "command", "fork_master", "share"]
+
+FAILED: Final = 255
+_ANSWER_S: Final = 30.0
+"""How long a master may take to greet where no ConnectTimeout is set. ssh waits for ever for one that is stopped."""
+_END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_AGAIN: Final = ("max-sessions", "resources", "denied")
+"""Refusals after which a connection of one's own may have what the shared one has not."""
+
+
+class _Killed(BaseException):
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__()
+
+
+def share(
+    options: ClientOptions, ssh_argv: Sequence[str], background: Background | None
+) -> int | socket.socket | None:
+    """Run over a master: one that is there, or one made now; the exit status.
+
+    A socket: this is the new master's process, and its first client is at the other end. None: a connection of our own.
+    """
+    control = None
+    try:
+        if options.control_master not in ("yes", "ask"):
+            control = _reach(options)
+        elif options.control_path is not None:
+            socket_path(options.control_path)
+    except PathTooLong as error:
+        log.fatal(str(error))
+        return FAILED
+    if control is not None:
+        status = SharedClientProcess(options, control, background).run()
+        if status is not None:
+            return status
+    if options.control_master == "no":
+        return None
+    child, sock = fork_master()
+    if not child:
+        return sock
+    control = ControlSocket(sock, FromMaster)
+    process = SharedClientProcess(options, control, background, master=child, ssh_argv=ssh_argv)
+    status = process.run()
+    return FAILED if status is None else status
+
+
+def command(options: ClientOptions, what: str) -> int:
+    """``-O what``."""
+    control = _master_for(options, what)
+    if isinstance(control, str):
+        log.fatal(control)
+        return FAILED
+    welcome = _greeting(options, control)
+    if welcome is None:
+        log.error("muxclient: master hello exchange failed")
+        return FAILED
+    if what in ("forward", "cancel"):
+        return _change_forwards(options, control, cancel=what == "cancel")
+    return _ask(control, what, welcome)
+
+
+def _master_for(options: ClientOptions, what: str) -> ControlSocket | str:
+    """The socket, or why there is none."""
+    path = options.control_path
+    if path is None:
+        return 'No ControlPath specified for "-O" command'
+    if what == "proxy":
+        return "qsh: -O proxy is not supported; use ssh for it"
+    try:
+        where = socket_path(path)
+        return ControlSocket(connect(where), FromMaster)
+    except PathTooLong as error:
+        return str(error)
+    except OSError as error:
+        return f"Control socket connect({visible(where)[:100]}): {error.strerror}"
+
+
+def fork_master() -> tuple[int, socket.socket]:
+    """Start a master: 0 and its end of a socket pair in the new process, its process id and our end here."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    child = os.fork()
+    if child:
+        theirs.close()
+        return child, ours
+    ours.close()
+    kept = sorted({theirs.fileno(), log.descriptor})
+    low = 3
+    for descriptor in kept:  # of what it inherited nobody should have to wait for its end
+        if descriptor >= low:
+            os.closerange(low, descriptor)
+            low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    return 0, theirs
+
+
+# -- reaching a master ---------------------------------------------------------------------------
+
+
+def _reach(options: ClientOptions) -> ControlSocket | None:
+    """A master that answers; None where there is none, said as ssh says it. Raises PathTooLong."""
+    assert options.control_path is not None  # noqa: S101 - the caller looked
+    path = socket_path(options.control_path)
+    if options.control_master != "no":
+        log.debug(f"auto-mux: Trying existing master at '{visible(path)}'")
+    try:
+        control = ControlSocket(connect(path), FromMaster)
+    except OSError as error:
+        if error.errno == errno.ECONNREFUSED and options.control_master != "no":
+            log.debug(f"Stale control socket {visible(path)[:100]}, unlinking")
+            try:
+                os.unlink(path)
+            except OSError as failure:
+                log.debug(f"unlink: {failure.strerror}")
+        elif error.errno == errno.ENOENT:
+            log.debug(f'Control socket "{visible(path)[:100]}" does not exist')
+        else:
+            log.error(f"Control socket connect({visible(path)[:100]}): {error.strerror}")
+        return None
+    if _greeting(options, control) is None:
+        log.error("muxclient: master hello exchange failed")
+        control.close()
+        return None
+    return control
+
+
+def _greeting(options: ClientOptions, control: ControlSocket) -> Welcome | None:
+    """What a master says first. Nothing is asked before: one that wakes up later would do it for nobody."""
+    control.sock.settimeout(options.connect_timeout or _ANSWER_S)
+    try:
+        message = control.read()
+    except TimeoutError:
+        log.debug("mux_client_hello_exchange: read packet failed")
+        return None
+    except RemoteProtocolError as error:
+        log.debug(f"mux_client_hello_exchange: {visible(str(error))}")
+        return None
+    control.sock.settimeout(None)
+    if not isinstance(message, Welcome):
+        log.debug("mux_client_hello_exchange: read packet failed")
+        return None
+    if message.version != SHARING_VERSION:
+        log.error(
+            f"Unsupported multiplexing protocol version {message.version} (expected {SHARING_VERSION})"
+        )
+        return None
+    return message
+
+
+# -- -O ------------------------------------------------------------------------------------------
+
+
+def _ask(control: ControlSocket, what: str, welcome: Welcome) -> int:
+    if what == "check":
+        log.plain(f"Master running (pid={welcome.pid})\r\n")
+        return 0
+    answer = _exchange(control, Ask(what))  # type: ignore[arg-type]
+    if isinstance(answer, Refused):
+        log.fatal(f"Master refused {what} request: {visible(answer.reason)}")
+        return FAILED
+    if not isinstance(answer, Answered):
+        log.fatal("mux_client_read_packet: the master does not answer")
+        return FAILED
+    said = {"exit": "Exit request sent.\r\n", "stop": "Stop listening request sent.\r\n"}
+    if what in said:
+        if not log.quiet:
+            log.plain(said[what])
+        return 0
+    data = answer.text.encode("utf-8", "surrogateescape")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        log.error(f"qsh: standard output: {error.strerror}")
+        return FAILED
+    return 0
+
+
+def _change_forwards(options: ClientOptions, control: ControlSocket, *, cancel: bool) -> int:
+    if _forwards(options, control, cancel=cancel, prints=True):
+        return 0
+    if cancel:
+        log.error("muxclient: master cancel forward request failed")
+        return 0  # as ssh
+    log.fatal("muxclient: master forward request failed")
+    return FAILED
+
+
+def _forwards(
+    options: ClientOptions, control: ControlSocket, *, cancel: bool = False, prints: bool = False
+) -> bool:
+    """Ask for all of the command line's and the configuration's; whether all was done."""
+    done = True
+    for kind, forward in all_forwards(options):
+        what = described(kind, forward, gateway=options.gateway_ports)
+        log.debug(f"Requesting {'cancellation of' if cancel else 'forwarding of'} {what}")
+        answer = _exchange(control, request_of(kind, forward, cancel=cancel))
+        if isinstance(answer, Answered):
+            if answer.port:
+                log.verbose(
+                    f"Allocated port {answer.port} for remote forward to "
+                    f"{forward.connect_host or ''}:{forward.connect_port}"
+                )
+                if prints:
+                    os.write(1, b"%d\n" % answer.port)
+            continue
+        done = False
+        if isinstance(answer, Refused) and answer.code == "denied":
+            log.error(f"Master refused forwarding request: {visible(answer.reason)}")
+        elif isinstance(answer, Refused):
+            text = f"forwarding request failed: {visible(answer.reason)}"
+            log.error(f"mux_client_forward: {text}")
+        else:
+            break
+    return done
+
+
+def _exchange(control: ControlSocket, request: Message) -> Message | None:
+    try:
+        control.send(request)
+        return control.read()
+    except (OSError, RemoteProtocolError) as error:
+        log.debug(f"control socket: {error}")
+        return None
+
+
+# -- a program over a master ---------------------------------------------------------------------
+
+
+class SharedClientProcess:
+    """This process as a client of a master that has greeted; or, as its first one, that is still to log in."""
+
+    def __init__(
+        self,
+        options: ClientOptions,
+        control: ControlSocket,
+        background: Background | None,
+        *,
+        master: int = 0,
+        ssh_argv: Sequence[str] = (),
+    ) -> None:
+        """``master``: the process that was started for us."""
+        self.options, self.control, self._background = options, control, background
+        self._master, self._ssh_argv = master, ssh_argv
+        self._opened = False
+
+    def run(self) -> int | None:
+        """The exit status; None: the master cannot, and nothing was begun."""
+        options = self.options
+        if not self._master and not _forwards(options, self.control):
+            log.error("muxclient: master forward request failed")
+            return None
+        wants_tty = options.wants_tty(stdin_is_terminal=os.isatty(0))
+        if wants_tty and options.session_type != "none":
+            from qsh.client.shared_terminal import run_terminal
+
+            return run_terminal(self)
+        self._catch_signals()
+        try:
+            return self._with_answers(self._request())
+        except _Killed as killed:
+            return self._killed(killed.number)
+
+    def _request(self) -> tuple[Message, tuple[int, ...]]:
+        options = self.options
+        stdin = 0
+        if options.stdin_null or options.fork_after_authentication:
+            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if options.stdio_forward is not None:
+            host, port = options.stdio_forward
+            target = Target(path=os.fsencode(host)) if port < 0 else Target(host, port)
+            return StdioRequest(target), (stdin, 1)
+        if options.session_type == "none":
+            return Attend(), ()
+        return SessionRequest(_open_message(options)), (stdin, 1, 2)
+
+    def _with_answers(self, request: tuple[Message, tuple[int, ...]]) -> int | None:
+        message, descriptors = request
+        attends = isinstance(message, Attend)
+        if attends and self._master and self.options.control_persist[0]:
+            return self._wait_for_master()
+        try:
+            self.control.send(message, descriptors)
+            while (answer := self.control.read()) is not None:
+                status = self._take(answer)
+                if status is not False:
+                    return status
+        except (OSError, RemoteProtocolError) as error:
+            log.debug(f"control socket: {error}")
+        return self.gone()
+
+    def _take(self, message: Message) -> int | bool | None:
+        """The exit status, None as from :meth:`run`, or False: go on."""
+        if isinstance(message, SessionOpened):
+            self.begun()
+            for notice in message.notices:
+                log.info(visible_lines(notice.rstrip("\n")))
+        elif isinstance(message, Refused):
+            return self.refused(message)
+        elif isinstance(message, Exited):
+            return self._exited(message)
+        elif isinstance(message, UseSsh):
+            self.become_ssh(message.line)
+        return False
+
+    def begun(self) -> None:
+        """It runs; with -f nobody need wait for us any more."""
+        self._opened = True
+        if self._background is not None:
+            self._background.ready()
+            self._background = None
+            if self.options.session_type == "none" and not log.debugging:
+                for number in (1, 2):  # nothing of ours is to come
+                    os.dup2(0, number)
+
+    def refused(self, message: Refused) -> int | None:
+        """Nothing was begun: by ourselves, where that may help."""
+        reason = visible(message.reason or message.code)
+        if self.options.stdio_forward is not None:
+            if message.code == "denied":
+                log.fatal(f"Master refused stdio forwarding request: {reason}")
+            else:
+                log.error(f"channel 0: {reason}")
+                log.fatal("stdio forwarding failed")
+            return FAILED
+        if message.code in _AGAIN and not self._master:
+            if message.code == "denied":
+                log.error(f"Master refused session request: {reason}")
+            else:
+                log.error(
+                    "mux_client_request_session: session request failed: "
+                    "Session open refused by peer"
+                )
+            return None
+        log.error(f"qsh: {reason}")
+        return FAILED
+
+    def _exited(self, message: Exited) -> int:
+        if message.error:
+            log.error(visible_lines(message.error))
+            status = FAILED
+        elif message.signal is not None or message.status is None:
+            log.debug(f"exit-signal {visible(message.signal or '?')}")
+            status = FAILED
+        else:
+            status = message.status
+        log.debug(f"Received exit status from master {status}", 2)
+        self.linger()
+        return status
+
+    def linger(self) -> None:
+        """ssh's own process is the master: where ours does not stay by itself, we end with it."""
+        if self._master and not self.options.control_persist[0]:
+            try:
+                while self.control.read() is not None:
+                    pass
+            except (OSError, RemoteProtocolError):
+                return
+
+    def _wait_for_master(self) -> int:
+        """With -N and ControlPersist: the master is all that is wanted."""
+        try:
+            message = self.control.read()
+        except (OSError, RemoteProtocolError):
+            message = None
+        if isinstance(message, UseSsh):
+            self.become_ssh(message.line)
+        if message is None:
+            return self.gone()
+        if self._background is not None:
+            self._background.ready()
+        return 0
+
+    def gone(self) -> int:
+        """The master is no more, and has told no status."""
+        if self._master:
+            _, status = os.waitpid(self._master, 0)
+            code = os.waitstatus_to_exitcode(status)
+            if not self._opened and code > 0:  # it has said why
+                return code
+        log.debug("Control master terminated unexpectedly", 2)
+        log.info(f"Shared connection to {self.options.host_arg} closed.")
+        return FAILED
+
+    def become_ssh(self, line: str) -> NoReturn:
+        """There is no qshd. Raises ConnectError."""
+        from qsh.client import fallback
+
+        self.control.close()
+        os.waitpid(self._master, 0)
+        fallback.exec_ssh(self._ssh_argv, line)
+
+    # -- signals
+
+    def _catch_signals(self) -> None:
+        for number in _END_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _raise_killed)
+
+    def _killed(self, number: int) -> int:
+        for each in _END_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        log.verbose(f"Killed by signal {number}.")
+        try:
+            self.control.send(HangUp())
+        except OSError as error:
+            log.debug(f"control socket: {error}")
+        return FAILED
+
+
+def _raise_killed(number: int, _frame: FrameType | None) -> None:
+    raise _Killed(number)
+
+
+def _open_message(options: ClientOptions) -> Open:
+    from qsh.client.environment import to_send
+
+    kind, command = options.session_type, os.fsencode(options.command)
+    if kind != "subsystem":
+        kind = "exec" if command else "shell"
+    return Open(kind, command, env=to_send(options.send_env, options.set_env, os.environ))
