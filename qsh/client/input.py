@@ -43,6 +43,8 @@ class Keys:
         self._reading = False
         self._regular = False
         self._over = False
+        self.diverted: Callable[[bytes], None] | None = None
+        """Gets what is typed instead, escapes and all."""
 
     def resume(self) -> None:
         """Listen to the descriptor."""
@@ -84,13 +86,22 @@ class Keys:
             return
         if self._sift is not None:
             data = self._sift(data)
-        for item in self._keys.receive(data):
-            if isinstance(item, bytes):
-                self._typed(item)
-            else:
-                self._act(item)
+        self.receive(data)
         if self._regular and self._reading:
             asyncio.get_running_loop().call_soon(self._readable)
+
+    def receive(self, data: bytes) -> None:
+        """As typed."""
+        if self.diverted is not None:
+            self.diverted(data)
+            return
+        for item in self._keys.receive(data):
+            if not isinstance(item, bytes):
+                self._act(item)
+            elif self.diverted is not None:  # by the escape before it
+                self.diverted(item)
+            else:
+                self._typed(item)
 
 
 class TypedInput:

@@ -57,6 +57,7 @@ class Link:
         self.connection = connection
         self._control = ClientControl()
         self._channels: dict[int, ClientChannel] = {}
+        self._since_s = asyncio.get_running_loop().time()
         self._newest = 0
         """The highest channel number so far."""
         self._early_stderr: dict[int, RecvStream] = {}
@@ -149,6 +150,12 @@ class Link:
     def describe_channels(self) -> list[str]:
         """For ``~#``."""
         return [*(f"#{number} session" for number in sorted(self._channels)), *self.forwards()]
+
+    def information(self) -> str:
+        """For ``~I`` and ``~s``; lines that end with CR LF."""
+        from qsh.client.connection_info import connection_info
+
+        return connection_info(self.connection, asyncio.get_running_loop().time() - self._since_s)
 
     # -- the end
 

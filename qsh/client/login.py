@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from qsh.client.identities import Candidate
     from qsh.client.prompt import Prompter
     from qsh.client.request import Request
+    from qsh.client.session import CommandRunner
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection
     from qsh.wire.messages import AuthAccepted, Open
@@ -138,6 +139,8 @@ class Login:
 
     async def _session(self, session: Session, link: Link, authenticator: Authenticator) -> int:
         options, plan = self._options, self._plan
+        if options.enable_escape_commandline and plan.escape is not None:
+            session.commands = self._command_line(session)
         if self._forwards is not None:
             self._forwards.bind()
         await link.open_control()
@@ -208,6 +211,21 @@ class Login:
         await asyncio.sleep(0)  # it is on its way
         session.load()
         return channel
+
+    def _command_line(self, session: Session) -> CommandRunner:
+        """Of ``~C``, which may begin the first forward there is."""
+        from qsh.client.command_line import CommandLine
+
+        def forwards() -> Forwards:
+            if self._forwards is None:
+                from qsh.client.forwards import Forwards
+
+                self._forwards = Forwards(self._options, has_session=True)
+                if session.link is not None:
+                    self._forwards.begin_late(session.link)
+            return self._forwards
+
+        return CommandLine(self._options, forwards).run
 
     # -- later connections
 

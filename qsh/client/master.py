@@ -20,7 +20,6 @@ from qsh.client.local_forwards import raise_descriptor_limit
 from qsh.client.log import log
 from qsh.client.shared_session import SharedClient
 from qsh.client.text import lost_text, visible
-from qsh.clock import monotonic_s
 from qsh.errors import ConnectionLost, ForwardError, QshError
 from qsh.forward.listening import ListenError
 from qsh.wire.sharing import Answered, ForwardRequest, Refused, Request
@@ -64,7 +63,6 @@ class Master:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking = asyncio.Lock()
-        self._since_s = monotonic_s()
 
     # -- the life of it
 
@@ -333,7 +331,5 @@ class Master:
 
     def connection_info(self) -> str:
         """As OpenSSH's connection_info_message has it, with what QUIC has instead."""
-        from qsh.client.connection_info import connection_info
-
         assert self._link is not None  # noqa: S101 - see begin()
-        return connection_info(self._link.connection, monotonic_s() - self._since_s)
+        return self._link.information()

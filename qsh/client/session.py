@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from qsh.client.link import Link
     from qsh.client.resume import Reopen
     from qsh.client.terminal import RemoteTerminal
+    from qsh.terminal.command_line import CommandLine
     from qsh.wire.messages import Exit
+
+    CommandRunner = Callable[[str], Coroutine[object, object, str]]
 
 __all__ = ["Ended", "Plan", "Session"]
 
@@ -89,6 +92,11 @@ class Session:
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._link: Link | None = None
         self._channel: ClientChannel | None = None
+        self.commands: CommandRunner | None = None
+        """Does what is typed after ``~C``; None: it is disabled (EnableEscapeCommandline)."""
+        self.shared = False
+        """The connection is a master's."""
+        self._command: asyncio.Task[None] | None = None
 
     def open_message(self) -> Open:
         """OPEN for this session."""
@@ -221,7 +229,12 @@ class Session:
         character = self._plan.escape or 0
         remote = self._remote
         if action is Action.HELP:
-            text = help_text(character, persistent=remote is not None)
+            text = help_text(
+                character,
+                persistent=remote is not None,
+                commands=self.commands is not None,
+                shared=self.shared,
+            )
             self._say(text.replace("\n", "\r\n"))
             return
         self._say(echo(character, action))
@@ -232,6 +245,11 @@ class Session:
             Action.LIST: self._list,
             Action.LESS_VERBOSE: lambda: self._verbosity(-1),
             Action.MORE_VERBOSE: lambda: self._verbosity(1),
+            Action.COMMAND: self._open_command_line,
+            Action.INFORMATION: self._information,
+            Action.STATUS: self._information,
+            Action.REKEY: lambda: self._say(" [QUIC renews its keys by itself]\r\n"),
+            Action.BACKGROUND: lambda: self._say(" [not in the background: use -f]\r\n"),
         }
         if remote is not None:
             handlers |= {Action.DETACH: remote.detach, Action.HISTORY: remote.history}
@@ -268,6 +286,42 @@ class Session:
     def _list(self) -> None:
         lines = self.link.describe_channels() if self.link else []
         self._say("\r\n".join(["", "The following channels are open:", *lines, ""]))
+
+    def _information(self) -> None:
+        self._say("\r\n" + (self.link.information() if self.link else ""))
+
+    def _open_command_line(self) -> None:
+        remote = self._remote
+        if self.shared:
+            self._say(" escape not available to multiplexed sessions\r\n")
+        elif self.commands is None or remote is None:
+            self._say("\r\ncommandline disabled\r\n")
+        elif self._command is None:
+            from qsh.terminal.command_line import CommandLine
+
+            line = CommandLine()
+            self._say("\r\nssh> ")
+            remote.divert(lambda data: self._command_typed(line, data))
+
+    def _command_typed(self, line: CommandLine, data: bytes) -> None:
+        seen, rest = line.receive(data)
+        if seen:
+            self._say(seen)
+        if line.line is None or self._remote is None or self.commands is None:
+            return
+        self._remote.divert(None)
+        self._command = asyncio.ensure_future(self._run_command(self.commands(line.line)))
+        self._remote.type(rest)
+
+    async def _run_command(self, command: Coroutine[object, object, str]) -> None:
+        try:
+            answer = await command
+        except (QshError, OSError) as error:
+            answer = str(error)
+        finally:
+            self._command = None
+        if answer:
+            self._say(visible_lines(answer).replace("\n", "\r\n") + "\r\n")
 
     def _verbosity(self, step: int) -> None:
         self._say(f" [LogLevel {log.change_level(step)}]\r\n")

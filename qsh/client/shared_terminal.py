@@ -12,6 +12,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+from qsh.client.connection_info import path_lines
 from qsh.client.log import log
 from qsh.client.login import plan_of
 from qsh.client.session import Ended, Session
@@ -68,6 +69,7 @@ async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
     """The exit status, or what came instead of a terminal; None: the master is gone."""
     options = process.options
     session = Session(plan_of(options, None))
+    session.shared = True
     link = _SharedLink(process.control)
     process.control.send(SessionRequest(session.open_message()))
     session.load()
@@ -197,6 +199,10 @@ class _SharedLink:
                 take(data)
 
         self._loop.add_reader(channel.datagrams, readable)
+
+    def information(self) -> str:
+        """What the master has told."""
+        return "".join(f"{line}\r\n" for line in path_lines(self.stats()))
 
     def describe_channels(self) -> list[str]:
         """What this process knows of."""

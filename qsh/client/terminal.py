@@ -516,6 +516,15 @@ class RemoteTerminal:
 
     # -- what is typed
 
+    def divert(self, take: Callable[[bytes], None] | None) -> None:
+        """What is typed from now on is not for the host; None: it is again."""
+        self._keys.diverted = take
+
+    def type(self, data: bytes) -> None:
+        """As if it were typed now."""
+        if data:
+            self._keys.receive(data)
+
     def _sift(self, data: bytes) -> bytes:
         if self._origin is not None:
             data = self._origin.receive(data)

@@ -21,16 +21,21 @@ class Action(Enum):
 
     TERMINATE = b"."
     BREAK = b"B"
+    COMMAND = b"C"
+    INFORMATION = b"I"
+    REKEY = b"R"
     LESS_VERBOSE = b"V"
     MORE_VERBOSE = b"v"
     SUSPEND = b"\x1a"
     LIST = b"#"
+    BACKGROUND = b"&"
     HELP = b"?"
     DETACH = b"d"
     HISTORY = b"h"
+    STATUS = b"s"
 
 
-_TERMINAL_ONLY: Final = frozenset({Action.DETACH, Action.HISTORY})
+_TERMINAL_ONLY: Final = frozenset({Action.DETACH, Action.HISTORY, Action.STATUS})
 """Keys that OpenSSH does not have: they are escapes only where there is something to detach from."""
 
 _ACTIONS: Final = {action.value[0]: action for action in Action}
@@ -38,14 +43,21 @@ _ACTIONS: Final = {action.value[0]: action for action in Action}
 _HELP: Final = (
     (".", "terminate connection (and any multiplexed sessions)"),
     ("B", "send a BREAK to the remote system"),
+    ("C", "open a command line"),
+    ("I", "show connection information"),
+    ("R", "request rekey (QUIC does so by itself)"),
     ("V/v", "decrease/increase verbosity (LogLevel)"),
     ("^Z", "suspend qsh"),
-    ("#", "list open channels"),
+    ("#", "list forwarded connections"),
+    ("&", "background qsh (not here: use -f)"),
     ("?", "this message"),
 )
+_SHARED_HELP: Final = {".": "terminate session"}
+"""Where others use the connection, too."""
 _TERMINAL_HELP: Final = (
     ("d", "detach: the session goes on without you"),
     ("h", "show the history, with the lines that were skipped"),
+    ("s", "show how the connection does"),
 )
 
 
@@ -59,12 +71,23 @@ def echo(character: int, action: Action) -> str:
     return shown(character) + shown(action.value[0])
 
 
-def help_text(character: int, *, persistent: bool = False) -> str:
-    """Answer to ``~?``, lines separated by LF. ``persistent``: with the keys of a terminal that outlives its client."""
+def help_text(
+    character: int, *, persistent: bool = False, commands: bool = False, shared: bool = False
+) -> str:
+    """Answer to ``~?``, lines separated by LF.
+
+    ``persistent``: with the keys of a terminal that outlives its client; ``commands``: ``~C`` is permitted; ``shared``: the
+    connection is a master's.
+    """
     name = shown(character)
     lines = [echo(character, Action.HELP), "Supported escape sequences:"]
     table = (*_HELP[:-1], *_TERMINAL_HELP, _HELP[-1]) if persistent else _HELP
-    lines += [f" {name}{key:<3} - {meaning}" for key, meaning in table]
+    changed = _SHARED_HELP if shared else {}
+    lines += [
+        f" {name}{key:<3} - {changed.get(key, meaning)}"
+        for key, meaning in table
+        if key != "C" or (commands and not shared)
+    ]
     lines.append(f" {name}{name}   - send the escape character by typing it twice")
     lines.append("(Note that escapes are only recognized immediately after newline.)")
     return "\n".join(lines) + "\n"

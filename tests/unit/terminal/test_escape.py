@@ -67,7 +67,7 @@ def test_escape_character_that_is_a_key_too(character: int) -> None:
 
 
 def test_help_lists_every_action() -> None:
-    text = help_text(TILDE, persistent=True)
+    text = help_text(TILDE, persistent=True, commands=True)
     for action in Action:
         key = action.value.decode()
         shown = {"\x1a": "^Z", "V": "V/v", "v": "V/v"}.get(key, key)
