@@ -201,6 +201,8 @@ class SharedClient:
                 await work
         except QshError as error:
             self.tell(Exited(error=self._master.text_of(error)))
+        except (OSError, ValueError) as error:  # of a descriptor that is none to read or to write
+            self.tell(Exited(error=f"qsh: {error}"))
         finally:
             work.close()
 
