@@ -27,6 +27,7 @@ from bench import (
     keys,
     outage,
     report,
+    shared,
     startup,
     storm,
     tail,
@@ -36,7 +37,9 @@ from bench.stage import PEERS, QSH, Tool, installed
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
-NAMES = ("bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward")  # fmt: skip
+NAMES = (
+    "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared",
+)  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
@@ -103,6 +106,7 @@ def main() -> int:
         "outage": lambda: outage.measure(given.tools, few, 3.0 if given.quick else outage.DOWN_S),
         "cat": lambda: cat.measure(given.tools, 5 if given.quick else cat.SIZE_MB, few),
         "forward": lambda: forward.measure(given.size // 2, 200, min(100, given.keys), few),
+        "shared": lambda: shared.measure(3 if given.quick else 10),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

@@ -288,6 +288,22 @@ def _terminal_memory(rows: list[dict[str, Any]]) -> str:
     return _by_tool("one terminal session", rows, line)
 
 
+def _shared(rows: list[dict[str, Any]]) -> str:
+    rtts = list(rows[0]["ms"])
+    base = _base(rows, "case")
+    return _table(
+        ("over a shared connection, median ms at RTT", *(f"{rtt} ms" for rtt in rtts), *(f"× ssh at {rtt} ms" for rtt in rtts)),
+        [
+            (
+                f"{row['case']}: {row['tool']}",
+                *(f"{row['ms'][rtt]['median']:.0f}" for rtt in rtts),
+                *(f"{row['ms'][rtt]['median'] / base[row['case'],]['ms'][rtt]['median']:.2f}" for rtt in rtts),
+            )
+            for row in sorted(rows, key=lambda row: row["case"])
+        ],
+    )  # fmt: skip
+
+
 TABLES = {
     "bulk": _bulk,
     "startup": _startup,
@@ -295,6 +311,7 @@ TABLES = {
     "idle": _idle,
     "tail": _tail,
     "forward": _forward,
+    "shared": _shared,
     "keys": _keys,
     "flood": _flood,
     "outage": _outage,

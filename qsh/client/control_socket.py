@@ -6,7 +6,6 @@ import array
 import contextlib
 import errno
 import os
-import secrets
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
@@ -82,7 +81,7 @@ class Listener:
         """Raises FileExistsError if somebody is there, OSError."""
         self.path = path
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        there = f"{path}.{secrets.token_hex(4)}"
+        there = f"{path}.{os.urandom(4).hex()}"
         # two levels down a long path has no room for a longer name: bound by a short one through the directory's descriptor
         directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         before = os.umask(0o177)
