@@ -177,7 +177,7 @@ class Login:
         from qsh.client.master import Master
 
         assert self._forwards is not None  # noqa: S101 - a master always has them
-        master = Master(self._options, owner)
+        master = Master(self._options, owner, self._link_again)
         try:
             key = self._key = await self._check_host(link, known)
             await self._bind_agent(link, key)
@@ -194,7 +194,7 @@ class Login:
             _local_command(self._options)
             await master.run()
         finally:
-            await link.close()
+            await (master.in_use or link).close()
         used = authenticator.used
         return 0, "" if used is None else used.mark
 
@@ -234,6 +234,18 @@ class Login:
 
         Raises QshError, OSError.
         """
+        link, channel = await self._again(message)
+        assert channel is not None  # noqa: S101 - asked for
+        if self._forwards is not None:
+            self._forwards.go_on(link)
+        return link, channel
+
+    async def _link_again(self) -> Link:
+        """The same without a channel, for a master."""
+        link, _ = await self._again(None)
+        return link
+
+    async def _again(self, message: Open | None) -> tuple[Link, ClientChannel | None]:
         assert self._connect_again is not None  # noqa: S101 - see run()
         assert self._key is not None  # noqa: S101 - as above
         link = Link(await self._connect_again())
@@ -247,7 +259,7 @@ class Login:
             link.connection.close(ABANDONED)
             raise
 
-    async def _log_in_again(self, link: Link, message: Open) -> ClientChannel:
+    async def _log_in_again(self, link: Link, message: Open | None) -> ClientChannel | None:
         key = PublicKey.from_spki(link.connection.peer_key)
         if key != self._key:
             raise HostKeyError("the host shows another key than before: not reconnecting")
@@ -261,15 +273,12 @@ class Login:
         login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
         try:
             await asyncio.sleep(0)  # AUTH goes first
-            channel = await link.open_channel(message)
+            channel = None if message is None else await link.open_channel(message)
             await login
         finally:
             login.cancel()
-        opened = await channel.answer()
-        if not opened.terminal:
+        if channel is not None and not (await channel.answer()).terminal:
             raise ChannelError("the server has no running terminals")
-        if self._forwards is not None:
-            self._forwards.go_on(link)
         return channel
 
     async def _check_host(self, link: Link, known: KnownHost) -> PublicKey:

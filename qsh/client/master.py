@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client.control_socket import ControlSocket, Listener, PathTooLong, is_ours, socket_path
 from qsh.client.forward_requests import described, forward_of
+from qsh.client.link import ABANDONED
 from qsh.client.local_forwards import raise_descriptor_limit
 from qsh.client.log import log
 from qsh.client.shared_session import SharedClient
@@ -26,7 +27,7 @@ from qsh.wire.sharing import Answered, ForwardRequest, Refused, Request
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from qsh.client.forwards import Forwards
     from qsh.client.link import Link
@@ -44,9 +45,15 @@ _END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQ
 class Master:
     """:meth:`begin` with the login's first packet, :meth:`run` after it."""
 
-    def __init__(self, options: ClientOptions, owner: socket.socket) -> None:
-        """``owner`` leads to the process that started this one."""
-        self._options = options
+    def __init__(
+        self,
+        options: ClientOptions,
+        owner: socket.socket,
+        connect_again: Callable[[], Awaitable[Link]],
+    ) -> None:
+        """``owner`` leads to the process that started this one; ``connect_again`` logs in once more, and asks nobody."""
+        self._options, self._connect_again = options, connect_again
+        self._connecting = asyncio.Lock()
         self._clients: set[SharedClient] = set()
         self._owner_socket = owner
         self._owner: SharedClient | None = None
@@ -85,11 +92,13 @@ class Master:
             client.welcome()
         self._detach()
         unused = asyncio.ensure_future(self._until_unused())
-        waited: set[asyncio.Future[Any]] = {unused, self._ended, self._link.lost}
         try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if self._link.lost.done() and not self._ended.done():
-                await self._tell_all()
+            while not unused.done() and not self._ended.done():
+                link = self._link
+                waited: set[asyncio.Future[Any]] = {unused, self._ended, link.lost}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if link.lost.done() and not self._ended.done() and not await self._replaced(link):
+                    break
         finally:
             unused.cancel()
             self.stop_listening()
@@ -138,7 +147,7 @@ class Master:
         assert self._forwards is not None  # noqa: S101 - see begin()
         while True:
             self._changed.clear()
-            if self._sessions or self._owner_due:
+            if self._sessions or self._owner_due or self._has_terminals:
                 await self._changed.wait()
                 continue
             changed = asyncio.ensure_future(self._changed.wait())
@@ -157,11 +166,23 @@ class Master:
                 changed.cancel()
                 idle.cancel()
 
-    async def _tell_all(self) -> None:
-        """Each client's own work tells it what was lost."""
+    async def _replaced(self, lost: Link) -> bool:
+        """The connection is lost: whether there is another. Terminals are worth it, and their clients ask again."""
+        await asyncio.sleep(0)
         works = {client.work for client in self._clients if client.work is not None}
-        if works:
+        if works:  # each tells its client
             await asyncio.wait(works, timeout=FAREWELL_S)
+        while self._link is lost and not self._ended.done() and self._has_terminals:
+            self._changed.clear()
+            changed = asyncio.ensure_future(self._changed.wait())
+            waited: set[asyncio.Future[Any]] = {changed, self._ended}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+        return self._link is not lost
+
+    @property
+    def _has_terminals(self) -> bool:
+        return any(client.has_terminal for client in self._clients)
 
     def end(self) -> None:
         """End the connection and all that goes over it."""
@@ -217,6 +238,7 @@ class Master:
         """A client is gone."""
         self._clients.discard(client)
         self._accept(wanted=True)
+        self._changed.set()
         if client is self._owner:
             killed = self._owner_due and not self._persists
             self._served_owner()
@@ -256,18 +278,41 @@ class Master:
             yield
 
     async def over(self) -> None:
-        """Return with the connection's end."""
+        """Return when the master ends. Raises ConnectionLost when the connection does."""
         assert self._link is not None  # noqa: S101 - see begin()
-        waited: set[asyncio.Future[Any]] = {self._ended, self._link.lost}
+        lost = self._link.lost
+        waited: set[asyncio.Future[Any]] = {self._ended, lost}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if lost.done():
+            raise lost.result()
 
-    async def link(self) -> Link:
-        """The connection, as soon as channels may be opened."""
-        await self._may_open.wait()
-        assert self._link is not None  # noqa: S101 - see begin()
-        if self._link.lost.done():
-            raise self._link.lost.result()
+    @property
+    def in_use(self) -> Link | None:
+        """The latest connection."""
         return self._link
+
+    async def link(self, suspect: Link | None = None) -> Link:
+        """The connection, as soon as channels may be opened; another one if it is lost. Raises QshError, OSError.
+
+        ``suspect``: the connection on which a client hears nothing. One that others hear of stays.
+        """
+        await self._may_open.wait()
+        async with self._connecting:
+            link = self._link
+            assert link is not None  # noqa: S101 - see begin()
+            assert self._forwards is not None  # noqa: S101 - as above
+            if link is not suspect and not link.lost.done():
+                return link
+            heard = link.connection.stats()["received_packets"]
+            other = await self._connect_again()
+            if not link.lost.done() and link.connection.stats()["received_packets"] != heard:
+                await other.close()
+                return link
+            self._link = other
+            self._forwards.go_on(other)
+            self._changed.set()
+            link.connection.close(ABANDONED)  # not as a farewell: that would hang terminals up
+            return other
 
     async def allows(self, question: str) -> bool:
         """Whether the user allows it, where ControlMaster says ask."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qsh.client import stdio_forward
 from qsh.client.log import log
+from qsh.client.resume import is_final
 from qsh.client.text import visible
 from qsh.errors import (
     ChannelError,
@@ -75,6 +76,12 @@ class SharedClient:
         """A client that is gone without a word has left its terminal."""
         self._over = False
         """Its terminal has ended."""
+        self.has_terminal = False
+        """Which is there, or will be asked for again."""
+        self._used: Link | None = None
+        """The connection of its terminal."""
+        self._next: SessionRequest | None = None
+        """To be served when what is done now has ended."""
         self._closed = False
         control.sock.setblocking(False)
         asyncio.get_running_loop().add_reader(control.fileno(), self._readable)
@@ -131,9 +138,18 @@ class SharedClient:
             self.close()
             return
         if isinstance(message, Done):
-            self._over = True
+            self._over, self.has_terminal = True, False
             if self._work is not None:
                 self._work.cancel()
+            else:
+                self._master.served(self)
+            return
+        if self.has_terminal and isinstance(message, SessionRequest) and _attaches(message):
+            self._next = message
+            if self._work is not None:
+                self._work.cancel()
+            else:
+                self._begin()
             return
         if self._work is not None:
             raise RemoteProtocolError("out-of-state", f"{type(message).__name__} meanwhile")
@@ -144,6 +160,14 @@ class SharedClient:
                 self.tell(Refused("failed", "did not receive file descriptors"))
                 raise RemoteProtocolError("bad-message", "not the descriptors that it says")
             descriptors = taken
+        self._start(message, descriptors)
+
+    def _begin(self) -> None:
+        message, self._next = self._next, None
+        if message is not None:
+            self._start(message, [])
+
+    def _start(self, message: Message, descriptors: list[int]) -> None:
         self._work = asyncio.ensure_future(self._serve(message, descriptors))
         self._work.add_done_callback(self._served)
 
@@ -153,12 +177,14 @@ class SharedClient:
         if error is not None:
             log.error(f"qsh: shared connection: {type(error).__name__}: {error}")
             self.close()
+        if not self._closed:
+            self._begin()
 
     def close(self) -> None:
         """The client is gone, or to be rid of: what runs for it is hung up. Idempotent."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self.has_terminal = True, False
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._control.fileno())
         loop.remove_writer(self._control.fileno())
@@ -187,7 +213,7 @@ class SharedClient:
             self.tell(Exited(error=self._master.text_of(error)))
         finally:
             _close_all(descriptors)
-            if isinstance(message, SessionRequest | StdioRequest):
+            if isinstance(message, SessionRequest | StdioRequest) and not self.has_terminal:
                 self._master.served(self)
 
     async def _with_session(
@@ -207,22 +233,29 @@ class SharedClient:
             work.close()
 
     async def _session(self, request: SessionRequest, descriptors: list[int]) -> None:
-        link = await self._master.link()
+        number = request.request
+        try:
+            link = await self._master.link(self._used)
+        except (QshError, OSError) as error:
+            final = isinstance(error, QshError) and is_final(error)
+            reason = str(error) if isinstance(error, QshError) else os.strerror(error.errno or 0)
+            self.tell(Refused("failed" if final else "resources", reason, request=number))
+            return
         channel = await link.open_channel(request.open)
         answering = asyncio.ensure_future(channel.answer())
         try:
             opened = await _before_loss(link, answering)
         except ChannelError as error:
             link.forget(channel)
-            self.tell(Refused(error.code or "failed", str(error), error.detail))
+            self.tell(Refused(error.code or "failed", str(error), error.detail, number))
             return
         except asyncio.CancelledError:
             self._master.keep(_hang_up_late(link, channel, answering))
             raise
         if opened.terminal:
-            await self._terminal(link, channel, opened)
+            await self._terminal(link, channel, opened, number)
             return
-        self.tell(SessionOpened(tuple(opened.notices)))
+        self.tell(SessionOpened(tuple(opened.notices), request=number))
         self.tell(await self._program(link, channel, descriptors))
 
     async def _program(self, link: Link, channel: ClientChannel, descriptors: list[int]) -> Exited:
@@ -284,26 +317,29 @@ class SharedClient:
 
     # -- a terminal
 
-    async def _terminal(self, link: Link, channel: ClientChannel, opened: Opened) -> None:
+    async def _terminal(
+        self, link: Link, channel: ClientChannel, opened: Opened, number: int
+    ) -> None:
         """Hand its streams out, and stay until the client is gone or the connection is lost."""
         datagrams, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        number = channel.id
-        ended = link.connection.splice_flow(number, datagrams.detach())
+        ended = link.connection.splice_flow(channel.id, datagrams.detach())
         peeled = link.peel(channel)
         try:
-            self.tell(SessionOpened(tuple(opened.notices), terminal=True), peeled, theirs.fileno())
+            self._used, self.has_terminal = link, True
+            answer = SessionOpened(tuple(opened.notices), terminal=True, request=number)
+            self.tell(answer, peeled, theirs.fileno())
             theirs.close()
             reporting = asyncio.ensure_future(self._report_path(link))
             try:
                 await asyncio.wait({link.lost})
                 why = link.lost.result()
-                self.tell(Lost(str(why)[:1024], why.kind, max(0, why.code)))
+                self.tell(Lost(str(why)[:1024], why.kind, max(0, why.code), number))
             finally:
                 reporting.cancel()
         finally:
             theirs.close()
             ended.cancel()
-            link.connection.end_flow(number)
+            link.connection.end_flow(channel.id)
             self._leave_terminal(link, channel, peeled)
 
     def _leave_terminal(self, link: Link, channel: ClientChannel, peeled: int) -> None:
@@ -333,6 +369,10 @@ class SharedClient:
                 told = report
                 self.tell(report)
             await asyncio.sleep(PATH_S)
+
+
+def _attaches(message: SessionRequest) -> bool:
+    return message.open.kind == "attach" and message.open.terminal is not None
 
 
 async def _before_loss(link: Link, work: asyncio.Future[T]) -> T:

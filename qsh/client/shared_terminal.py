@@ -35,9 +35,11 @@ from qsh.wire.sharing import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsh.channels.session import ClientChannel
     from qsh.client.control_socket import ControlSocket
+    from qsh.client.link import Link
     from qsh.client.sharing import SharedClientProcess
-    from qsh.wire.messages import Message
+    from qsh.wire.messages import Message, Open
 
 __all__ = ["run_terminal"]
 
@@ -46,7 +48,10 @@ READ_BYTES: Final = 65536
 DATAGRAM_BYTES: Final = 65536
 _NUMBER: Final = 0
 """Of the channel, here: the real one is the master's affair."""
-_MASTER_GONE: Final = "master-gone"
+_MASTER_GONE: Final = "closed-locally"
+"""No other connection will mend that (resume.py)."""
+_AGAIN_S: Final = 20.0
+"""How long a master may take for another connection."""
 
 
 def run_terminal(process: SharedClientProcess) -> int | None:
@@ -68,23 +73,21 @@ def run_terminal(process: SharedClientProcess) -> int | None:
 async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
     """The exit status, or what came instead of a terminal; None: the master is gone."""
     options = process.options
-    session = Session(plan_of(options, None))
+    master = _Master(process.control)
+    session = Session(plan_of(options, None), master.reopen)
     session.shared = True
-    link = _SharedLink(process.control)
-    process.control.send(SessionRequest(session.open_message()))
+    link = master.request(session.open_message())
     session.load()
     answer = await link.answer
     if not isinstance(answer, SessionOpened):
-        return answer
+        return None if isinstance(answer, Exited) else answer
     process.begun()
     session.catch_signals()
     status = FAILED
     try:
         if not answer.terminal:
             raise ChannelError("the server has no running terminals")
-        channel = _SharedChannel(*link.take_sockets(), answer)
-        link.channel = channel
-        status = await session.run(link, channel)  # type: ignore[arg-type]
+        status = await session.run(link, link.open(answer))  # type: ignore[arg-type]
     except Ended:
         pass
     except ConnectionLost as error:
@@ -94,27 +97,49 @@ async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
             log.info(lost_text(options.host_arg, error))
     except QshError as error:
         log.error(f"qsh: {visible(str(error))}")
-    link.leave(detached=session.farewell is not None)
+    master.leave(detached=session.farewell is not None)
     log.info(session.farewell or f"Shared connection to {options.host_arg} closed.")
     return status
 
 
-class _SharedLink:
-    """What a terminal needs of a Link, over the master's socket."""
+class _Master:
+    """The socket to it: its messages go to the link that they are about."""
 
     def __init__(self, control: ControlSocket) -> None:
         self._control = control
-        loop = self._loop = asyncio.get_running_loop()
-        self.answer: asyncio.Future[SessionOpened | Refused | UseSsh | None] = loop.create_future()
-        self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
-        self.connection = self
-        self.channel: _SharedChannel | None = None
-        self._descriptors: list[int] = []
-        self._path = PathReport(0, 0, 0, 0)
+        self._loop = asyncio.get_running_loop()
+        self._number = 0
+        self._link: _SharedLink | None = None
+        self._gone = False
         control.sock.setblocking(False)
-        loop.add_reader(control.fileno(), self._readable)
+        self._loop.add_reader(control.fileno(), self._readable)
 
-    # -- the master
+    def request(self, message: Open) -> _SharedLink:
+        """Ask for a terminal, instead of what was asked for before."""
+        self._number = (self._number + 1) & 0xFFFF
+        link = self._link = _SharedLink()
+        try:
+            self._control.send(SessionRequest(message, self._number))
+        except OSError:
+            self._end()
+        return link
+
+    async def reopen(self, message: Open) -> tuple[Link, ClientChannel]:
+        """Over another connection, which the master makes if need be. Raises QshError."""
+        link = self.request(message)
+        if self._gone:
+            raise ConnectionLost("the master is gone", kind=_MASTER_GONE)
+        try:
+            answer = await asyncio.wait_for(asyncio.shield(link.answer), _AGAIN_S)
+        except TimeoutError:
+            raise ConnectionLost("no answer", kind="timeout") from None
+        if isinstance(answer, Refused):
+            raise ChannelError(answer.reason or answer.code, code=answer.code)
+        if isinstance(answer, Exited):
+            raise ConnectionLost(answer.error)
+        if not isinstance(answer, SessionOpened) or not answer.terminal:
+            raise ConnectionLost("the master is gone", kind=_MASTER_GONE)
+        return link, link.open(answer)  # type: ignore[return-value]
 
     def _readable(self) -> None:
         try:
@@ -127,44 +152,80 @@ class _SharedLink:
             log.debug(f"control socket: {visible(str(error))}")
             more = False
         if not more:
-            self._ends(ConnectionLost("the master is gone", kind=_MASTER_GONE))
+            self._end()
 
     def _take(self, message: Message) -> None:
+        descriptors: list[int] = []
+        if isinstance(message, SessionOpened) and message.terminal:
+            descriptors = self._control.take_descriptors(2) or []
+        link = self._link
+        if link is not None and getattr(message, "request", self._number) == self._number:
+            link.take(message, descriptors)
+            return
+        for descriptor in descriptors:  # of what was asked for before
+            os.close(descriptor)
+
+    def _end(self) -> None:
+        self._gone = True
+        self._loop.remove_reader(self._control.fileno())
+        if self._link is not None:
+            self._link.end(ConnectionLost("the master is gone", kind=_MASTER_GONE))
+
+    def leave(self, *, detached: bool) -> None:
+        """Say how it ended: the terminal is over or detached, or is to be hung up."""
+        self._loop.remove_reader(self._control.fileno())
+        channel = None if self._link is None else self._link.channel
+        over = detached or (channel is not None and channel.over)
+        if channel is not None:
+            channel.close()
+        with contextlib.suppress(OSError):
+            self._control.send(Done() if over else HangUp())
+
+
+class _SharedLink:
+    """What a terminal needs of a Link and of its connection: for one request."""
+
+    def __init__(self) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[SessionOpened | Refused | UseSsh | Exited | None]
+        self.answer = loop.create_future()
+        self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
+        self.connection = self
+        self.channel: _SharedChannel | None = None
+        self._descriptors: list[int] = []
+        self._path = PathReport(0, 0, 0, 0)
+
+    # -- the master
+
+    def take(self, message: Message, descriptors: list[int]) -> None:
+        """A message for this one."""
         if isinstance(message, PathReport):
             self._path = message
         elif isinstance(message, Lost):
-            self._ends(ConnectionLost(message.reason, kind=message.kind, code=message.code))
-        elif isinstance(message, Exited):
-            self._ends(ConnectionLost(message.error))
-        elif isinstance(message, SessionOpened | Refused | UseSsh) and not self.answer.done():
-            if isinstance(message, SessionOpened):
-                self._descriptors = self._control.take_descriptors(2 * message.terminal) or []
-            self.answer.set_result(message)
+            self.end(ConnectionLost(message.reason, kind=message.kind, code=message.code))
+        elif isinstance(message, SessionOpened | Refused | UseSsh | Exited):
+            self._descriptors = descriptors
+            if not self.answer.done():
+                self.answer.set_result(message)
+            if isinstance(message, Exited):
+                self.end(ConnectionLost(message.error))
 
-    def _ends(self, error: ConnectionLost) -> None:
-        self._loop.remove_reader(self._control.fileno())
+    def end(self, error: ConnectionLost) -> None:
+        """It is lost."""
         if not self.answer.done():
             self.answer.set_result(None)
         if not self.lost.done():
             self.lost.set_result(error)
 
-    def take_sockets(self) -> tuple[socket.socket, socket.socket]:
-        """The channel's stream and its datagrams. Raises ChannelError."""
+    def open(self, answer: SessionOpened) -> _SharedChannel:
+        """The channel. Raises ChannelError."""
         if len(self._descriptors) != 2:
             raise ChannelError("the master did not pass the terminal's sockets")
         stream, datagrams = (socket.socket(fileno=number) for number in self._descriptors)
         stream.setblocking(False)
         datagrams.setblocking(False)
-        return stream, datagrams
-
-    def leave(self, *, detached: bool) -> None:
-        """Say how it ended: the terminal is over or detached, or is to be hung up."""
-        self._loop.remove_reader(self._control.fileno())
-        over = detached or (self.channel is not None and self.channel.over)
-        if self.channel is not None:
-            self.channel.close()
-        with contextlib.suppress(OSError):
-            self._control.send(Done() if over else HangUp())
+        self.channel = _SharedChannel(stream, datagrams, answer)
+        return self.channel
 
     # -- as a Link and its connection
 
@@ -209,7 +270,9 @@ class _SharedLink:
         return [f"#{_NUMBER} session"]
 
     async def close(self, code: int = 0, reason: bytes = b"") -> None:
-        """The connection is the master's."""
+        """Give the channel up; the connection is the master's."""
+        if self.channel is not None:
+            self.channel.close()
 
 
 class _SharedChannel:
@@ -240,6 +303,8 @@ class _SharedChannel:
     def close(self) -> None:
         """Give the sockets up."""
         for sock in (self._stream, self.datagrams):
+            if sock.fileno() < 0:
+                continue
             self._loop.remove_reader(sock)
             self._loop.remove_writer(sock)
             sock.close()

@@ -60,6 +60,8 @@ class SessionOpened(Message, frozen=True, tag="opened"):
 
     notices: Annotated[tuple[Text, ...], Meta(max_length=16)] = ()
     terminal: bool = False
+    request: Count = 0
+    """The number of the SessionRequest."""
 
 
 class Refused(Message, frozen=True, tag="refused"):
@@ -68,6 +70,7 @@ class Refused(Message, frozen=True, tag="refused"):
     code: Name
     reason: Text = ""
     detail: Name = ""
+    request: Count = 0
 
 
 class Exited(Message, frozen=True, tag="exited"):
@@ -76,6 +79,7 @@ class Exited(Message, frozen=True, tag="exited"):
     status: Annotated[int, Meta(ge=0, le=255)] | None = None
     signal: Name | None = None
     error: Text = ""
+    request: Count = 0
 
 
 class Answered(Message, frozen=True, tag="answered"):
@@ -92,6 +96,7 @@ class Lost(Message, frozen=True, tag="lost"):
     reason: Text = ""
     kind: Name = ""
     code: Offset = 0
+    request: Count = 0
 
 
 class PathReport(Message, frozen=True, tag="path"):
@@ -119,9 +124,14 @@ FromMaster = Welcome | SessionOpened | Refused | Exited | Answered | Lost | Path
 
 
 class SessionRequest(Message, frozen=True, tag="session"):
-    """Open this channel. Without a terminal its standard input, output and error come along."""
+    """Open this channel. Without a terminal its standard input, output and error come along.
+
+    One for a terminal that runs (``attach``) takes the place of what this client asked for before.
+    """
 
     open: Open
+    request: Count = 0
+    """The client's choice, said with the answers."""
 
 
 class StdioRequest(Message, frozen=True, tag="stdio"):

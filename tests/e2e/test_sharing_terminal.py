@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.forwarding import Target, connect, echo, free_tcp_port, read
 from tests.support.live_server import PLAIN_SHELL, LiveServer
+from tests.support.procs import tree
 from tests.support.sharing import Shared, gone
 from tests.support.terminal import OnTerminal, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SHELL = "env PS1='ready$ ' HISTFILE= sh -i"
 
@@ -126,3 +130,83 @@ def test_a_killed_master(shared: Shared) -> None:
         os.kill(shared.master, signal.SIGKILL)
         terminal.expect(b"Shared connection to 127.0.0.1 closed.")
         assert terminal.wait() == 255
+
+
+OLD_S = 1.2
+"""A front that ends younger is not replaced."""
+
+
+def old_front_of(server: LiveServer) -> int:
+    """The process that answers on the network, once it may be killed."""
+    found: list[int] = []
+
+    def old() -> bool:
+        command = ["pgrep", "-x", "qshd-front", "-P", ",".join(map(str, tree(server.process.pid)))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found[:] = [int(word) for word in done.stdout.split() if age_s(int(word)) > OLD_S]
+        return bool(found)
+
+    wait_until(old, "a front")
+    return found[0]
+
+
+def age_s(pid: int) -> float:
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_lost_connection_is_replaced(shared: Shared) -> None:
+    """The master connects again, once for both terminals; programs without one end, as over a connection of their own."""
+    with shell(shared) as one, shell(shared) as two:
+        program = shared.start("echo there; sleep 600")
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"there\n"
+        pid = shared.master
+        os.kill(old_front_of(shared.server), signal.SIGKILL)
+        assert program.wait(20) == 255
+        for terminal, word in ((one, b"one"), (two, b"two")):
+            terminal.type(b"echo back-''%s\r" % word)
+            terminal.expect(b"back-" + word)
+        assert shared.run("echo on").stdout == b"on\n"
+        assert shared.master == pid
+        assert shared.logins == 2
+        for terminal in (one, two):
+            terminal.type(b"exit 4\r")
+            assert terminal.wait() == 4
+
+
+def test_ended_while_there_is_no_connection(shared: Shared) -> None:
+    with shell(shared) as terminal:
+        pid = shared.master
+        front = old_front_of(shared.server)
+        shared.server.pause()
+        try:
+            os.kill(front, signal.SIGKILL)
+            terminal.type(b"\r~.")
+            assert terminal.wait() == 255
+        finally:
+            shared.server.resume()
+        shared.ask("exit")  # it may have ended by itself: nobody was left to connect again for
+    wait_until(lambda: gone(pid), "the master to end")
+
+
+def test_forwards_are_there_again(shared: Shared) -> None:
+    port, there = free_tcp_port(), free_tcp_port()
+    with Target(echo) as target, shell(shared) as terminal:
+        shared.ask("forward", "-L", f"{port}:127.0.0.1:{target.port}")
+        shared.ask("forward", "-R", f"127.0.0.1:{there}:127.0.0.1:{target.port}")
+        os.kill(old_front_of(shared.server), signal.SIGKILL)
+        terminal.type(b"echo ba''ck\r")
+        terminal.expect(b"back")
+
+        def answers(where: int) -> bool:
+            try:
+                with connect(where) as sock:
+                    sock.sendall(b"x")
+                    return read(sock, 1) == b"x"
+            except OSError:
+                return False
+
+        wait_until(lambda: answers(port) and answers(there), "the forwards")
+        terminal.type(b"exit\r")
+        assert terminal.wait() == 0
