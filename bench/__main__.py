@@ -106,7 +106,7 @@ def main() -> int:
         "outage": lambda: outage.measure(given.tools, few, 3.0 if given.quick else outage.DOWN_S),
         "cat": lambda: cat.measure(given.tools, 5 if given.quick else cat.SIZE_MB, few),
         "forward": lambda: forward.measure(given.size // 2, 200, min(100, given.keys), few),
-        "shared": lambda: shared.measure(3 if given.quick else 10),
+        "shared": lambda: shared.measure(given.repetitions),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

@@ -195,3 +195,26 @@ def test_log_file(env: dict[str, str], tmp_path: Path) -> None:
     assert done.returncode == 255
     assert done.stderr == b""
     assert "Connection refused" in path.read_text()
+
+
+@pytest.mark.parametrize("more", [(), ("-t",), ("-N",), ("-f", "-n"), ("-oProxyCommand=none",)])
+def test_a_shared_connection_that_cannot_be(
+    env: dict[str, str], sshd: int, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """The master finds no qshd: its first client becomes ssh, with ssh's own socket at the same path."""
+    shared = ("-oControlMaster=auto", "-oControlPersist=yes", "-S", f"{tmp_path}/cp")
+    done = run(
+        env, "-F", "none", "-o", f"QshPort={free_port()}", "-p", str(sshd), *shared, *more,
+        "127.0.0.1", "true",
+    )  # fmt: skip
+    assert done.returncode == 42, done.stderr
+    assert f"<-S><{tmp_path}/cp>" in done.stdout.decode()
+    assert done.stdout.endswith(b"<--><127.0.0.1><true>")
+    assert not (tmp_path / "cp.qsh").exists()
+
+
+def test_a_shared_connection_by_way_of_another_host(env: dict[str, str], tmp_path: Path) -> None:
+    shared = ("-oControlMaster=auto", "-S", f"{tmp_path}/cp")
+    done = run(env, "-F", "none", "-oProxyCommand=true", *shared, "127.0.0.1", "true")
+    assert done.returncode == 42, done.stderr
+    assert b"<-o><ProxyCommand=true>" in done.stdout

@@ -158,3 +158,34 @@ def _connected(network: Network, port: int) -> socket.socket:
 
     wait_until(connect)
     return found[0]
+
+
+def test_a_shared_connection_roams(tmp_path: Path) -> None:
+    """Another address on the client's side: the master's connection migrates, and what runs on it goes on."""
+    shared = ("-oControlMaster=auto", "-oControlPersist=yes", f"-oControlPath={tmp_path}/cp")
+    with LoginUser() as user, Files(user.name) as files, Network.veth() as network:
+        with Daemon.qshd(files, side=network.server) as daemon:
+
+            def words(*command: str) -> list[str]:
+                return files.qsh(network.server.ip4, daemon.port, *command, options=shared)
+
+            client = network.client.popen(
+                words("echo there; cat"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=files.env,
+            )
+            assert client.stdin is not None
+            assert client.stdout is not None
+            assert client.stdout.readline() == b"there\n"
+            network.client.change_address("10.77.9.9")
+            client.stdin.write(b"to and fro\n")
+            client.stdin.flush()
+            assert client.stdout.readline() == b"to and fro\n"
+            run = network.client.run
+            done = run(words("echo $$"), capture_output=True, env=files.env, timeout=LIMIT_S)
+            assert done.returncode == 0
+            client.stdin.close()
+            assert client.wait(LIMIT_S) == 0
+            client.stdout.close()
+            run(words("-O", "exit"), capture_output=True, env=files.env, timeout=LIMIT_S)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from tests.support.terminal import OnTerminal, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +275,59 @@ def test_the_host_is_gone(tmp_path_factory: pytest.TempPathFactory, tmp_path: Pa
     finally:
         shared.end()
         server.stop()
+
+
+# -- the user is asked ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_the_user_is_asked(shared: Shared, tmp_path: Path, answer: str) -> None:
+    """ControlMaster autoask: for each client but the first, through SSH_ASKPASS."""
+    ask = tmp_path / "ask"
+    ask.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/asked\necho {answer}\n')
+    ask.chmod(0o755)
+    env = {"SSH_ASKPASS": str(ask), "DISPLAY": "none"}
+    options = shared.options(master="autoask")
+    first = shared.server.run("echo first", options=options, env=env)
+    assert (first.stdout, first.stderr) == (b"first\n", b"")
+    assert not (tmp_path / "asked").exists()
+    done = shared.run("echo second", master="no")
+    assert done.stdout == b"second\n"
+    assert (tmp_path / "asked").read_text() == "Allow shared connection to 127.0.0.1? \n"
+    if answer == "yes":
+        assert (shared.logins, done.stderr) == (1, b"")
+        return
+    assert done.stderr == b"Master refused session request: Permission denied\r\n"
+    assert shared.logins == 2
+    assert shared.ask("stop").returncode == 255
+    assert shared.socket.exists()
+    os.kill(shared.master, signal.SIGTERM)
+    wait_until(lambda: not shared.socket.exists(), "the master to end")
+
+
+@pytest.mark.root
+def test_a_socket_of_another_user(shared: Shared) -> None:
+    """Nothing is said to it."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(shared.socket))
+        os.chmod(shared.socket, 0o777)
+        child = os.fork()
+        if not child:
+            os.setresuid(65534, 65534, 65534)
+            sock.listen(5)  # whose socket it is, is settled now
+            sock.accept()[0].recv(1)
+            os._exit(0)
+        wait_until(lambda: _listens(shared.socket), "the other to listen")
+        try:
+            done = shared.run("echo own", master="no")
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert done.stdout == b"own\n"
+    text = f"Control socket connect({shared.socket}): Operation not permitted\r\n"
+    assert done.stderr.decode() == text
+
+
+def _listens(path: Path) -> bool:
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return any(line.endswith(str(path)) and line.split()[3] == "00010000" for line in lines)
