@@ -146,7 +146,6 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
         log.error(refusal)
         return FAILED
     if arguments.control_command is not None:
-        _load_messages()
         from qsh.client import sharing
 
         return sharing.command(options, arguments.control_command)
@@ -161,12 +160,6 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
     return _run_client(arguments, options)
 
 
-def _load_messages() -> None:
-    from qsh.lean_imports import import_without
-
-    import_without("qsh.wire.messages", "typing_extensions")
-
-
 def _run_client(arguments: Arguments, options: ClientOptions) -> int:
     background = owner = None
     if options.fork_after_authentication:
@@ -174,7 +167,6 @@ def _run_client(arguments: Arguments, options: ClientOptions) -> int:
 
         background = Background.fork()
     if options.control_path is not None:
-        _load_messages()
         from qsh.client import sharing
 
         shared = sharing.share(options, arguments.ssh_argv, background)

@@ -1,4 +1,4 @@
-"""The socket of a shared connection (ControlPath): where it is, who may use it, and messages with descriptors on it."""
+"""The socket of a shared connection (ControlPath): how it is put in place, and messages with descriptors on it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import contextlib
 import errno
 import os
 import socket
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client.log import log
-from qsh.client.text import visible
-from qsh.errors import QshError, RemoteProtocolError
+from qsh.errors import RemoteProtocolError
 from qsh.wire import framing
 
 if TYPE_CHECKING:
@@ -20,58 +18,13 @@ if TYPE_CHECKING:
 
     from qsh.wire.messages import Message
 
-__all__ = [
-    "SUFFIX",
-    "ControlSocket",
-    "Listener",
-    "PathTooLong",
-    "connect",
-    "is_ours",
-    "socket_path",
-]
+__all__ = ["ControlSocket", "Listener"]
 
-SUFFIX: Final = ".qsh"
-"""Behind every ControlPath: ssh's clients would not understand what is said on it, nor ours what is said on theirs."""
-MAX_PATH: Final = 108
-"""sun_path with its NUL."""
 BACKLOG: Final = 1024
 MAX_DESCRIPTORS: Final = 3
 MAX_WAITING: Final = 1 << 20
 """Bytes that may wait for a client that does not read; then it counts as gone."""
 _READ_BYTES: Final = 65536
-_UCRED: Final = struct.Struct("3i")
-
-
-class PathTooLong(QshError):
-    """A ControlPath that no socket can have."""
-
-
-def socket_path(control_path: str) -> str:
-    """Where the socket for this ControlPath is. Raises PathTooLong, in OpenSSH's words."""
-    path = control_path + SUFFIX
-    if len(os.fsencode(path)) >= MAX_PATH:
-        raise PathTooLong(f"ControlPath too long ('{visible(path)}' >= {MAX_PATH} bytes)")
-    return path
-
-
-def is_ours(sock: socket.socket) -> bool:
-    """Whether the process at the other end is this user's, or root's."""
-    packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, _ = _UCRED.unpack(packed)
-    return uid in (0, os.geteuid())
-
-
-def connect(path: str) -> socket.socket:
-    """To a master. Raises OSError; EPERM for somebody else's."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(path)
-        if not is_ours(sock):
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 class Listener:

@@ -14,7 +14,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from qsh.client.control_socket import ControlSocket, Listener, PathTooLong, is_ours, socket_path
+from qsh.client.control_path import PathTooLong, is_ours, socket_path
+from qsh.client.control_socket import ControlSocket, Listener
 from qsh.client.forward_requests import described, forward_of
 from qsh.client.link import ABANDONED
 from qsh.client.local_forwards import raise_descriptor_limit

@@ -13,6 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from qsh.client.connection_info import path_lines
+from qsh.client.control_socket import ControlSocket
 from qsh.client.log import log
 from qsh.client.login import plan_of
 from qsh.client.session import Ended, Session
@@ -23,6 +24,7 @@ from qsh.wire.messages import Opened
 from qsh.wire.sharing import (
     Done,
     Exited,
+    FromMaster,
     HangUp,
     Lost,
     PathReport,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.channels.session import ClientChannel
-    from qsh.client.control_socket import ControlSocket
     from qsh.client.link import Link
     from qsh.client.sharing import SharedClientProcess
     from qsh.wire.messages import Message, Open
@@ -73,7 +74,7 @@ def run_terminal(process: SharedClientProcess) -> int | None:
 async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
     """The exit status, or what came instead of a terminal; None: the master is gone."""
     options = process.options
-    master = _Master(process.control)
+    master = _Master(ControlSocket(process.control.sock, FromMaster))
     session = Session(plan_of(options, None), master.reopen)
     session.shared = True
     link = master.request(session.open_message())

@@ -14,46 +14,59 @@ import os
 import signal
 import socket
 
-from qsh.client.control_socket import ControlSocket, PathTooLong, connect, socket_path
-from qsh.client.forward_requests import all_forwards, described, request_of
+from qsh.client.control_path import PathTooLong, connect, socket_path
 from qsh.client.log import log
 from qsh.client.text import visible, visible_lines
-from qsh.errors import RemoteProtocolError
-from qsh.wire.messages import Open, Target
-from qsh.wire.sharing import (
-    SHARING_VERSION,
-    Answered,
-    Ask,
-    Attend,
-    Exited,
-    FromMaster,
-    HangUp,
-    Refused,
-    SessionOpened,
-    SessionRequest,
-    StdioRequest,
-    UseSsh,
-    Welcome,
-)
+from qsh.errors import RemoteProtocolError, UsageError
+from qsh.lean_imports import import_without
+from qsh.wire.plain import FrameReader, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import Final, NoReturn
+    from typing import Any, Final, NoReturn
 
     from qsh.client.background import Background
     from qsh.config.options import ClientOptions
-    from qsh.wire.messages import Message
+    from qsh.wire.plain import Told
+    from qsh.wire.sharing import Refused
 
 __all__ = ["SharedClientProcess", "command", "fork_master", "share"]
 
 FAILED: Final = 255
 _ANSWER_S: Final = 30.0
 """How long a master may take to greet where no ConnectTimeout is set. ssh waits for ever for one that is stopped."""
+_READ_BYTES: Final = 65536
+SHARING_VERSION: Final = 1
+"""As in qsh.wire.sharing."""
+_MAX_COMMAND: Final = 128 * 1024
+"""As in qsh.wire.messages."""
 _END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _AGAIN: Final = ("max-sessions", "resources", "denied")
 """Refusals after which a connection of one's own may have what the shared one has not."""
+
+
+class Control:
+    """The socket to a master, blocking."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._frames = FrameReader()
+
+    def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """One frame. Raises OSError."""
+        sent = socket.send_fds(self.sock, [data], list(descriptors)) if descriptors else 0
+        self.sock.sendall(data[sent:])
+
+    def read(self) -> Told | None:
+        """The next message; None at the end. Raises RemoteProtocolError, OSError."""
+        while (message := self._frames.next()) is None:
+            data = self.sock.recv(_READ_BYTES)
+            if not data:
+                return None
+            self._frames.feed(data)
+        return message
 
 
 class _Killed(BaseException):
@@ -87,7 +100,7 @@ def share(
     child, sock = fork_master()
     if not child:
         return sock
-    control = ControlSocket(sock, FromMaster)
+    control = Control(sock)
     process = SharedClientProcess(options, control, background, master=child, ssh_argv=ssh_argv)
     status = process.run()
     return FAILED if status is None else status
@@ -108,7 +121,7 @@ def command(options: ClientOptions, what: str) -> int:
     return _ask(control, what, welcome)
 
 
-def _master_for(options: ClientOptions, what: str) -> ControlSocket | str:
+def _master_for(options: ClientOptions, what: str) -> Control | str:
     """The socket, or why there is none."""
     path = options.control_path
     if path is None:
@@ -117,7 +130,7 @@ def _master_for(options: ClientOptions, what: str) -> ControlSocket | str:
         return "qsh: -O proxy is not supported; use ssh for it"
     try:
         where = socket_path(path)
-        return ControlSocket(connect(where), FromMaster)
+        return Control(connect(where))
     except PathTooLong as error:
         return str(error)
     except OSError as error:
@@ -145,14 +158,14 @@ def fork_master() -> tuple[int, socket.socket]:
 # -- reaching a master ---------------------------------------------------------------------------
 
 
-def _reach(options: ClientOptions) -> ControlSocket | None:
+def _reach(options: ClientOptions) -> Control | None:
     """A master that answers; None where there is none, said as ssh says it. Raises PathTooLong."""
     assert options.control_path is not None  # noqa: S101 - the caller looked
     path = socket_path(options.control_path)
     if options.control_master != "no":
         log.debug(f"auto-mux: Trying existing master at '{visible(path)}'")
     try:
-        control = ControlSocket(connect(path), FromMaster)
+        control = Control(connect(path))
     except OSError as error:
         if error.errno == errno.ECONNREFUSED and options.control_master != "no":
             log.debug(f"Stale control socket {visible(path)[:100]}, unlinking")
@@ -167,24 +180,24 @@ def _reach(options: ClientOptions) -> ControlSocket | None:
         return None
     if _greeting(options, control) is None:
         log.error("muxclient: master hello exchange failed")
-        control.close()
+        control.sock.close()
         return None
     return control
 
 
-def _greeting(options: ClientOptions, control: ControlSocket) -> Welcome | None:
+def _greeting(options: ClientOptions, control: Control) -> Told | None:
     """What a master says first. Nothing is asked before: one that wakes up later would do it for nobody."""
     control.sock.settimeout(options.connect_timeout or _ANSWER_S)
     try:
         message = control.read()
-    except TimeoutError:
+    except OSError:
         log.debug("mux_client_hello_exchange: read packet failed")
         return None
     except RemoteProtocolError as error:
         log.debug(f"mux_client_hello_exchange: {visible(str(error))}")
         return None
     control.sock.settimeout(None)
-    if not isinstance(message, Welcome):
+    if message is None or message.t != "welcome":
         log.debug("mux_client_hello_exchange: read packet failed")
         return None
     if message.version != SHARING_VERSION:
@@ -198,15 +211,15 @@ def _greeting(options: ClientOptions, control: ControlSocket) -> Welcome | None:
 # -- -O ------------------------------------------------------------------------------------------
 
 
-def _ask(control: ControlSocket, what: str, welcome: Welcome) -> int:
+def _ask(control: Control, what: str, welcome: Told) -> int:
     if what == "check":
         log.plain(f"Master running (pid={welcome.pid})\r\n")
         return 0
-    answer = _exchange(control, Ask(what))  # type: ignore[arg-type]
-    if isinstance(answer, Refused):
+    answer = _exchange(control, frame({"t": "ask", "what": what}))
+    if answer is not None and answer.t == "refused":
         log.fatal(f"Master refused {what} request: {visible(answer.reason)}")
         return FAILED
-    if not isinstance(answer, Answered):
+    if answer is None or answer.t != "answered":
         log.fatal("mux_client_read_packet: the master does not answer")
         return FAILED
     said = {"exit": "Exit request sent.\r\n", "stop": "Stop listening request sent.\r\n"}
@@ -224,7 +237,7 @@ def _ask(control: ControlSocket, what: str, welcome: Welcome) -> int:
     return 0
 
 
-def _change_forwards(options: ClientOptions, control: ControlSocket, *, cancel: bool) -> int:
+def _change_forwards(options: ClientOptions, control: Control, *, cancel: bool) -> int:
     if _forwards(options, control, cancel=cancel, prints=True):
         return 0
     if cancel:
@@ -235,15 +248,22 @@ def _change_forwards(options: ClientOptions, control: ControlSocket, *, cancel: 
 
 
 def _forwards(
-    options: ClientOptions, control: ControlSocket, *, cancel: bool = False, prints: bool = False
+    options: ClientOptions, control: Control, *, cancel: bool = False, prints: bool = False
 ) -> bool:
     """Ask for all of the command line's and the configuration's; whether all was done."""
+    if not (options.local_forward or options.dynamic_forward or options.remote_forward):
+        return True
+    import_without("qsh.wire.messages", "typing_extensions")
+    from qsh.client.forward_requests import all_forwards, described, request_of
+    from qsh.wire import framing
+
     done = True
     for kind, forward in all_forwards(options):
         what = described(kind, forward, gateway=options.gateway_ports)
         log.debug(f"Requesting {'cancellation of' if cancel else 'forwarding of'} {what}")
-        answer = _exchange(control, request_of(kind, forward, cancel=cancel))
-        if isinstance(answer, Answered):
+        request = request_of(kind, forward, cancel=cancel)
+        answer = _exchange(control, framing.encode(request))
+        if answer is not None and answer.t == "answered":
             if answer.port:
                 log.verbose(
                     f"Allocated port {answer.port} for remote forward to "
@@ -253,17 +273,17 @@ def _forwards(
                     os.write(1, b"%d\n" % answer.port)
             continue
         done = False
-        if isinstance(answer, Refused) and answer.code == "denied":
+        if answer is None or answer.t != "refused":
+            break
+        if answer.code == "denied":
             log.error(f"Master refused forwarding request: {visible(answer.reason)}")
-        elif isinstance(answer, Refused):
+        else:
             text = f"forwarding request failed: {visible(answer.reason)}"
             log.error(f"mux_client_forward: {text}")
-        else:
-            break
     return done
 
 
-def _exchange(control: ControlSocket, request: Message) -> Message | None:
+def _exchange(control: Control, request: bytes) -> Told | None:
     try:
         control.send(request)
         return control.read()
@@ -281,7 +301,7 @@ class SharedClientProcess:
     def __init__(
         self,
         options: ClientOptions,
-        control: ControlSocket,
+        control: Control,
         background: Background | None,
         *,
         master: int = 0,
@@ -300,35 +320,43 @@ class SharedClientProcess:
             return None
         wants_tty = options.wants_tty(stdin_is_terminal=os.isatty(0))
         if wants_tty and options.session_type != "none":
+            import_without("asyncio", "ssl")
+            import_without("qsh.wire.messages", "typing_extensions")
             from qsh.client.shared_terminal import run_terminal
 
             return run_terminal(self)
         self._catch_signals()
         try:
-            return self._with_answers(self._request())
+            return self._with_answers()
         except _Killed as killed:
             return self._killed(killed.number)
 
-    def _request(self) -> tuple[Message, tuple[int, ...]]:
+    def _request(self) -> tuple[bytes, tuple[int, ...]]:
         options = self.options
         stdin = 0
         if options.stdin_null or options.fork_after_authentication:
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if options.stdio_forward is not None:
             host, port = options.stdio_forward
-            target = Target(path=os.fsencode(host)) if port < 0 else Target(host, port)
-            return StdioRequest(target), (stdin, 1)
-        if options.session_type == "none":
-            return Attend(), ()
-        return SessionRequest(_open_message(options)), (stdin, 1, 2)
+            target: dict[str, Any] = {"host": host, "port": port}
+            if port < 0:
+                target = {"path": os.fsencode(host)}
+            return frame({"t": "stdio", "target": target}), (stdin, 1)
+        if self._attends:
+            return frame({"t": "attend"}), ()
+        return frame({"t": "session", "open": _open_message(options)}), (stdin, 1, 2)
 
-    def _with_answers(self, request: tuple[Message, tuple[int, ...]]) -> int | None:
-        message, descriptors = request
-        attends = isinstance(message, Attend)
-        if attends and self._master and self.options.control_persist[0]:
+    @property
+    def _attends(self) -> bool:
+        """-N: no program."""
+        options = self.options
+        return options.session_type == "none" and options.stdio_forward is None
+
+    def _with_answers(self) -> int | None:
+        if self._attends and self._master and self.options.control_persist[0]:
             return self._wait_for_master()
         try:
-            self.control.send(message, descriptors)
+            self.control.send(*self._request())
             while (answer := self.control.read()) is not None:
                 status = self._take(answer)
                 if status is not False:
@@ -337,17 +365,17 @@ class SharedClientProcess:
             log.debug(f"control socket: {error}")
         return self.gone()
 
-    def _take(self, message: Message) -> int | bool | None:
+    def _take(self, message: Told) -> int | bool | None:
         """The exit status, None as from :meth:`run`, or False: go on."""
-        if isinstance(message, SessionOpened):
+        if message.t == "opened":
             self.begun()
             for notice in message.notices:
                 log.info(visible_lines(notice.rstrip("\n")))
-        elif isinstance(message, Refused):
+        elif message.t == "refused":
             return self.refused(message)
-        elif isinstance(message, Exited):
+        elif message.t == "exited":
             return self._exited(message)
-        elif isinstance(message, UseSsh):
+        elif message.t == "use-ssh":
             self.become_ssh(message.line)
         return False
 
@@ -361,7 +389,7 @@ class SharedClientProcess:
                 for number in (1, 2):  # nothing of ours is to come
                     os.dup2(0, number)
 
-    def refused(self, message: Refused) -> int | None:
+    def refused(self, message: Told | Refused) -> int | None:
         """Nothing was begun: by ourselves, where that may help."""
         reason = visible(message.reason or message.code)
         if self.options.stdio_forward is not None:
@@ -383,7 +411,7 @@ class SharedClientProcess:
         log.error(f"qsh: {reason}")
         return FAILED
 
-    def _exited(self, message: Exited) -> int:
+    def _exited(self, message: Told) -> int:
         if message.error:
             log.error(visible_lines(message.error))
             status = FAILED
@@ -411,7 +439,7 @@ class SharedClientProcess:
             message = self.control.read()
         except (OSError, RemoteProtocolError):
             message = None
-        if isinstance(message, UseSsh):
+        if message is not None and message.t == "use-ssh":
             self.become_ssh(message.line)
         if message is None:
             return self.gone()
@@ -434,7 +462,7 @@ class SharedClientProcess:
         """There is no qshd. Raises ConnectError."""
         from qsh.client import fallback
 
-        self.control.close()
+        self.control.sock.close()
         os.waitpid(self._master, 0)
         fallback.exec_ssh(self._ssh_argv, line)
 
@@ -450,7 +478,7 @@ class SharedClientProcess:
             signal.signal(each, signal.SIG_IGN)
         log.verbose(f"Killed by signal {number}.")
         try:
-            self.control.send(HangUp())
+            self.control.send(frame({"t": "hangup"}))
         except OSError as error:
             log.debug(f"control socket: {error}")
         return FAILED
@@ -460,10 +488,16 @@ def _raise_killed(number: int, _frame: FrameType | None) -> None:
     raise _Killed(number)
 
 
-def _open_message(options: ClientOptions) -> Open:
+def _open_message(options: ClientOptions) -> dict[str, Any]:
+    """OPEN for a program without a terminal. Raises UsageError."""
     from qsh.client.environment import to_send
 
     kind, command = options.session_type, os.fsencode(options.command)
+    if len(command) > _MAX_COMMAND:
+        raise UsageError(
+            f"the command is {len(command)} bytes long; a shell takes at most {_MAX_COMMAND}"
+        )
     if kind != "subsystem":
         kind = "exec" if command else "shell"
-    return Open(kind, command, env=to_send(options.send_env, options.set_env, os.environ))
+    env = to_send(options.send_env, options.set_env, os.environ)
+    return {"t": "open", "kind": kind, "command": command, "env": env}

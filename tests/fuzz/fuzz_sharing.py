@@ -11,6 +11,7 @@ from qsh.client.forward_requests import described, forward_of, request_of
 from qsh.errors import RemoteProtocolError
 from qsh.wire import framing
 from qsh.wire.messages import Attach, Open, Pty, Target
+from qsh.wire.plain import FrameReader
 from qsh.wire.sharing import (
     Answered,
     Ask,
@@ -59,6 +60,8 @@ _BLOCK = 4096
 
 
 def fuzz_one(data: bytes) -> None:
+    if data[:1] == b"\1":
+        _plain(data[1:])
     kind = FromMaster if data[:1] == b"\1" else Request
     there, here = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     control = ControlSocket(here, kind)
@@ -74,6 +77,17 @@ def fuzz_one(data: bytes) -> None:
             pass
         finally:
             control.close()
+
+
+def _plain(data: bytes) -> None:
+    """As a client without a terminal reads it."""
+    reader = FrameReader()
+    reader.feed(data)
+    try:
+        while (told := reader.next()) is not None:
+            assert told.status is None or 0 <= told.status <= 255
+    except RemoteProtocolError:
+        pass
 
 
 def _forward(message: ForwardRequest) -> None:
