@@ -81,6 +81,7 @@ class Conversation:
                 lambda: self._connect_again(driver),
                 self._owner,
             )
+            login.remember = self._remember
             login.prepare()
             connection = await connecting
         except BaseException:

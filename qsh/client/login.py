@@ -68,6 +68,8 @@ class Login:
         ``owner``: the connection is shared, and its first user is at the other end.
         """
         self._owner = owner
+        self.remember: Callable[[Connection, str], None] | None = None
+        """For a master, which may go on for days: the login is done, with this key."""
         self._options, self._state = options, state
         self._connect_again = connect_again
         self._known: KnownHost | None = None
@@ -188,15 +190,17 @@ class Login:
             await asyncio.sleep(0)  # AUTH goes first
             master.begin(link, self._forwards)
             accepted = await login
-            self._used = authenticator.used
+            used = self._used = authenticator.used
             self._logged_in(link, accepted)
+            mark = "" if used is None else used.mark
+            if self.remember is not None:
+                self.remember(link.connection, mark)
             await self._forwards.begin(link)
             _local_command(self._options)
             await master.run()
         finally:
             await (master.in_use or link).close()
-        used = authenticator.used
-        return 0, "" if used is None else used.mark
+        return 0, mark
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
         ip, port = link.connection.remote_address

@@ -90,7 +90,7 @@ class Master:
         self._catch_signals()
         self._may_open.set()
         for client in self._clients:
-            client.welcome()
+            client.welcome(stays=self._persists)
         self._detach()
         unused = asyncio.ensure_future(self._until_unused())
         try:
@@ -228,7 +228,7 @@ class Master:
             log.error("multiplex uid mismatch: peer is another user")
             sock.close()
             return
-        self._admit(sock).welcome()
+        self._admit(sock).welcome(stays=self._persists)
 
     def _admit(self, sock: socket.socket, *, owner: bool = False) -> SharedClient:
         client = SharedClient(self, ControlSocket(sock, Request), owner=owner)

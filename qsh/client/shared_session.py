@@ -93,9 +93,9 @@ class SharedClient:
         """What is done for it now."""
         return self._work
 
-    def welcome(self) -> None:
-        """Say that requests may come."""
-        self.tell(Welcome(SHARING_VERSION, os.getpid()))
+    def welcome(self, *, stays: bool) -> None:
+        """Say that requests may come, and whether the master stays without them."""
+        self.tell(Welcome(SHARING_VERSION, os.getpid(), stays))
 
     def tell(self, message: Message, *descriptors: int) -> None:
         """Send; a client that is gone, or does not read, is given up."""

@@ -13,11 +13,12 @@ import errno
 import os
 import signal
 import socket
+import time
 
 from qsh.client.control_path import PathTooLong, connect, socket_path
 from qsh.client.log import log
 from qsh.client.text import visible, visible_lines
-from qsh.errors import RemoteProtocolError, UsageError
+from qsh.errors import ConnectError, RemoteProtocolError, UsageError
 from qsh.lean_imports import import_without
 from qsh.wire.plain import FrameReader, frame
 
@@ -37,6 +38,9 @@ __all__ = ["SharedClientProcess", "command", "fork_master", "share"]
 FAILED: Final = 255
 _ANSWER_S: Final = 30.0
 """How long a master may take to greet where no ConnectTimeout is set. ssh waits for ever for one that is stopped."""
+_END_S: Final = 2.0
+_END_POLL_S: Final = 0.005
+"""How long a master that has closed our socket may take to end."""
 _READ_BYTES: Final = 65536
 SHARING_VERSION: Final = 1
 """As in qsh.wire.sharing."""
@@ -95,6 +99,7 @@ def share(
         status = SharedClientProcess(options, control, background).run()
         if status is not None:
             return status
+        control.sock.close()
     if options.control_master == "no":
         return None
     child, sock = fork_master()
@@ -102,7 +107,11 @@ def share(
         return sock
     control = Control(sock)
     process = SharedClientProcess(options, control, background, master=child, ssh_argv=ssh_argv)
-    status = process.run()
+    try:
+        status = process.run()
+    except ConnectError as error:
+        log.error(f"qsh: {error}")
+        status = None
     return FAILED if status is None else status
 
 
@@ -353,9 +362,11 @@ class SharedClientProcess:
         return options.session_type == "none" and options.stdio_forward is None
 
     def _with_answers(self) -> int | None:
-        if self._attends and self._master and self.options.control_persist[0]:
-            return self._wait_for_master()
         try:
+            if self._attends and self._master and self.options.control_persist[0]:
+                status = self._wait_for_master()
+                if status is not None:
+                    return status
             self.control.send(*self._request())
             while (answer := self.control.read()) is not None:
                 status = self._take(answer)
@@ -433,30 +444,37 @@ class SharedClientProcess:
             except (OSError, RemoteProtocolError):
                 return
 
-    def _wait_for_master(self) -> int:
-        """With -N and ControlPersist: the master is all that is wanted."""
-        try:
-            message = self.control.read()
-        except (OSError, RemoteProtocolError):
-            message = None
+    def _wait_for_master(self) -> int | None:
+        """With -N and ControlPersist the master is all that is wanted; None: it does not stay by itself."""
+        message = self.control.read()
         if message is not None and message.t == "use-ssh":
             self.become_ssh(message.line)
         if message is None:
             return self.gone()
+        if not message.stays:
+            return None
         if self._background is not None:
             self._background.ready()
         return 0
 
     def gone(self) -> int:
         """The master is no more, and has told no status."""
-        if self._master:
-            _, status = os.waitpid(self._master, 0)
-            code = os.waitstatus_to_exitcode(status)
-            if not self._opened and code > 0:  # it has said why
-                return code
+        code = self._end_of_master()
+        if not self._opened and code > 0:  # it has said why
+            return code
         log.debug("Control master terminated unexpectedly", 2)
         log.info(f"Shared connection to {self.options.host_arg} closed.")
         return FAILED
+
+    def _end_of_master(self) -> int:
+        """The exit status of the one that was started for us, which is about to end; 0 if it goes on without us."""
+        deadline_s = time.monotonic() + _END_S
+        while self._master and time.monotonic() < deadline_s:
+            pid, status = os.waitpid(self._master, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(_END_POLL_S)
+        return 0
 
     def become_ssh(self, line: str) -> NoReturn:
         """There is no qshd. Raises ConnectError."""

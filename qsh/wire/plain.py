@@ -19,7 +19,7 @@ _DEPTH: Final = 4
 _HEADER: Final = 4
 
 _FIELDS: dict[str, dict[str, type]] = {
-    "welcome": {"version": int, "pid": int},
+    "welcome": {"version": int, "pid": int, "stays": bool},
     "opened": {"notices": list, "terminal": bool},
     "refused": {"code": str, "reason": str},
     "exited": {"status": int, "signal": str, "error": str},
@@ -46,6 +46,7 @@ class Told:
                 raise RemoteProtocolError("bad-message", f"{self.t}: {name}")
         self.version: int = fields.get("version", 0)
         self.pid: int = fields.get("pid", 0)
+        self.stays: bool = fields.get("stays", False)
         self.notices: list[str] = fields.get("notices", [])
         self.code: str = fields.get("code", "")
         self.reason: str = fields.get("reason", "")

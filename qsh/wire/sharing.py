@@ -50,6 +50,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
     version: Count
     pid: Annotated[int, Meta(ge=1)]
+    stays: bool = False
+    """It needs no client to go on."""
 
 
 class SessionOpened(Message, frozen=True, tag="opened"):

@@ -213,6 +213,14 @@ def test_a_shared_connection_that_cannot_be(
     assert not (tmp_path / "cp.qsh").exists()
 
 
+def test_a_shared_connection_and_no_ssh(env: dict[str, str], sshd: int, tmp_path: Path) -> None:
+    shared = ("-oControlMaster=auto", "-oControlPersist=yes", "-S", f"{tmp_path}/cp")
+    where = ("-F", "none", "-o", f"QshPort={free_port()}", "-p", str(sshd))
+    done = run({**env, "PATH": str(tmp_path)}, *where, *shared, "127.0.0.1", "true")
+    assert done.returncode == 255
+    assert done.stderr == b"qsh: no ssh(1) in PATH to fall back to\r\n"
+
+
 def test_a_shared_connection_by_way_of_another_host(env: dict[str, str], tmp_path: Path) -> None:
     shared = ("-oControlMaster=auto", "-S", f"{tmp_path}/cp")
     done = run(env, "-F", "none", "-oProxyCommand=true", *shared, "127.0.0.1", "true")

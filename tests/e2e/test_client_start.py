@@ -40,7 +40,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 @pytest.fixture(scope="module")
 def loaded(server: LiveServer) -> list[str]:
     """Modules in the order in which their import ended."""
-    argv = server.command("true")
+    return _loaded(server)
+
+
+def _loaded(server: LiveServer, *options: str) -> list[str]:
+    argv = server.command("true", options=options)
     at = argv.index("-m")
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *argv[at:]],
@@ -90,3 +94,15 @@ def _rollup(pid: int) -> dict[str, int]:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     rows = (line.split() for line in text.splitlines()[1:])
     return {row[0].rstrip(":"): int(row[1]) for row in rows}
+
+
+def test_a_client_of_a_shared_connection_loads_little(server: LiveServer, tmp_path: Path) -> None:
+    """Its master has the engine and the event loop."""
+    shared = ("-oControlMaster=auto", "-oControlPersist=yes", "-S", f"{tmp_path}/cp")
+    server.run("true", options=shared)
+    try:
+        names = set(_loaded(server, *shared))
+    finally:
+        server.run(options=("-O", "exit", *shared))
+    assert "qsh.client.sharing" in names
+    assert not names & {"asyncio", "msgspec", "qsh._native", "typing_extensions", *SPARED}

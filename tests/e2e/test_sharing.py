@@ -331,3 +331,12 @@ def test_a_socket_of_another_user(shared: Shared) -> None:
 def _listens(path: Path) -> bool:
     lines = Path("/proc/net/unix").read_text().splitlines()
     return any(line.endswith(str(path)) and line.split()[3] == "00010000" for line in lines)
+
+
+def test_what_is_known_of_the_host_is_kept_at_once(shared: Shared, tmp_path: Path) -> None:
+    """A master goes on for days; the next login is to know which key works today."""
+    state = tmp_path / "state"
+    done = shared.server.run("true", options=shared.options(), env={"XDG_STATE_HOME": str(state)})
+    assert done.returncode == 0
+    assert not gone(shared.master)
+    assert [path for path in state.rglob("*") if path.is_file()]

@@ -196,6 +196,19 @@ def test_no_program(server: LiveServer, tmp_path: Path, target: int) -> None:
         shared.end()
 
 
+def test_no_program_where_another_is_the_master(shared: Shared, target: int) -> None:
+    """ControlPersist has no effect then: it stays as long as it lives."""
+    port = free_tcp_port()
+    words = ("-N", "-L", f"{port}:127.0.0.1:{target}")
+    client = shared.start(more=words, master="yes")
+    wait_until(lambda: answers(port), "the forward")
+    assert client.poll() is None
+    client.send_signal(signal.SIGTERM)
+    assert client.wait(20) == 255
+    assert not answers(port)
+    assert b"already exists, disabling multiplexing" in client.stderr.read()  # type: ignore[union-attr]
+
+
 def test_no_program_over_a_master(shared: Shared) -> None:
     client = shared.start(more=("-N",))
     wait_until(lambda: b"no session" in shared.ask("channels").stdout, "the client to be there")
