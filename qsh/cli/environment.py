@@ -84,7 +84,7 @@ class SystemEnvironment(Environment):
             return None
 
     def numeric_address(self, text: str) -> str | None:
-        import socket
+        import _socket as socket  # all of it would cost more than what is asked
 
         try:
             found = socket.getaddrinfo(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _socket  # socket makes enumerations of all its names: more time than all that is done here
 import errno
 import os
-import socket
 import struct
 
 from qsh.client.text import visible
@@ -35,16 +35,16 @@ def socket_path(control_path: str) -> str:
     return path
 
 
-def is_ours(sock: socket.socket) -> bool:
+def is_ours(sock: _socket.socket) -> bool:
     """Whether the process at the other end is this user's, or root's."""
-    packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    packed = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size)
     _, uid, _ = _UCRED.unpack(packed)
     return uid in (0, os.geteuid())
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str) -> _socket.socket:
     """To a master. Raises OSError; EPERM for somebody else's."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         sock.connect(path)
         if not is_ours(sock):

@@ -74,7 +74,8 @@ def run_terminal(process: SharedClientProcess) -> int | None:
 async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
     """The exit status, or what came instead of a terminal; None: the master is gone."""
     options = process.options
-    master = _Master(ControlSocket(process.control.sock, FromMaster))
+    sock = process.control.sock = socket.socket(fileno=process.control.sock.detach())
+    master = _Master(ControlSocket(sock, FromMaster))
     session = Session(plan_of(options, None), master.reopen)
     session.shared = True
     link = master.request(session.open_message())

@@ -9,10 +9,11 @@ Without a terminal no event loop is needed: the master moves all data. What is s
 
 from __future__ import annotations
 
+import _socket  # as in control_path.py
 import errno
 import os
 import signal
-import socket
+import struct
 import time
 
 from qsh.client.control_path import PathTooLong, connect, socket_path
@@ -24,6 +25,7 @@ from qsh.wire.plain import FrameReader, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from types import FrameType
     from typing import Any, Final, NoReturn
@@ -54,13 +56,17 @@ _AGAIN: Final = ("max-sessions", "resources", "denied")
 class Control:
     """The socket to a master, blocking."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
         self._frames = FrameReader()
 
     def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
         """One frame. Raises OSError."""
-        sent = socket.send_fds(self.sock, [data], list(descriptors)) if descriptors else 0
+        sent = 0
+        if descriptors:
+            rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+            control = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)
+            sent = self.sock.sendmsg([data], [control])
         self.sock.sendall(data[sent:])
 
     def read(self) -> Told | None:
@@ -104,7 +110,9 @@ def share(
         return None
     child, sock = fork_master()
     if not child:
-        return sock
+        import socket
+
+        return socket.socket(fileno=sock.detach())
     control = Control(sock)
     process = SharedClientProcess(options, control, background, master=child, ssh_argv=ssh_argv)
     try:
@@ -146,9 +154,9 @@ def _master_for(options: ClientOptions, what: str) -> Control | str:
         return f"Control socket connect({visible(where)[:100]}): {error.strerror}"
 
 
-def fork_master() -> tuple[int, socket.socket]:
+def fork_master() -> tuple[int, _socket.socket]:
     """Start a master: 0 and its end of a socket pair in the new process, its process id and our end here."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     child = os.fork()
     if child:
         theirs.close()

@@ -105,4 +105,4 @@ def test_a_client_of_a_shared_connection_loads_little(server: LiveServer, tmp_pa
     finally:
         server.run(options=("-O", "exit", *shared))
     assert "qsh.client.sharing" in names
-    assert not names & {"asyncio", "msgspec", "qsh._native", "typing_extensions", *SPARED}
+    assert not names & {"asyncio", "msgspec", "qsh._native", "socket", "typing", *SPARED}
