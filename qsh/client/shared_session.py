@@ -169,9 +169,10 @@ class SharedClient:
 
     def _start(self, message: Message, descriptors: list[int]) -> None:
         self._work = asyncio.ensure_future(self._serve(message, descriptors))
-        self._work.add_done_callback(self._served)
+        self._work.add_done_callback(lambda work: self._served(work, descriptors))
 
-    def _served(self, work: asyncio.Task[None]) -> None:
+    def _served(self, work: asyncio.Task[None], descriptors: list[int]) -> None:
+        _close_all(descriptors)  # of a work, too, that never came to its first step
         self._work = None
         error = None if work.cancelled() else work.exception()
         if error is not None:
@@ -212,7 +213,6 @@ class SharedClient:
         except ConnectionLost as error:
             self.tell(Exited(error=self._master.text_of(error)))
         finally:
-            _close_all(descriptors)
             if isinstance(message, SessionRequest | StdioRequest) and not self.has_terminal:
                 self._master.served(self)
 
@@ -250,7 +250,10 @@ class SharedClient:
             self.tell(Refused(error.code or "failed", str(error), error.detail, number))
             return
         except asyncio.CancelledError:
-            self._master.keep(_hang_up_late(link, channel, answering))
+            if request.open.terminal is not None and self._detaches:
+                self._master.keep(_leave_late(link, channel, answering))
+            else:
+                self._master.keep(_hang_up_late(link, channel, answering))
             raise
         if opened.terminal:
             await self._terminal(link, channel, opened, number)
@@ -412,6 +415,21 @@ async def _hang_up_late(
     with contextlib.suppress(QshError):
         await _before_loss(link, answering)
     _hang_up(link, channel)
+
+
+async def _leave_late(
+    link: Link, channel: ClientChannel, answering: asyncio.Future[Opened]
+) -> None:
+    """Of a terminal that is about to be there: it goes on, and its client asks for it again, or is dead."""
+    with contextlib.suppress(QshError, TimeoutError):
+        await _before_loss(link, answering)
+        await channel.send.write(encode(Detach()))
+        channel.send.finish()
+        async with asyncio.timeout(DETACH_S):
+            while await channel.recv.read():
+                pass
+    link.forget(channel)
+    channel.abort()
 
 
 async def _close_later(descriptor: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from qsh.client.control_socket import ControlSocket
 from qsh.wire import framing
-from qsh.wire.messages import Open, Target
+from qsh.wire.messages import Attach, Open, Pty, Target
 from qsh.wire.sharing import (
     Ask,
     Attend,
@@ -28,6 +28,7 @@ from qsh.wire.sharing import (
     StdioRequest,
     Welcome,
 )
+from qsh.wire.terminal import Attached, HostFrame, TerminalDecoder
 from tests.support.live_server import PLAIN_SHELL, LiveServer
 from tests.support.sharing import Shared, gone
 from tests.support.terminal import wait_until
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    server = LiveServer(tmp_path_factory.mktemp("qshd"), f"{PLAIN_SHELL}\nMaxSessions 300")
+    server = LiveServer(
+        tmp_path_factory.mktemp("qshd"), f"{PLAIN_SHELL}\nMaxSessions 300\nDetachedMax 600"
+    )
     yield server
     server.stop()
 
@@ -51,7 +54,7 @@ def shared(server: LiveServer, tmp_path: Path) -> Iterator[Shared]:
     shared.run("true")
     yield shared
     assert shared.run("echo on").stdout == b"on\n"  # whatever was done to it
-    assert shared.logins == 1
+    assert shared.logins <= shared.allowed_logins
     shared.end()
 
 
@@ -63,6 +66,7 @@ class Client:
         sock.settimeout(20)
         sock.connect(str(shared.socket))
         self.control = ControlSocket(sock, FromMaster)
+        self.kept: list[socket.socket] = []
         assert isinstance(self.control.read(), Welcome)
 
     def __enter__(self) -> Client:
@@ -70,6 +74,8 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.control.close()
+        for sock in self.kept:
+            sock.close()
 
     def say(self, message: Message, *descriptors: int) -> None:
         self.control.send(message, descriptors)
@@ -274,3 +280,66 @@ def test_another_user(shared: Shared) -> None:
     os.chmod(folder, 0o755)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "b''\n"
+
+
+def test_a_request_and_its_end_in_one(shared: Shared) -> None:
+    """What came with it is closed, though nothing was begun."""
+    pid = shared.master
+    before = descriptors_of(pid)
+    request = framing.encode(SessionRequest(Open("exec", b"sleep 600")))
+    with open(os.devnull, "rb") as null:
+        rights = array.array("i", [null.fileno()] * 3)
+        for last in (HangUp(), Ask("check")):
+            for _ in range(10):
+                with Client(shared) as client:
+                    data = [request + framing.encode(last)]
+                    control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+                    client.control.sock.sendmsg(data, control)
+                    assert client.is_put_out()
+    wait_until(lambda: descriptors_of(pid) <= before, "the master to close them")
+
+
+def test_a_terminal_asked_for_again_and_again(shared: Shared, tmp_path: Path) -> None:
+    """Only the last request counts, and those before it do not hang the terminal up."""
+    shared.allowed_logins = 11  # who asks again doubts the connection
+    pty, ours = Pty("xterm", 24, 80), Attach(bytes(16))
+    with Client(shared) as client:
+        command = f"echo $$ > {tmp_path}/pid; exec cat".encode()
+        client.say(SessionRequest(Open("exec", command, pty, terminal=ours), 1))
+        first = _attached(client, 1)
+        again = Attach(bytes(16), ticket=first.ticket, consumed=first.start)
+        message = Open("attach", first.name.encode(), pty, terminal=again)
+        for number in range(2, 12):
+            client.say(SessionRequest(message, number))
+        assert _attached(client, 11).name == first.name
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "cat")
+        pid = int((tmp_path / "pid").read_text())
+        for _ in range(3):
+            assert shared.run("true").returncode == 0
+        assert not gone(pid)
+        client.say(HangUp())
+        wait_until(lambda: gone(pid), "the program to end")
+
+
+def _attached(client: Client, number: int) -> Attached:
+    """The host's first word on the terminal that the last request gets."""
+    while True:
+        message = client.hear()
+        assert message is not None
+        assert not isinstance(message, Refused | Exited), message
+        if not isinstance(message, SessionOpened):
+            continue
+        taken = client.control.take_descriptors(2)
+        assert taken is not None
+        stream, datagrams = (socket.socket(fileno=descriptor) for descriptor in taken)
+        datagrams.close()
+        with stream:
+            if message.request != number:
+                continue
+            stream.settimeout(20)
+            decoder: TerminalDecoder[object] = TerminalDecoder(HostFrame)
+            client.kept.append(stream.dup())
+            while True:
+                for found in decoder.receive(stream.recv(65536)):
+                    assert isinstance(found, Attached)
+                    return found

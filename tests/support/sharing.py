@@ -22,6 +22,7 @@ class Shared:
         self.server, self.path = server, folder / "cp"
         self.socket = Path(f"{self.path}.qsh")
         self._logins = self._accepted()
+        self.allowed_logins = 1
         self.started: list[subprocess.Popen[bytes]] = []
 
     def options(self, *more: str, master: str = "auto", persist: str = "yes") -> tuple[str, ...]:
