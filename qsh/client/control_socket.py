@@ -33,18 +33,19 @@ class Listener:
     def __init__(self, path: str) -> None:
         """Raises FileExistsError if somebody is there, OSError."""
         self.path = path
+        folder = os.path.dirname(path) or "."
+        name = f".qsh-{os.urandom(8).hex()}"
+        # a long path has no room for another name: bound by a short one, through the directory's descriptor
+        directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        there = f"{path}.{os.urandom(4).hex()}"
-        # two levels down a long path has no room for a longer name: bound by a short one through the directory's descriptor
-        directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         before = os.umask(0o177)
         try:
-            self.sock.bind(f"/proc/self/fd/{directory}/{os.path.basename(there)}")
-            self.sock.listen(BACKLOG)
+            self.sock.bind(f"/proc/self/fd/{directory}/{name}")
             try:
-                os.link(there, path)
+                self.sock.listen(BACKLOG)
+                os.link(f"{folder}/{name}", path)
             finally:
-                os.unlink(there)
+                os.unlink(f"{folder}/{name}")
             self._inode = os.stat(path).st_ino
         except BaseException:
             self.sock.close()

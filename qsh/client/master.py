@@ -298,6 +298,8 @@ class Master:
         ``suspect``: the connection on which a client hears nothing. One that others hear of stays.
         """
         await self._may_open.wait()
+        if (link := self._link) is not None and link is not suspect and not link.lost.done():
+            return link
         async with self._connecting:
             link = self._link
             assert link is not None  # noqa: S101 - see begin()

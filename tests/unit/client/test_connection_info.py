@@ -1,0 +1,40 @@
+"""How a connection does, in lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from qsh.client.connection_info import duration, path_lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "00:00:00"),
+        (3723.9, "01:02:03"),
+        (90000, "1d01h00m"),
+        (8 * 86400 + 3600, "01w1d01h"),
+        (-1, "00:00:00"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_lines() -> None:
+    stats = {
+        "rtt_us": 40_123,
+        "lost_packets": 1,
+        "sent_packets": 200,
+        "received_packets": 7,
+        "sent_bytes": 9,
+        "received_bytes": 8,
+        "mtu": 1452,
+        "cwnd": 14520,
+    }
+    assert path_lines(stats) == [
+        "  round trip 40.1 ms, lost 1 of 200 packets (0.5 %)",
+        "  path mtu 1452 bytes, congestion window 14520 bytes",
+        "  traffic 7 packets 8 bytes in, 200 packets 9 bytes out",
+    ]
+    assert "lost 0 of 0 packets (0.0 %)" in path_lines(dict.fromkeys(stats, 0))[0]
