@@ -14,6 +14,7 @@ from qsh.errors import AgentError, KeyFormatError
 
 __all__ = [
     "FrameDecoder",
+    "Gate",
     "Identity",
     "decode_identities",
     "decode_signature",
@@ -33,6 +34,7 @@ REQUEST_IDENTITIES, IDENTITIES_ANSWER = 11, 12
 SIGN_REQUEST, SIGN_RESPONSE = 13, 14
 EXTENSION = 27
 FAILURE, SUCCESS, EXTENSION_FAILURE, SSH_COM_FAILURE = 5, 6, 28, 102
+SESSION_BIND = b"session-bind@openssh.com"
 RSA_SHA2_256, RSA_SHA2_512 = 2, 4
 
 
@@ -62,7 +64,7 @@ def encode_session_bind(
 ) -> bytes:
     """Tell the agent to which host this connection leads, proved by the host's signature of the
     session id."""
-    body = Writer().byte(EXTENSION).text("session-bind@openssh.com")
+    body = Writer().byte(EXTENSION).string(SESSION_BIND)
     return _frame(
         body.string(host_key_blob).string(session_id).string(signature).boolean(forwarding)
     )
@@ -101,6 +103,61 @@ class FrameDecoder:
         """The agent hung up: an error when that cuts a message."""
         if self._buffer:
             raise AgentError("the agent hung up in the middle of an answer")
+
+
+class Gate:
+    """What a host may ask of a forwarded agent: the list of keys, signatures, and to be told where they go (session-bind).
+
+    Each request is read to its last byte, so that nothing is let through that the agent could read as something else.
+    """
+
+    def __init__(self) -> None:
+        self._answers: tuple[int, ...] = ()
+
+    def lets_in(self, body: bytes) -> bool:
+        """Whether this request may go to the agent."""
+        self._answers = ()
+        try:
+            reader = Reader(body)
+            answers = _read_request(reader)
+            reader.end()
+        except KeyFormatError:
+            return False
+        self._answers = answers
+        return bool(answers)
+
+    def lets_out(self, body: bytes) -> bool:
+        """Whether this may be the answer to that request."""
+        return body[:1] != b"" and body[0] in self._answers
+
+    @staticmethod
+    def refusal() -> bytes:
+        """The answer to every other request."""
+        return _frame(Writer().byte(FAILURE))
+
+    @staticmethod
+    def frame(body: bytes) -> bytes:
+        """A request or an answer as it is sent."""
+        return Writer().string(body).bytes()
+
+
+def _read_request(reader: Reader) -> tuple[int, ...]:
+    """The types of answers that the request may have; none: it is not let in. Raises KeyFormatError."""
+    kind = reader.byte()
+    if kind == REQUEST_IDENTITIES:
+        return IDENTITIES_ANSWER, FAILURE
+    if kind == SIGN_REQUEST:
+        reader.string()
+        reader.string()
+        reader.uint32()
+        return SIGN_RESPONSE, FAILURE
+    if kind == EXTENSION and reader.string() == SESSION_BIND:
+        for _ in range(3):
+            reader.string()
+        if reader.byte() > 1:
+            raise KeyFormatError("a boolean that is none")
+        return SUCCESS, FAILURE, EXTENSION_FAILURE
+    return ()
 
 
 def _open(body: bytes, wanted: int) -> Reader:

@@ -1,4 +1,4 @@
-"""All forwards of a client, through its connections to the host: -L, -D and -R."""
+"""All forwards of a client, through its connections to the host: -L, -D, -R, -A, -X and -Y."""
 
 from __future__ import annotations
 
@@ -6,28 +6,61 @@ from typing import TYPE_CHECKING
 
 from qsh.client.channel_numbers import ChannelNumbers
 from qsh.client.local_forwards import LocalForwards
+from qsh.client.log import log
 from qsh.client.remote_forwards import RemoteForwards
+from qsh.client.server_streams import ServerStreams
+from qsh.errors import ForwardError
 from qsh.forward.windows import MAX_STREAMS, ReceiveWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsh.client.calls import Calls
     from qsh.client.link import Link
     from qsh.config.forwards import Forward
     from qsh.config.options import ClientOptions
+    from qsh.wire.messages import Open
 
 __all__ = ["Forwards"]
 
 
 class Forwards:
-    """:meth:`bind` before the login, :meth:`begin` after it, :meth:`go_on` with each later connection."""
+    """:meth:`prepare`, :meth:`bind` before the login, :meth:`begin` after it, :meth:`go_on` with each later connection."""
 
     def __init__(self, options: ClientOptions, *, has_session: bool) -> None:
+        self._options = options
         self.numbers = ChannelNumbers(1 if has_session else 0)
+        self._streams = ServerStreams()
         self._local = LocalForwards(options, self.numbers)
-        self._remote = RemoteForwards(options, self.numbers)
+        self._remote = RemoteForwards(options, self.numbers, self._streams)
+        self._calls: Calls | None = None
         self.receives: ReceiveWindow | None = None
         """Of the connection in use."""
+
+    def prepare(self) -> None:
+        """Look for the agent and the display, if a program of the host may call them."""
+        if self._options.forward_agent or self._options.forward_x11:
+            from qsh.client.calls import Calls
+
+            self._calls = Calls(self._options, self.numbers, self._streams)
+
+    def tell_disabled(self) -> None:
+        """Nothing is forwarded through a host that is not the one it was (sshconnect.c)."""
+        options = self._options
+        ports = options.local_forward or options.dynamic_forward or options.remote_forward
+        if ports and options.exit_on_forward_failure:
+            raise ForwardError("Error: forwarding disabled due to host key check failure")
+        for what, is_set in (
+            ("Agent", options.forward_agent),
+            ("X11", options.forward_x11),
+            ("Port", ports),
+        ):
+            if is_set:
+                log.error(f"{what} forwarding is disabled to avoid man-in-the-middle attacks.")
+
+    def offer(self, message: Open) -> Open:
+        """OPEN of a channel whose programs may call."""
+        return message if self._calls is None else self._calls.offer(message)
 
     @property
     def remote(self) -> bool:
@@ -78,3 +111,7 @@ class Forwards:
         self.receives = receives
         self._local.use(link, receives)
         self._remote.use(link, receives)
+        if self._calls is not None:
+            self._calls.use(receives)
+        if self._streams.servers:
+            self._streams.accept(link)

@@ -90,6 +90,8 @@ class KnownHost:
     def __init__(self, policy: HostKeyPolicy, host: str, port: int, ssh_port: int) -> None:
         self._policy = policy
         self._host = host
+        self.changed = False
+        """The host showed another key than the known one, and StrictHostKeyChecking lets that pass."""
         self._port, self._ssh_port = port, ssh_port
         self._texts = [
             (path, text)
@@ -204,6 +206,7 @@ class KnownHost:
         if policy.strict != "no":
             raise HostKeyError("\n".join([*lines, *host_texts.changed_refusal(name)]))
         log.error("\n".join(lines))
+        self.changed = True
 
     def _new(self, key: PublicKey, address: str, verdict: Verdict, prompter: Prompter) -> None:
         policy, name = self._policy, self._record.name

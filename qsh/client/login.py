@@ -88,6 +88,8 @@ class Login:
     def prepare(self) -> None:
         """Read key files, ask the agent, load the key that will sign first."""
         options = self._options
+        if self._forwards is not None:
+            self._forwards.prepare()
         if options.pubkey_authentication == "no":
             return
         self._keyring.agent = self._agent()
@@ -211,7 +213,7 @@ class Login:
             log.info(visible_lines(notice.rstrip("\n")))
 
     async def _open(self, session: Session, link: Link) -> ClientChannel:
-        channel = await link.open_channel(session.open_message())
+        channel = await link.open_channel(self._offer(session.open_message()))
         await asyncio.sleep(0)  # it is on its way
         session.load()
         return channel
@@ -230,6 +232,9 @@ class Login:
             return self._forwards
 
         return CommandLine(self._options, forwards).run
+
+    def _offer(self, message: Open) -> Open:
+        return message if self._forwards is None else self._forwards.offer(message)
 
     # -- later connections
 
@@ -277,7 +282,7 @@ class Login:
         login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
         try:
             await asyncio.sleep(0)  # AUTH goes first
-            channel = None if message is None else await link.open_channel(message)
+            channel = None if message is None else await link.open_channel(self._offer(message))
             await login
         finally:
             login.cancel()
@@ -299,6 +304,9 @@ class Login:
             certificates = host_auth.certificates if host_auth else ()
         ip, _ = connection.remote_address
         known.check(key, ip, certificates, self._prompter)
+        if known.changed and self._forwards is not None:
+            self._forwards.tell_disabled()
+            self._forwards = None
         return key
 
     async def _bind_agent(self, link: Link, key: PublicKey) -> None:
@@ -366,8 +374,9 @@ def _tell_plan(plan: Plan) -> None:
 
 def _forwards(options: ClientOptions, plan: Plan, *, shared: bool) -> Forwards | None:
     """None where nothing is to be forwarded: then nothing of it is loaded. A shared connection may be asked for some later."""
-    wanted = options.local_forward or options.dynamic_forward or options.remote_forward
-    if not (wanted or shared):
+    ports = options.local_forward or options.dynamic_forward or options.remote_forward
+    calls = plan.kind != "none" and (options.forward_agent or options.forward_x11)
+    if plan.kind == "sessions" or not (ports or calls or shared):
         return None
     from qsh.client.forwards import Forwards
 

@@ -7,25 +7,25 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from qsh.channels.frames import read_frame
 from qsh.client import dialing
 from qsh.client.forward_targets import shown, target_of
 from qsh.client.log import log
+from qsh.client.server_streams import end, refuse
 from qsh.client.text import visible
-from qsh.errors import ForwardError, QshError, RemoteProtocolError, TransportError
+from qsh.errors import ForwardError, RemoteProtocolError, TransportError
 from qsh.forward.failure import NOT_PERMITTED, Failure, of_error
 from qsh.forward.permits import NOTHING, opens, permits
 from qsh.forward.relay import Relay
 from qsh.forward.socks import Negotiation
 from qsh.wire import framing
-from qsh.wire.channel import OpenReader
-from qsh.wire.messages import Failed, Listen, Opened, Target, Unlisten
+from qsh.wire.messages import Listen, Opened, Target, Unlisten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
+    from qsh.client.server_streams import ServerStreams
     from qsh.config.forwards import Forward
     from qsh.config.options import ClientOptions
     from qsh.forward.windows import ReceiveWindow
@@ -53,14 +53,16 @@ class _Wanted:
 class RemoteForwards:
     """:meth:`use` a connection, then :meth:`ask`."""
 
-    def __init__(self, options: ClientOptions, numbers: ChannelNumbers) -> None:
-        self._options, self._numbers = options, numbers
+    def __init__(
+        self, options: ClientOptions, numbers: ChannelNumbers, streams: ServerStreams
+    ) -> None:
+        self._options, self._numbers, self._streams = options, numbers, streams
         self._wanted = [_Wanted(forward) for forward in options.remote_forward]
         self._link: Link | None = None
         self._receives: ReceiveWindow | None = None
         self._answers: dict[int, asyncio.Future[Listening]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._accepts_from: Link | None = None
+        if self._wanted:
+            streams.servers["accepted"] = self._serve
 
     @property
     def wanted(self) -> bool:
@@ -72,13 +74,6 @@ class RemoteForwards:
         self._link, self._receives = link, receives
         self._answers.clear()
         link.listening = self._answered
-        if self._wanted:
-            self._begin(link)
-
-    def _begin(self, link: Link) -> None:
-        if self._accepts_from is not link:
-            self._accepts_from = link
-            self._spawn(self._accept(link))
 
     async def ask(self) -> None:
         """Let the host listen. Raises ForwardError if it does not and ExitOnForwardFailure is set, ConnectionLost."""
@@ -98,7 +93,8 @@ class RemoteForwards:
             if wanted.forward == forward and not wanted.failed:
                 return 0 if forward.listen_port else wanted.port
         assert self._link is not None  # noqa: S101 - see use()
-        self._begin(self._link)
+        self._streams.servers["accepted"] = self._serve
+        self._streams.accept(self._link)
         wanted = _Wanted(forward)
         self._wanted.append(wanted)
         number = len(self._wanted) - 1
@@ -133,7 +129,7 @@ class RemoteForwards:
         """On a later connection, beside everything else, what was had before."""
         for number, wanted in enumerate(self._wanted):
             if not wanted.failed and self._link is not None:
-                self._spawn(self._insist(self._link, number, wanted))
+                self._streams.spawn(self._insist(self._link, number, wanted))
 
     async def _insist(self, link: Link, number: int, wanted: _Wanted) -> None:
         pause_s = RETRY_S
@@ -186,28 +182,12 @@ class RemoteForwards:
 
     # -- connections
 
-    async def _accept(self, link: Link) -> None:
-        while True:
-            self._spawn(self._serve(await link.connection.accept_bi()))
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, QshError):
-            log.error(f"qsh: forwarded connection: {type(error).__name__}: {error}")
-
-    async def _serve(self, stream: Stream) -> None:
+    async def _serve(self, link: Link, stream: Stream, request: Open) -> None:
         assert self._receives is not None  # noqa: S101 - see use()
-        request, _ = await read_frame(stream.recv, OpenReader())
         forward = self._forward_of(request)
         if forward is None:
             log.debug(f"server request to open {visible(request.kind)} channel refused")
-            await _refuse(stream, NOT_PERMITTED)
+            await refuse(stream, NOT_PERMITTED)
             return
         kind = "forwarded-streamlocal" if forward.listen_path is not None else "forwarded-tcpip"
         origin = "" if request.origin is None else f", connect from {shown(request.origin)}"
@@ -220,7 +200,7 @@ class RemoteForwards:
             target = target_of(forward)
             sock = await _reach(target)
             if isinstance(sock, Failure):
-                await _refuse(stream, sock)
+                await refuse(stream, sock)
                 return
             await _join(stream, sock, framing.encode(Opened()))
 
@@ -241,13 +221,13 @@ class RemoteForwards:
                     await stream.send.write(answer)
         except RemoteProtocolError as error:
             log.debug(f"channel {number}: {error}")
-            await _end(stream, socks.refusal)
+            await end(stream, socks.refusal)
             return
         target = Target(*socks.target)
         log.debug(f"dynamic request: socks{socks.version} {shown(target)}", 2)
         sock = await _reach(target) if self._permits(target) else NOT_PERMITTED
         if isinstance(sock, Failure):
-            await _end(stream, socks.refused(sock.code, sock.detail))
+            await end(stream, socks.refused(sock.code, sock.detail))
             return
         await _join(stream, sock, socks.granted())
 
@@ -285,17 +265,6 @@ async def _join(stream: Stream, sock: socket.socket, first: bytes) -> None:
         await relay.run()
     except TransportError as error:
         log.debug(str(error), 2)
-
-
-async def _refuse(stream: Stream, failure: Failure) -> None:
-    await _end(stream, framing.encode(Failed(failure.code, failure.reason, failure.detail)))
-
-
-async def _end(stream: Stream, last: bytes) -> None:
-    if last:
-        await stream.send.write(last)
-    stream.send.finish()
-    stream.recv.stop(0)
 
 
 def _listen_host(host: str | None) -> str:

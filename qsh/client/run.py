@@ -153,6 +153,8 @@ class Client:
     def _is_terminal(self) -> bool:
         """Of a terminal little is under way; a forward beside it may carry anything."""
         options = self._options
+        if options.forward_x11:
+            return False
         if self._request is not None:
             return self._request.kind == "attach"
         if self._owner is not None:  # others will come
@@ -203,6 +205,7 @@ def attach(options: ClientOptions, name: str, *, history_lines: int = 0) -> int:
     from qsh.client.request import Request
 
     request = Request("attach", os.fsencode(name), history_lines=history_lines)
+    options.local_forward = options.dynamic_forward = options.remote_forward = ()
     return Client(options, (), request=request).run()
 
 

@@ -38,7 +38,6 @@ _PAM = "there is no PAM yet"
 _UDP = "QUIC has its own"
 _HOSTBASED = "there is no host-based authentication"
 _GSSAPI = "there is no GSSAPI or Kerberos"
-_X11 = "there is no X11 forwarding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ SCHEMA: Final = (
     _row("ListenAddress", "listen_address", "listen", flags="a"),
     _row("UsePAM", "use_pam", "flag"),
     _row("LoginGraceTime", "login_grace_time", "seconds"),
-    _row("X11DisplayOffset", "x11_display_offset", "integer", UNUSED, _X11, flags="m"),
+    _row("X11DisplayOffset", "x11_display_offset", "integer", flags="m"),
     _row("MaxAuthTries", "max_auth_tries", "integer", flags="m"),
     _row("MaxSessions", "max_sessions", "integer", flags="m"),
     _row("ClientAliveInterval", "client_alive_interval", "seconds", UNUSED, _UDP, flags="m"),
@@ -158,8 +157,8 @@ SCHEMA: Final = (
     ),
     _row("PrintMotd", "print_motd", "flag"),
     _row("PrintLastLog", "print_last_log", "flag"),
-    _row("X11Forwarding", "x11_forwarding", "flag", UNUSED, _X11, flags="m"),
-    _row("X11UseLocalhost", "x11_use_localhost", "flag", UNUSED, _X11, flags="m"),
+    _row("X11Forwarding", "x11_forwarding", "flag", flags="m"),
+    _row("X11UseLocalhost", "x11_use_localhost", "flag", flags="m"),
     _row("PermitTTY", "permit_tty", "flag", flags="m"),
     _row("PermitUserRC", "permit_user_rc", "flag", UNUSED, "~/.ssh/rc is not run", flags="m"),
     _row("StrictModes", "strict_modes", "flag"),
@@ -171,7 +170,7 @@ SCHEMA: Final = (
         "UseDNS", "use_dns", "flag", UNUSED, "names are not looked up: Match Host sees the address"
     ),
     _row("AllowTcpForwarding", "allow_tcp_forwarding", "choice:forwarding", flags="m"),
-    _row("AllowAgentForwarding", "allow_agent_forwarding", "flag", UNUSED, _LATER, flags="m"),
+    _row("AllowAgentForwarding", "allow_agent_forwarding", "flag", flags="m"),
     _row("DisableForwarding", "disable_forwarding", "flag", flags="m"),
     _row(
         "AllowStreamLocalForwarding",
@@ -186,7 +185,7 @@ SCHEMA: Final = (
     ),
     _row("PidFile", "pid_file", "file"),
     _row("ModuliFile", "moduli_file", "file", UNUSED, _TLS),
-    _row("XAuthLocation", "xauth_location", "file", UNUSED, _X11),
+    _row("XAuthLocation", "xauth_location", "file"),
     _row("Ciphers", "ciphers", "algorithms:ciphers", UNUSED, _TLS),
     _row("MACs", "macs", "algorithms:macs", UNUSED, _TLS),
     _row("Banner", "banner", "file", flags="m"),

@@ -93,7 +93,14 @@ class ServerChannel:
 
     def _request(self, request: Open) -> OpenChannel:
         return OpenChannel(
-            self.number, request.kind, request.command, request.pty, request.env, request.terminal
+            self.number,
+            request.kind,
+            request.command,
+            request.pty,
+            request.env,
+            request.terminal,
+            request.agent,
+            request.x11,
         )
 
     async def _refuse(self, error: ChannelError) -> None:

@@ -1,11 +1,14 @@
 """Which forwards a login may have: the configuration, Match and all, and its key's options (model: OpenSSH's channels.c).
 
     switch                                   what it is about
-    DisableForwarding, no-port-forwarding    everything
+    DisableForwarding                        everything
+    no-port-forwarding                       everything but the agent and X11
     AllowTcpForwarding                       host and port: no, local (connect), remote (listen)
     AllowStreamLocalForwarding               paths of unix sockets, likewise
     PermitOpen, permitopen                   where to connect to; both must agree
     PermitListen, permitlisten               where to listen; both must agree
+    AllowAgentForwarding, no-agent-forwarding    the client's agent
+    X11Forwarding, no-X11-forwarding         its display
 A path is no host and port: a list lets one through only by ``*:*`` (to connect), or not at all (to listen), as in OpenSSH.
 """
 
@@ -57,6 +60,18 @@ class ForwardRules:
         return all(
             not found or any(listens(p, target.host, target.port) for p in found) for found in lists
         )
+
+    @property
+    def may_call_agent(self) -> bool:
+        """For -A."""
+        on = bool(self.options.allow_agent_forwarding) and not self.options.disable_forwarding
+        return on and self.key.agent_forwarding
+
+    @property
+    def may_call_display(self) -> bool:
+        """For -X and -Y."""
+        on = bool(self.options.x11_forwarding) and not self.options.disable_forwarding
+        return on and self.key.x11_forwarding
 
     def _switched_on(self, target: Target, wanted: tuple[str, ...]) -> bool:
         if self.options.disable_forwarding or not self.key.port_forwarding:

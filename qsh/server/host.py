@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
-from qsh.server import program, session_commands, signals
+from qsh.server import program, session_commands, signals, x11_display
+from qsh.server.client_calls import Callee, ClientCalls
 from qsh.server.event_loop import READ, WRITE, EventLoop
 from qsh.server.forward_rules import ForwardRules
 from qsh.server.forwards import HostForwards
 from qsh.server.requests import (
+    Called,
+    CallEnded,
     ChannelFailed,
     ChannelOpened,
     Connect,
@@ -46,8 +49,8 @@ if TYPE_CHECKING:
     from qsh.server.idle_pages import IdlePages
     from qsh.server.packets import PacketSocket
     from qsh.server.program import Terminal
-    from qsh.server.requests import Local
-    from qsh.server.session_rules import SessionRules
+    from qsh.server.requests import Call, Local
+    from qsh.server.session_rules import Plan, SessionRules
     from qsh.wire.messages import Attach, Pty
 
 __all__ = ["SessionHost"]
@@ -65,6 +68,8 @@ class _Channel:
     pid: int
     pidfd: int
     master: int = -1
+    callee: Callee | None = None
+    calls: ClientCalls | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +110,8 @@ class SessionHost:
         self._directory = SessionDirectory(path)
         self._forwards: HostForwards | None = None
         """Made with the first request: most hosts hold a terminal and no forward, and would only keep the memory."""
+        self._calls: dict[str, ClientCalls] = {}
+        """Of the terminals, by name."""
 
     def run(self, *, until_end: bool = False) -> None:
         """The host's loop; returns when nothing is left to do, or with ``until_end`` when a program ends or cannot start."""
@@ -269,8 +276,13 @@ class SessionHost:
             self._forwards.hang_up(request.channel)
         return True  # what it was for may have just ended
 
-    def _channel_request(self, channel: _Channel, request: Resize | SendSignal | HangUp) -> None:
-        if isinstance(request, Resize):
+    def _channel_request(
+        self, channel: _Channel, request: Resize | SendSignal | HangUp | CallEnded
+    ) -> None:
+        if isinstance(request, CallEnded):
+            if channel.callee is not None:
+                channel.callee.ended(request.kind)
+        elif isinstance(request, Resize):
             if channel.master >= 0:
                 program.set_window(
                     channel.master, request.rows, request.cols, request.xpixel, request.ypixel
@@ -280,8 +292,15 @@ class SessionHost:
         else:
             signals.hang_up(channel.master, channel.pid)
 
-    def _visit_request(self, visit: _Visit, request: Resize | SendSignal | HangUp) -> None:
-        if isinstance(request, HangUp):
+    def _visit_request(
+        self, visit: _Visit, request: Resize | SendSignal | HangUp | CallEnded
+    ) -> None:
+        if isinstance(request, CallEnded):
+            if visit.relay is not None:
+                visit.relay.call_ended(request.kind)
+            elif visit.visitor is not None and visit.visitor.callee is not None:
+                visit.visitor.callee.ended(request.kind)
+        elif isinstance(request, HangUp):
             if visit.relay is not None:
                 visit.relay.hang_up()
             elif visit.terminal is not None and visit.visitor is not None:
@@ -328,10 +347,13 @@ class SessionHost:
                 terminal = program.open_terminal(request.pty)
             else:
                 notices.append("PTY allocation request failed on channel 0")
+        calls = self._offer(request, notices)
         try:
             tty = terminal.name if terminal else ""
-            started = program.start(lambda: self.rules.plan(request, tty), terminal)
+            started = program.start(lambda: self._plan(request, tty, calls), terminal)
         except OSError:
+            if calls is not None:
+                calls.close()
             if terminal is not None:
                 os.close(terminal.master)
                 os.close(terminal.slave)
@@ -342,14 +364,66 @@ class SessionHost:
                 os.close(started.stdin)
                 os.close(started.stdout)
                 session = self._new_terminal(request.pty, terminal, started, notices)
+                if calls is not None:
+                    calls.newest = session.callee
+                    self._calls[session.name] = calls
                 self._attach_to_new(request, session, request.terminal, request.pty, notices)
                 return
         descriptors = [started.stdin, started.stdout]
         if terminal is None:
             descriptors.append(started.stderr)
         master = terminal.master if terminal is not None else -1
-        self._keep(_Channel(request.channel, started.pid, started.pidfd, master))
+        callee = self._callee(request)
+        if calls is not None:
+            calls.newest = lambda kind: callee
+        self._keep(_Channel(request.channel, started.pid, started.pidfd, master, callee, calls))
         self._tell(ChannelOpened(request.channel, notices), descriptors)
+
+    # -- calls (docs/protocol.md 13) -------------------------------------------------------------
+
+    def _offer(self, request: OpenChannel, notices: list[str]) -> ClientCalls | None:
+        """Sockets for what the channel's client offers and the login may have."""
+        kinds, options = self.rules.calls(request), self.rules.options
+        if request.x11 is not None and "x11" in kinds and not _is_program(options.xauth_location):
+            self.report("No xauth program; cannot forward X11.")
+            kinds -= {"x11"}
+        calls = ClientCalls(self._loop, self._directory, self.report) if kinds else None
+        if calls is not None and "agent" in kinds:
+            try:
+                calls.offer_agent()
+            except OSError as error:
+                self.report(f"agent forwarding: {error}")
+        if calls is not None and "x11" in kinds and request.x11 is not None:
+            try:
+                offset, localhost = options.x11_display_offset, bool(options.x11_use_localhost)
+                calls.offer_display(request.x11, offset, localhost=localhost)
+            except OSError as error:
+                self.report(f"X11 forwarding: {error}")
+        if request.x11 is not None and (calls is None or calls.xauth is None):
+            notices.append("X11 forwarding request failed on channel 0")
+        return calls
+
+    def _plan(self, request: OpenChannel, tty: str, calls: ClientCalls | None) -> Plan:
+        if calls is None:
+            return self.rules.plan(request, tty)
+        entry, xauth = calls.xauth, self.rules.options.xauth_location
+        if entry is None:
+            return self.rules.plan(request, tty, calls.env)
+        return self.rules.plan(
+            request, tty, calls.env, lambda env: x11_display.add_entry(xauth, entry, env)
+        )
+
+    def _callee(self, request: OpenChannel) -> Callee | None:
+        kinds, channel = self.rules.calls(request), request.channel
+        if not kinds:
+            return None
+        return Callee(kinds, lambda call, descriptor: self._call(channel, call, [descriptor]))
+
+    def _call(self, channel: int, call: Call, descriptors: list[int]) -> None:
+        """Of one of our programs, or, passed on, of a terminal's elsewhere."""
+        self._tell(Called(channel, call), descriptors)
+
+    # -- terminals -------------------------------------------------------------------------------
 
     def _keep(self, channel: _Channel) -> None:
         self._channels[channel.number] = channel
@@ -379,7 +453,7 @@ class SessionHost:
         pty: Pty,
         notices: list[str],
     ) -> None:
-        visitor = self._visitor(request.channel)
+        visitor = self._visitor(request)
         size = (pty.rows, pty.cols, pty.xpixel, pty.ypixel)
         waiting = self._waiting() if request.kind == "shell" else []
         try:
@@ -397,8 +471,13 @@ class SessionHost:
         described = session_commands.describe_all(self._directory, others, WAITING_S)
         return session_commands.waiting_lines(described, self.rules.rights)
 
-    def _visitor(self, channel: int) -> Visitor:
-        return Visitor(self.rules.grant.client[0], lambda: self._forget_visit(channel))
+    def _visitor(self, request: OpenChannel) -> Visitor:
+        channel = request.channel
+        return Visitor(
+            self.rules.grant.client[0],
+            lambda: self._forget_visit(channel),
+            self._callee(request),
+        )
 
     def _visit(self, channel: int, visit: _Visit) -> None:
         self._visits[channel] = visit
@@ -412,15 +491,16 @@ class SessionHost:
         size = (pty.rows, pty.cols, pty.xpixel, pty.ypixel) if pty is not None else (0, 0, 0, 0)
         terminal, rights = self._terminals.get(name), self.rules.rights
         if terminal is None:
+            calls = tuple(self.rules.calls(request))
             self._attach_elsewhere(
-                channel, name, AttachTo(attach, rights, size, self.rules.grant.client[0])
+                channel, name, AttachTo(attach, rights, size, self.rules.grant.client[0], calls)
             )
         elif terminal.over:
             self._fail(channel, "session-lost", f"session {name[:64]} has ended")
         elif not terminal.has_ticket(attach) and not rights.may_visit(terminal.rights):
             self._fail(channel, *NOT_PERMITTED)
         else:
-            visitor = self._visitor(channel)
+            visitor = self._visitor(request)
             far = terminal.attach(attach, size, visitor, [])
             self._visit(channel, _Visit(terminal, visitor))
             self._tell(ChannelOpened(channel, terminal=True), far)
@@ -438,6 +518,7 @@ class SessionHost:
             lambda far: self._tell(ChannelOpened(channel, terminal=True), far),
             lambda code, text: self._fail(channel, code, text),
             lambda: self._forget_visit(channel),
+            lambda call, descriptors: self._call(channel, call, descriptors),
         )
         self._tell_path(visit)
 
@@ -473,6 +554,8 @@ class SessionHost:
         self._channels.pop(channel.number, None)
         self._loop.forget(channel.pidfd)
         os.close(channel.pidfd)
+        if channel.calls is not None:
+            channel.calls.close()
         if channel.master >= 0:
             os.close(channel.master)
 
@@ -490,6 +573,9 @@ class SessionHost:
         """Its end was delivered, or it was hung up."""
         self._ends += 1
         self._terminals.pop(terminal.name, None)
+        calls = self._calls.pop(terminal.name, None)
+        if calls is not None:
+            calls.close()
         door = self._doors.pop(terminal.name, None)
         if door is not None:
             self._directory.release(terminal.name)
@@ -527,3 +613,7 @@ class SessionHost:
     def report(self, text: str) -> None:
         """A line for the log."""
         self.log(text)
+
+
+def _is_program(path: str) -> bool:
+    return path not in ("", "none") and os.access(path, os.X_OK)

@@ -12,6 +12,7 @@ from qsh.errors import ChannelError, RemoteProtocolError
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
     Accepted,
+    Called,
     ChannelFailed,
     ChannelOpened,
     Connect,
@@ -146,8 +147,8 @@ class HostLink(_Link):
         self._opening: dict[int, asyncio.Future[tuple[ChannelOpened, list[int]]]] = {}
         self._exits: dict[int, asyncio.Future[Exited]] = {}
         self._connecting: dict[int, asyncio.Future[int]] = {}
-        self.listening: Callable[[ListensOn | Accepted, list[int]], None] | None = None
-        """Gets what is about remote forwards, and takes the descriptors over."""
+        self.listening: Callable[[ListensOn | Accepted | Called, list[int]], None] | None = None
+        """Gets what is about remote forwards, and calls of programs, and takes the descriptors over."""
         self._attaching: set[int] = set()
         """Those of ``_opening`` that ask for a terminal which was there before."""
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -227,7 +228,7 @@ class HostLink(_Link):
                     self.send(HangUp(message.channel))  # it runs for nobody
         elif isinstance(message, Connected):
             self._take_socket(message.channel, descriptors)
-        elif isinstance(message, ListensOn | Accepted) and self.listening is not None:
+        elif isinstance(message, ListensOn | Accepted | Called) and self.listening is not None:
             self.listening(message, descriptors)
             return
         elif isinstance(message, ChannelFailed):

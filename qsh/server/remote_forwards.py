@@ -1,16 +1,28 @@
-"""The front's part in remote forwards: a stream to the client for each connection that the session host has accepted."""
+"""The front's part in what the session host accepts: a stream to the client for each connection of a remote forward, and for
+each call of a program to its client's agent or display.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qsh.channels.frames import read_frame
 from qsh.errors import ChannelError, ProtocolError, StreamReset
 from qsh.forward.relay import Relay
-from qsh.server.requests import Accepted, ListenOn, ListensOn, Released, StopListening
+from qsh.server.client_calls import AGENT_REFUSES
+from qsh.server.requests import (
+    Accepted,
+    Called,
+    CallEnded,
+    ListenOn,
+    ListensOn,
+    Released,
+    StopListening,
+)
 from qsh.wire import framing
 from qsh.wire.channel import AnswerReader
 from qsh.wire.messages import Failed, Listen, Listening, Open, Unlisten
@@ -24,6 +36,9 @@ if TYPE_CHECKING:
     from qsh.server.links import HostLink
 
 __all__ = ["RemoteForwards"]
+
+CALL_ANSWER_S: Final = 30.0
+"""How long a client may take to answer a call, and a program to say to a display who it is: neither is to wait for the dead."""
 
 
 class RemoteForwards:
@@ -50,39 +65,70 @@ class RemoteForwards:
             else:
                 self._host.send(StopListening(message.listener))
 
-    def _from_host(self, message: ListensOn | Accepted, descriptors: list[int]) -> None:
+    def _from_host(self, message: ListensOn | Accepted | Called, descriptors: list[int]) -> None:
         if isinstance(message, ListensOn):
             self._tell(Listening(message.listener, message.port, message.code, message.reason))
-        elif descriptors:
-            sock = socket.socket(fileno=descriptors.pop())
-            self._spawn(self._lead(message, sock))
+        elif isinstance(message, Accepted):
+            request = Open("accepted", origin=message.origin, listener=message.listener)
+            self._begin(request, descriptors, Released())
         else:
-            self._release()
+            call = message.call
+            request = Open(call.kind, origin=call.origin, x11=call.x11)
+            self._begin(request, descriptors, CallEnded(message.channel, call.kind), CALL_ANSWER_S)
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _release(self) -> None:
-        with contextlib.suppress(ChannelError):
-            self._host.send(Released())
+    def _begin(
+        self,
+        request: Open,
+        descriptors: list[int],
+        release: Released | CallEnded,
+        limit_s: float | None = None,
+    ) -> None:
+        if descriptors:
+            sock = socket.socket(fileno=descriptors.pop())
+            self._spawn(self._lead(request, sock, release, limit_s))
+        else:
+            self._release(release)
 
-    async def _lead(self, accepted: Accepted, sock: socket.socket) -> None:
-        request = Open("accepted", origin=accepted.origin, listener=accepted.listener)
+    def _release(self, release: Released | CallEnded) -> None:
+        with contextlib.suppress(ChannelError):
+            self._host.send(release)
+
+    async def _lead(
+        self,
+        request: Open,
+        sock: socket.socket,
+        release: Released | CallEnded,
+        limit_s: float | None,
+    ) -> None:
         try:
             with sock, self._while_forward():
-                stream = await self._connection.open_bi()
+                async with asyncio.timeout(limit_s):
+                    stream = await self._connection.open_bi()
                 stream.send.begin_write(framing.encode(request))
                 relay = Relay(stream, sock)
                 relay.begin()
                 try:
-                    answer, _ = await read_frame(stream.recv, AnswerReader())
+                    async with asyncio.timeout(limit_s):
+                        answer, _ = await read_frame(stream.recv, AnswerReader())
                 except BaseException:
+                    _turn_away(request, sock)
                     relay.give_up()
                     raise
                 if isinstance(answer, Failed):
+                    _turn_away(request, sock)
                     relay.give_up()
                 else:
                     await relay.run()
-        except (ProtocolError, StreamReset):
+        except (ProtocolError, StreamReset, TimeoutError):
             pass  # nothing but this one is concerned
         finally:
-            self._release()
+            self._release(release)
+
+
+def _turn_away(request: Open, sock: socket.socket) -> None:
+    """An agent's caller, who has asked by now if the client is not very near, gets the agent's own refusal."""
+    if request.kind == "agent":
+        with contextlib.suppress(OSError):
+            sock.send(AGENT_REFUSES)

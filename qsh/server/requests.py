@@ -3,15 +3,15 @@
     front ─ Login, Forget ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, session host, front
     front ◄─ Identity, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
                                 monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
-    front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released ─► session host
-    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, Connected, Accepted (+ socket), ListensOn ─ session host
+    front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released, CallEnded ─► session host
+    front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, ListensOn, Connected, Accepted, Called (+ socket) ─ host
 
 The front is the least trusted: whatever it may send is checked by limits here and by the tables behind.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,10 +19,13 @@ from msgspec import Meta, Struct
 from qsh.auth.key_options import KeyOptions  # noqa: TC001 - msgspec reads the annotations
 from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
 from qsh.server.account import Account  # noqa: TC001
-from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, Attach, Proof, Pty, Target
+from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, X11, Attach, Proof, Pty, Target
 
 __all__ = [
     "Accepted",
+    "Call",
+    "CallEnded",
+    "Called",
     "ChannelFailed",
     "ChannelOpened",
     "Connect",
@@ -244,6 +247,10 @@ class OpenChannel(Local, frozen=True, tag="open"):
     env: Annotated[dict[Annotated[str, Meta(max_length=256)], Text], Meta(max_length=256)] = {}
     terminal: Attach | None = None
     """The channel carries frames of qsh.wire.terminal."""
+    agent: bool = False
+    """The client takes calls for its agent,"""
+    x11: X11 | None = None
+    """and for its display."""
 
 
 class Resize(Local, frozen=True, tag="resize"):
@@ -305,6 +312,16 @@ class Released(Local, frozen=True, tag="released"):
     """An Accepted connection has ended: there is room for another."""
 
 
+CallKind = Literal["agent", "x11"]
+
+
+class CallEnded(Local, frozen=True, tag="call-ended"):
+    """So has a Called one."""
+
+    channel: Channel
+    kind: CallKind
+
+
 HostRequest = (
     OpenChannel
     | Resize
@@ -315,6 +332,7 @@ HostRequest = (
     | ListenOn
     | StopListening
     | Released
+    | CallEnded
 )
 
 
@@ -369,6 +387,21 @@ class Accepted(Local, frozen=True, tag="accepted"):
     origin: Target
 
 
-HostAnswer = ChannelOpened | ChannelFailed | Exited | Connected | ListensOn | Accepted
+class Call(Struct, frozen=True, omit_defaults=True):
+    """A program's connection to something of the client's (docs/protocol.md 13)."""
+
+    kind: CallKind
+    origin: Target | None = None
+    x11: X11 | None = None
+
+
+class Called(Local, frozen=True, tag="called"):
+    """A program calls the client of this channel. Descriptor: the socket."""
+
+    channel: Channel
+    call: Call
+
+
+HostAnswer = ChannelOpened | ChannelFailed | Exited | Connected | ListensOn | Accepted | Called
 
 encode = msgspec.msgpack.Encoder().encode

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import re
+import secrets
 import socket
 import stat
 import struct
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
 
+from qsh.forward import listening
 from qsh.server.packets import PacketSocket
-from qsh.server.requests import MAX_PACKET, Local
+from qsh.server.requests import MAX_PACKET, Call, CallKind, Local  # msgspec reads the annotations
 from qsh.server.session_rules import Rights  # noqa: TC001 - msgspec reads the annotations
 from qsh.server.terminal_session import Description  # noqa: TC001
 from qsh.wire.messages import Attach  # noqa: TC001
@@ -33,6 +35,7 @@ __all__ = [
     "ROOT_PARENT",
     "Answer",
     "AttachTo",
+    "CallOver",
     "Describe",
     "Described",
     "DetachAll",
@@ -42,6 +45,7 @@ __all__ = [
     "Kill",
     "LinkState",
     "Opened",
+    "PassCall",
     "Question",
     "Refused",
     "SessionDirectory",
@@ -56,6 +60,10 @@ NAME: Final = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 MAX_NAMES: Final = 1000
 BACKLOG: Final = 8
 LOCK: Final = ".lock"
+AGENT: Final = re.compile(r"agent\.[0-9a-f]{16}", re.ASCII)
+"""Sockets of agents. None has a name twice, so that a program that is left over finds nobody else's."""
+MAX_PATH: Final = 107
+"""Bytes of a socket's path, for the programs that are to connect to it."""
 PART_BYTES: Final = MAX_PACKET // 2
 
 
@@ -70,6 +78,8 @@ class AttachTo(Local, frozen=True, tag="attach"):
     rights: Rights
     size: tuple[int, int, int, int] = (0, 0, 0, 0)
     address: str = ""
+    calls: Annotated[tuple[CallKind, ...], Meta(max_length=8)] = ()
+    """That the client takes and its login may make."""
 
 
 class UserHangUp(Local, frozen=True, tag="hangup"):
@@ -81,6 +91,12 @@ class LinkState(Local, frozen=True, tag="path"):
 
     rtt_us: Annotated[int, Meta(ge=0)]
     loss_ppm: Annotated[int, Meta(ge=0)]
+
+
+class CallOver(Local, frozen=True, tag="call-over"):
+    """A call of that client has ended."""
+
+    kind: CallKind
 
 
 class DetachAll(Local, frozen=True, tag="detach"):
@@ -104,7 +120,7 @@ class History(Local, frozen=True, tag="history"):
     lines: Annotated[int, Meta(ge=0, le=100_000)] = 10_000
 
 
-Question = Describe | AttachTo | UserHangUp | LinkState | DetachAll | Kill | History
+Question = Describe | AttachTo | UserHangUp | LinkState | CallOver | DetachAll | Kill | History
 
 
 class Described(Local, frozen=True, tag="described"):
@@ -116,6 +132,12 @@ class Described(Local, frozen=True, tag="described"):
 
 class Opened(Local, frozen=True, tag="opened"):
     """Of AttachTo."""
+
+
+class PassCall(Local, frozen=True, tag="call"):
+    """After Opened: one of the terminal's programs calls that client. Descriptor: the socket."""
+
+    call: Call
 
 
 class Refused(Local, frozen=True, tag="refused"):
@@ -136,7 +158,7 @@ class HistoryPart(Local, frozen=True, tag="lines"):
     last: bool
 
 
-Answer = Described | Opened | Refused | Done | HistoryPart
+Answer = Described | Opened | PassCall | Refused | Done | HistoryPart
 
 
 def make_root_directory(uid: int, gid: int, parent: str = ROOT_PARENT) -> str:
@@ -244,8 +266,8 @@ class SessionDirectory:
         return listener
 
     @staticmethod
-    def _is_stale(path: str) -> bool:
-        probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    def _is_stale(path: str, kind: int = socket.SOCK_SEQPACKET) -> bool:
+        probe = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
         with probe:
             try:
                 probe.connect(path)
@@ -259,6 +281,24 @@ class SessionDirectory:
         """The terminal is gone."""
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self.path, name))
+
+    def claim_agent(self) -> tuple[str, socket.socket]:
+        """A name for :meth:`release` and a socket that listens under it, for calls of the client's agent. Raises OSError."""
+        self._make()
+        self._sweep()
+        name = f"agent.{secrets.token_hex(8)}"
+        path = os.path.join(self.path, name)
+        if len(os.fsencode(path)) > MAX_PATH:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        return name, listening.listen_unix(os.fsencode(path), 0o177, unlink=False)
+
+    def _sweep(self) -> None:
+        """Agents' sockets that hosts which were killed have left."""
+        for name in os.listdir(self.path):
+            path = os.path.join(self.path, name)
+            if AGENT.fullmatch(name) and self._is_stale(path, socket.SOCK_STREAM):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
     def names(self) -> list[str]:
         """All that there are, in order; some may be stale."""

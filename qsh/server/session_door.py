@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.errors import RemoteProtocolError
+from qsh.server.client_calls import Callee
 from qsh.server.event_loop import READ, WRITE
 from qsh.server.packets import PacketSocket
 from qsh.server.session_directory import (
     PART_BYTES,
     AttachTo,
+    CallOver,
     Describe,
     Described,
     DetachAll,
@@ -20,6 +22,7 @@ from qsh.server.session_directory import (
     Kill,
     LinkState,
     Opened,
+    PassCall,
     Question,
     Refused,
     UserHangUp,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     import socket
 
     from qsh.server.event_loop import EventLoop
+    from qsh.server.requests import Call
 
 __all__ = ["SessionDoor"]
 
@@ -70,12 +74,9 @@ class _Caller:
             self._packets.send(Described(terminal.describe(), terminal.rights))
         elif isinstance(question, AttachTo):
             self._attach(question)
-        elif isinstance(question, UserHangUp):
+        elif isinstance(question, UserHangUp | LinkState | CallOver):
             if self._visitor is not None:
-                terminal.hang_up_of(self._visitor)
-        elif isinstance(question, LinkState):
-            if self._visitor is not None:
-                terminal.path_of(self._visitor, question.rtt_us / 1e6, question.loss_ppm)
+                self._tell_of(self._visitor, question)
         elif not question.rights.may_visit(terminal.rights):
             self._packets.send(Refused(*NOT_PERMITTED))
         elif isinstance(question, DetachAll):
@@ -90,6 +91,15 @@ class _Caller:
         elif isinstance(question, History):
             self._send_history(question)
 
+    def _tell_of(self, visitor: Visitor, news: UserHangUp | LinkState | CallOver) -> None:
+        terminal = self._door.terminal
+        if isinstance(news, UserHangUp):
+            terminal.hang_up_of(visitor)
+        elif isinstance(news, LinkState):
+            terminal.path_of(visitor, news.rtt_us / 1e6, news.loss_ppm)
+        elif visitor.callee is not None:
+            visitor.callee.ended(news.kind)
+
     def _attach(self, question: AttachTo) -> None:
         terminal = self._door.terminal
         ticket = terminal.has_ticket(question.request)
@@ -98,13 +108,22 @@ class _Caller:
         if not ticket and not question.rights.may_visit(terminal.rights):
             self._packets.send(Refused(*NOT_PERMITTED))
             return
-        self._visitor = Visitor(question.address, self.close)
+        callee = Callee(question.calls, self._pass_call) if question.calls else None
+        self._visitor = Visitor(question.address, self.close, callee)
         try:
             far = terminal.attach(question.request, question.size, self._visitor, [])
         except OSError as error:
             self._packets.send(Refused("resources", str(error)))
             return
         self._packets.send(Opened(), far)
+
+    def _pass_call(self, call: Call, descriptor: int) -> None:
+        try:
+            self._packets.send(PassCall(call), [descriptor])
+        except OSError:  # PacketSocket closes it
+            self.close()
+            return
+        self._watch()
 
     def _send_history(self, question: History) -> None:
         lines = self._door.terminal.history(question.lines, HISTORY_BYTES)

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from qsh.errors import RemoteProtocolError
 from qsh.server.event_loop import READ, WRITE
-from qsh.server.session_directory import LinkState, Opened, Refused, UserHangUp
+from qsh.server.session_directory import CallOver, LinkState, Opened, PassCall, Refused, UserHangUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.server.event_loop import EventLoop
     from qsh.server.packets import PacketSocket
+    from qsh.server.requests import Call, CallKind
     from qsh.server.session_directory import AttachTo
 
 __all__ = ["SessionRelay"]
 
 
 class SessionRelay:
-    """Asks the other host; ``on_open`` gets the descriptors, ``on_fail`` a code and a text, ``on_end`` is called at the end."""
+    """Asks the other host; ``on_open`` gets the descriptors, ``on_fail`` a code and a text, ``on_end`` is called at the end,
+    ``on_call`` gets calls of the terminal's programs and their descriptors.
+    """
 
     def __init__(
         self,
@@ -31,13 +34,15 @@ class SessionRelay:
         on_open: Callable[[list[int]], None],
         on_fail: Callable[[str, str], None],
         on_end: Callable[[], None],
+        on_call: Callable[[Call, list[int]], None],
     ) -> None:
         self._loop, self._peer = loop, peer
         self._on_open, self._on_fail, self._on_end = on_open, on_fail, on_end
+        self._on_call = on_call
         self._opened = False
         self._send(question)
 
-    def _send(self, message: AttachTo | UserHangUp | LinkState) -> None:
+    def _send(self, message: AttachTo | UserHangUp | LinkState | CallOver) -> None:
         with contextlib.suppress(OSError):  # its end is read soon
             self._peer.send(message)
         self._watch()
@@ -63,6 +68,9 @@ class SessionRelay:
             self._opened = True
             self._on_open(descriptors)
             return
+        if isinstance(answer, PassCall) and self._opened:
+            self._on_call(answer.call, descriptors)
+            return
         for descriptor in descriptors:
             os.close(descriptor)
         if isinstance(answer, Refused):
@@ -77,6 +85,10 @@ class SessionRelay:
     def path(self, rtt_s: float, loss_ppm: int) -> None:
         """How the connection does."""
         self._send(LinkState(int(rtt_s * 1e6), loss_ppm))
+
+    def call_ended(self, kind: CallKind) -> None:
+        """Of a call that came this way."""
+        self._send(CallOver(kind))
 
     def close(self, code: str = "", text: str = "") -> None:
         """Idempotent."""

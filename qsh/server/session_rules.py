@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from qsh.auth.key_options import KeyOptions
 from qsh.server import environment
+from qsh.server.forward_rules import ForwardRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qsh.config.daemon_options import DaemonOptions
-    from qsh.server.requests import Grant, OpenChannel
+    from qsh.server.requests import CallKind, Grant, OpenChannel
 
 __all__ = ["NOT_PERMITTED", "PLAIN_KEY", "Plan", "Rights", "SessionRules"]
 
@@ -40,6 +41,8 @@ class Plan:
     env: dict[str, str]
     home: str
     greeting: Callable[[], str]
+    prepare: Callable[[dict[str, str]], None] | None = None
+    """To be called in the program's own process, with its environment, before it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +104,25 @@ class SessionRules:
     def rights(self) -> Rights:
         """What a terminal of this login records, and what it needs to visit another's."""
         key, options = self.key, self.options
+        forwards = ForwardRules(options, key)
         return Rights(
             self.forced_command,
             self.permits_pty,
-            key.agent_forwarding and bool(options.allow_agent_forwarding),
+            forwards.may_call_agent,
             key.port_forwarding and not options.disable_forwarding,
-            key.x11_forwarding and bool(options.x11_forwarding),
+            forwards.may_call_display,
         )
+
+    def calls(self, request: OpenChannel) -> frozenset[CallKind]:
+        """Which calls the channel's client takes, as far as this login may make them (docs/protocol.md 13)."""
+        if not request.agent and request.x11 is None:
+            return frozenset()
+        forwards = ForwardRules(self.options, self.key)
+        wanted: dict[CallKind, bool] = {
+            "agent": request.agent and forwards.may_call_agent,
+            "x11": request.x11 is not None and forwards.may_call_display,
+        }
+        return frozenset(kind for kind, may in wanted.items() if may)
 
     def refusal(self, request: OpenChannel, open_channels: int) -> tuple[str, str] | None:
         """``(code, text)`` when the channel may not be opened."""
@@ -134,8 +149,14 @@ class SessionRules:
             return NOT_PERMITTED
         return None
 
-    def plan(self, request: OpenChannel, tty: str) -> Plan:
-        """How to start what was asked for, or what is forced."""
+    def plan(
+        self,
+        request: OpenChannel,
+        tty: str,
+        extra: Mapping[str, str] | None = None,
+        prepare: Callable[[dict[str, str]], None] | None = None,
+    ) -> Plan:
+        """How to start what was asked for, or what is forced. ``extra``: SSH_AUTH_SOCK and DISPLAY; ``prepare``: see Plan."""
         account = self.grant.account
         asked: bytes | None = None if request.kind == "shell" else request.command
         forced = self.forced_command
@@ -159,6 +180,7 @@ class SessionRules:
             original_command=os.fsdecode(asked)
             if forced is not None and asked is not None
             else None,
+            extra=extra,
         )
         name = os.path.basename(account.shell)
         if command is None:
@@ -169,8 +191,9 @@ class SessionRules:
                 env,
                 account.home,
                 lambda: self._greeting(tty) if login else "",
+                prepare,
             )
-        return Plan(account.shell, (name, "-c", command), env, account.home, str)
+        return Plan(account.shell, (name, "-c", command), env, account.home, str, prepare)
 
     def _subsystem(self, request: OpenChannel) -> str | None:
         """The command of the subsystem; sftp is there without configuration where the system has a server for it."""

@@ -26,8 +26,10 @@ from qsh.wire.terminal import Attached, Ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsh.server.client_calls import Callee
     from qsh.server.event_loop import EventLoop
     from qsh.server.program import Program, Terminal
+    from qsh.server.requests import CallKind
     from qsh.server.session_rules import Rights
     from qsh.wire.messages import Attach, Pty
 
@@ -62,6 +64,8 @@ class Visitor:
     address: str
     on_end: Callable[[], None]
     """Called when the attachment has ended."""
+    callee: Callee | None = None
+    """It takes calls of the terminal's programs (docs/protocol.md 13)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +281,14 @@ class TerminalSession:
         guest.link.close("hang-up")
         if last and not self._closed:
             self.hang_up()
+
+    def callee(self, kind: CallKind) -> Callee | None:
+        """The newest client that takes such calls and is there, as far as anybody knows."""
+        for guest in reversed(self.guests):
+            callee = guest.visitor.callee
+            if callee is not None and kind in callee.kinds and guest.counts:
+                return callee
+        return None
 
     def path_of(self, link_visitor: Visitor, rtt_s: float, loss_ppm: int) -> None:
         """How the connection of one client does."""

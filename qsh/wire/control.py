@@ -40,7 +40,7 @@ from qsh.wire.messages import (
 
 __all__ = ["FEATURES", "ClientControl", "ServerControl", "State"]
 
-FEATURES: Final[tuple[str, ...]] = ("exec", "pty", "stderr", "forward")
+FEATURES: Final[tuple[str, ...]] = ("exec", "pty", "stderr", "forward", "agent", "x11")
 """What this version offers in HELLO; names are listed in docs/protocol.md 4.1."""
 
 BYTES_BEFORE_AUTH: Final = 512 * 1024

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "ALPN",
+    "X11",
     "Attach",
     "Auth",
     "AuthAccepted",
@@ -40,6 +41,7 @@ __all__ = [
     "UniHeader",
     "Unlisten",
     "WindowChange",
+    "offering",
 ]
 
 ALPN: Final = "qsh/1"
@@ -245,13 +247,23 @@ class Attach(Struct, frozen=True, omit_defaults=True):
     """With a paint: lines of history to print above it."""
 
 
+class X11(Struct, frozen=True, omit_defaults=True):
+    """How programs prove that they may use a display (docs/protocol.md 13.4)."""
+
+    protocol: Annotated[str, Meta(pattern="^[A-Za-z0-9.:_-]{1,64}$")]
+    """Such as ``MIT-MAGIC-COOKIE-1``; it is given to xauth(1), so nothing else may be in it."""
+    cookie: Annotated[bytes, Meta(min_length=1, max_length=256)]
+    """What they show: not the display's own cookie, which the client keeps to itself."""
+    screen: Annotated[int, Meta(ge=0, le=255)] = 0
+
+
 class Open(Message, frozen=True, tag="open"):
     """First frame of a channel stream, from who opens it (docs/protocol.md 6.1)."""
 
     kind: Name
     """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10); ``connect`` (11).
 
-    From the server: ``accepted`` (11.8).
+    From the server: ``accepted`` (11.8), ``agent`` and ``x11`` (13).
     """
     command: Annotated[bytes, Meta(max_length=MAX_COMMAND)] = b""
     pty: Pty | None = None
@@ -264,6 +276,15 @@ class Open(Message, frozen=True, tag="open"):
     """Of a forwarded connection: where it comes from."""
     listener: ListenerId = 0
     """Of an ``accepted`` one: who waited for it."""
+    agent: bool = False
+    """The channel's programs may call the client's agent (13.1)."""
+    x11: X11 | None = None
+    """They may call its display; of a call of the kind ``x11``: what they are to show."""
+
+
+def offering(message: Open, *, agent: bool, x11: X11 | None) -> Open:
+    """The same OPEN, which lets the channel's programs call the client's agent and display."""
+    return msgspec.structs.replace(message, agent=agent, x11=x11)
 
 
 class Opened(Message, frozen=True, tag="opened"):

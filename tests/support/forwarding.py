@@ -96,9 +96,11 @@ def socks5(port: int, host: str, target_port: int) -> socket.socket:
 class Target:
     """Listens on loopback (or at ``path``) and gives each connection to ``serve`` in a thread of its own."""
 
-    def __init__(self, serve: Callable[[socket.socket], object], path: Path | None = None) -> None:
+    def __init__(
+        self, serve: Callable[[socket.socket], object], path: Path | None = None, port: int = 0
+    ) -> None:
         if path is None:
-            self._sock = socket.create_server(("127.0.0.1", 0), backlog=512)
+            self._sock = socket.create_server(("127.0.0.1", port), backlog=512)
             self.port = int(self._sock.getsockname()[1])
         else:
             self._sock = socket.socket(socket.AF_UNIX)

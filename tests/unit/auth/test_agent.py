@@ -14,6 +14,7 @@ import pytest
 from qsh.auth.agent import (
     FRAME_LIMIT,
     FrameDecoder,
+    Gate,
     Identity,
     decode_identities,
     decode_signature,
@@ -218,3 +219,57 @@ class TestDestinationConstraint:
         bind = encode_session_bind(host.public.blob, b"session", host.sign(b"another"))
         with pytest.raises(AgentError, match="refused"):
             decode_success(constrained.ask(bind)[0])
+
+
+# -- what a host may ask -------------------------------------------------------------------------
+
+
+def body(frame: bytes) -> bytes:
+    return frame[4:]
+
+
+LET_IN = {
+    "list": (body(encode_list()), (12, 5)),
+    "sign": (body(encode_sign(b"key", b"data", 4)), (14, 5)),
+    "bind": (body(encode_session_bind(b"key", b"id", b"signature")), (6, 5, 28)),
+    "bind for another hop": (
+        body(encode_session_bind(b"key", b"id", b"signature", forwarding=True)),
+        (6, 5, 28),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LET_IN)
+def test_what_a_host_may_ask(name: str) -> None:
+    request, answers = LET_IN[name]
+    gate = Gate()
+    assert gate.lets_in(request)
+    assert {kind for kind in range(256) if gate.lets_out(bytes((kind,)))} == set(answers)
+    assert not gate.lets_out(b"")
+    assert not gate.lets_in(request + b"\0"), "the agent might read the rest as something else"
+    assert not gate.lets_out(b"\x05"), "nothing was asked"
+    assert not any(gate.lets_in(request[:size]) for size in range(len(request)))
+
+
+@pytest.mark.parametrize("kind", sorted(set(range(256)) - {11, 13, 27}))
+def test_every_other_request_is_refused(kind: int) -> None:
+    gate = Gate()
+    for request, _ in LET_IN.values():
+        assert not gate.lets_in(bytes((kind,)) + request[1:])
+    assert not gate.lets_in(bytes((kind,)))
+    assert gate.refusal() == b"\0\0\0\x01\x05"
+
+
+@pytest.mark.parametrize(
+    "name", [b"", b"query", b"session-bind@openssh.com\0", b"session-bind", b"SESSION-BIND@openssh.com"]
+)  # fmt: skip
+def test_other_extensions_are_refused(name: bytes) -> None:
+    request = Writer().byte(27).string(name).string(b"").string(b"").string(b"").byte(1).bytes()
+    assert not Gate().lets_in(request)
+
+
+def test_a_boolean_is_one_or_none() -> None:
+    request = LET_IN["bind"][0][:-1]
+    assert [Gate().lets_in(request + bytes((value,))) for value in (0, 1, 2, 255)] == [
+        *(True, True, False, False)
+    ]

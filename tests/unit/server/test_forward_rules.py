@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 PORT, PATH = Target("localhost", 80), Target(path=b"/run/socket")
 CONNECT, CONNECT_PATH, LISTEN, LISTEN_PATH = "connect", "connect-path", "listen", "listen-path"
-ALL: Final = frozenset({CONNECT, CONNECT_PATH, LISTEN, LISTEN_PATH})
+AGENT, X11 = "agent", "x11"
+PORTS: Final = frozenset({CONNECT, CONNECT_PATH, LISTEN, LISTEN_PATH})
+ALL: Final = PORTS | {AGENT, X11}
+CALLS: Final = ALL - PORTS
 PATHS: Final = frozenset({CONNECT_PATH, LISTEN_PATH})
 NOTHING: Final = frozenset[str]()
 
@@ -27,7 +30,7 @@ SWITCHES: Final[dict[str, AbstractSet[str]]] = {
     "DisableForwarding yes": NOTHING,
     "AllowTcpForwarding yes": ALL,
     "AllowTcpForwarding all": ALL,
-    "AllowTcpForwarding no": PATHS,
+    "AllowTcpForwarding no": ALL - {CONNECT, LISTEN},
     "AllowTcpForwarding local": ALL - {LISTEN},
     "AllowTcpForwarding remote": ALL - {CONNECT},
     "AllowStreamLocalForwarding no": ALL - PATHS,
@@ -47,16 +50,24 @@ SWITCHES: Final[dict[str, AbstractSet[str]]] = {
     "PermitListen local*:80": ALL - {LISTEN_PATH},
     "PermitListen 127.0.0.1:80": ALL - {LISTEN, LISTEN_PATH},
     "GatewayPorts yes": ALL,
+    "AllowAgentForwarding yes": ALL,
+    "AllowAgentForwarding no": ALL - {AGENT},
+    "X11Forwarding yes": ALL,
+    "X11Forwarding no": ALL - {X11},
     "ForceCommand true": ALL,
     "PermitTTY no": ALL,
 }
 KEY_OPTIONS: Final[dict[str, AbstractSet[str]]] = {
     "": ALL,
     "restrict": NOTHING,
-    "no-port-forwarding": NOTHING,
+    "no-port-forwarding": CALLS,
     "restrict,pty": NOTHING,
-    "restrict,port-forwarding": ALL,
-    "no-agent-forwarding,no-x11-forwarding": ALL,
+    "restrict,port-forwarding": PORTS,
+    "restrict,agent-forwarding": frozenset({AGENT}),
+    "restrict,X11-forwarding": frozenset({X11}),
+    "no-agent-forwarding,no-x11-forwarding": PORTS,
+    "no-agent-forwarding": ALL - {AGENT},
+    "no-X11-forwarding": ALL - {X11},
     'command="true"': ALL,
     'permitopen="localhost:80"': ALL - {CONNECT_PATH},
     'permitopen="localhost:*"': ALL - {CONNECT_PATH},
@@ -68,7 +79,7 @@ KEY_OPTIONS: Final[dict[str, AbstractSet[str]]] = {
     'permitlisten="localhost:80"': ALL - {LISTEN_PATH},
     'permitlisten="8080"': ALL - {LISTEN, LISTEN_PATH},
     'restrict,permitopen="localhost:80"': NOTHING,
-    'restrict,port-forwarding,permitopen="localhost:80"': ALL - {CONNECT_PATH},
+    'restrict,port-forwarding,permitopen="localhost:80"': PORTS - {CONNECT_PATH},
 }
 
 
@@ -78,10 +89,14 @@ def rules(config: str, key: str) -> ForwardRules:
 
 
 def permitted(config: str, key: str) -> set[str]:
-    made = rules(config, key)
+    """X11 is off unless a line says otherwise: here it is on."""
+    on = "" if config.startswith("X11Forwarding") else "X11Forwarding yes\n"
+    made = rules(on + config, key)
     found = {CONNECT} if made.may_connect(PORT) else set()
     found |= {CONNECT_PATH} if made.may_connect(PATH) else set()
     found |= {LISTEN} if made.may_listen(PORT) else set()
+    found |= {AGENT} if made.may_call_agent else set()
+    found |= {X11} if made.may_call_display else set()
     return found | ({LISTEN_PATH} if made.may_listen(PATH) else set())
 
 
@@ -97,6 +112,11 @@ def test_both_must_agree(switch: str, key: str) -> None:
 def test_disabled_is_disabled(switch: str, key: str) -> None:
     for off in ("DisableForwarding yes\n", "Match Address 10.0.0.0/8\nDisableForwarding yes\n"):
         assert permitted(off + switch, key) == NOTHING
+
+
+def test_a_display_is_not_for_everybody_who_says_nothing() -> None:
+    assert rules("", "").may_call_agent
+    assert not rules("", "").may_call_display
 
 
 def test_a_match_takes_back_what_is_forbidden_for_all() -> None:

@@ -11,7 +11,7 @@ from qsh.config.daemon_options import DaemonOptions
 from qsh.server.account import Account
 from qsh.server.requests import Grant, OpenChannel
 from qsh.server.session_rules import Rights, SessionRules
-from qsh.wire.messages import Pty
+from qsh.wire.messages import X11, Pty
 
 SOMEONE = Account("anna", 1000, 1000, (1000,), "/no/such/home", "/bin/bash")
 PTY = Pty("xterm\0x", 24, 80)
@@ -91,6 +91,31 @@ def test_only_the_variables_that_are_let_in() -> None:
 
 def test_a_terminal_type_with_a_nul_is_left_out() -> None:
     assert "TERM" not in rules().plan(OpenChannel(4, "shell", pty=PTY), "/dev/pts/1").env
+
+
+@pytest.mark.parametrize(
+    ("made", "calls"),
+    [
+        (rules(), {"agent"}),
+        (rules(x11_forwarding=True), {"agent", "x11"}),
+        (rules(x11_forwarding=True, disable_forwarding=True), set()),
+        (rules(x11_forwarding=True, allow_agent_forwarding=False), {"x11"}),
+        (rules(KeyOptions(agent_forwarding=False), x11_forwarding=True), {"x11"}),
+        (rules(KeyOptions(x11_forwarding=False), x11_forwarding=True), {"agent"}),
+        (rules(KeyOptions(command="forced"), x11_forwarding=True), {"agent", "x11"}),
+    ],
+)
+def test_calls_that_a_login_may_make(made: SessionRules, calls: set[str]) -> None:
+    x11 = X11("MIT-MAGIC-COOKIE-1", b"c")
+    everything = OpenChannel(4, "shell", agent=True, x11=x11)
+    assert made.calls(everything) == calls
+    assert made.calls(OpenChannel(4, "shell", agent=True)) == calls - {"x11"}
+    assert made.calls(OpenChannel(4, "attach", x11=x11)) == calls - {"agent"}
+    assert made.calls(OpenChannel(4, "shell")) == set()
+    assert (made.rights.agent_forwarding, made.rights.x11_forwarding) == (
+        "agent" in calls,
+        "x11" in calls,
+    )
 
 
 FREE = Rights(None, True, True, True, True)
