@@ -9,14 +9,14 @@ import os
 from qsh.auth import host_texts
 from qsh.auth.host_identity import Decision, Verdict, decide, scheme_order
 from qsh.auth.keys import PublicKey
-from qsh.auth.known_hosts import KnownHosts, KnownKey, format_line
+from qsh.auth.known_hosts import HASH_MAGIC, KnownHosts, KnownKey, Line, format_line
 from qsh.client.log import log
 from qsh.client.text import visible
 from qsh.errors import HostKeyError, KeyFormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from qsh.client.prompt import Prompter
 
@@ -216,6 +216,56 @@ class KnownHost:
             raise HostKeyError(_FAILED)
         self._add(key)
 
+    # -- keys that the host has besides (UpdateHostKeys)
+
+    def unknown(self, key: PublicKey, blobs: Iterable[bytes]) -> list[PublicKey]:
+        """Those of ``blobs`` that could be learned, since ``key`` is known by a line of the user's own about this host alone."""
+        own = self._policy.user_files
+        line = self._line_of(key)
+        if self.changed or line is None or line.file not in own or line not in self._record.known:
+            return []
+        every = (*self._record.known, *self._record.revoked, *self._record.fallback)
+        known = {*(line.key.blob for line in every), *(key.blob for key in self._revoked)}
+        new = [blob for blob in dict.fromkeys(blobs) if blob not in known]
+        if new and any(not _is_about(found, self._record.name) for found in self._own_lines()):
+            log.debug("a line for several hosts or with a pattern found: UpdateHostKeys is skipped")
+            return []
+        found = []
+        for blob in new:
+            try:
+                other = PublicKey.from_blob(blob)
+                other.require_usable()
+            except KeyFormatError as error:
+                log.debug(f"host key: {error}")
+                continue
+            if other.is_certificate:
+                continue
+            if self._all.other_names(other, self._record.name):
+                log.debug("a host key is known under another name: UpdateHostKeys is skipped")
+                return []
+            found.append(other)
+        return found
+
+    def _own_lines(self) -> Iterator[Line]:
+        own, name = self._policy.user_files, self._record.name
+        return (
+            line
+            for line in self._all.lines
+            if line.file in own and not line.marker and line.matches(name)
+        )
+
+    def learn(self, keys: Sequence[PublicKey]) -> None:
+        """Add keys, which the host has proved to have, to the file where it is known."""
+        path = self._policy.user_files[0]
+        hashed = self._policy.hash_names or any(
+            line.names.startswith(HASH_MAGIC) for line in self._own_lines()
+        )
+        text = "".join(format_line([self._record.name], key, hashed) for key in keys)
+        try:
+            _append(path, text)
+        except OSError as error:
+            log.debug(f"{path}: {error.strerror}")
+
     def _ask(self, key: PublicKey, address: str, verdict: Verdict, prompter: Prompter) -> bool:
         policy = self._policy
         home = os.path.expanduser("~")
@@ -247,6 +297,10 @@ class KnownHost:
             log.debug(f"{path}: {error.strerror}")
             return
         log.info(host_texts.added_text(self._record.name, key))
+
+
+def _is_about(line: Line, name: str) -> bool:
+    return line.names.startswith(HASH_MAGIC) or line.names.lower() == name
 
 
 def _append(path: str, line: str) -> None:

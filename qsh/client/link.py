@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qsh import __version__
 from qsh.channels.frames import read_frame
@@ -31,7 +31,9 @@ from qsh.wire.messages import (
     Exit,
     ExitAck,
     HostAuth,
+    KeyProofs,
     Listening,
+    ProveKeys,
     StderrHeader,
 )
 
@@ -73,6 +75,7 @@ class Link:
         """Describes the forwarded connections, for ``~#``."""
         self.listening: Callable[[Listening], None] = lambda answer: None
         """Gets the answers to Listen."""
+        self._proofs: asyncio.Future[KeyProofs] = loop.create_future()
 
     def listen(self) -> None:
         """Start to read what the server sends on its own."""
@@ -114,6 +117,21 @@ class Link:
                 raise AuthenticationError(",".join(authenticator.methods))
             await self._send.write(self._control.send(auth))
 
+    @property
+    def other_keys(self) -> list[bytes]:
+        """Host keys that the server says it has besides the one it has shown, as far as it has said so by now."""
+        told = self._host_auth.done() and not self._host_auth.cancelled()
+        return self._host_auth.result().other_keys if told else []
+
+    async def prove_keys(self) -> list[bytes]:
+        """Signatures by which the server proves that it has them, in their order; none from one that does not know how to."""
+        if "prove-keys" not in self._control.features:
+            return []
+        self.tell(ProveKeys())
+        waited: set[asyncio.Future[Any]] = {self._proofs, self.lost}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        return self._proofs.result().signatures if self._proofs.done() else []
+
     # -- channels
 
     async def open_channel(self, message: Open) -> ClientChannel:
@@ -142,7 +160,9 @@ class Link:
             self.connection.each_datagram(self._received_datagram)
         self._flows[number] = take
 
-    def tell(self, message: WindowChange | Signal | ExitAck | Listen | Unlisten) -> None:
+    def tell(
+        self, message: WindowChange | Signal | ExitAck | Listen | Unlisten | ProveKeys
+    ) -> None:
         """Queue a message on the control stream."""
         if self._control.state is State.OPEN:
             self._spawn(_ignore_loss(self._send.write(self._control.send(message))))
@@ -273,6 +293,9 @@ class Link:
             self._answers.put_nowait(message)
         elif isinstance(message, Listening):
             self.listening(message)
+        elif isinstance(message, KeyProofs):
+            if not self._proofs.done():
+                self._proofs.set_result(message)
         else:
             self.server_software = visible(self._control.peer_software)
             log.debug(f"Remote software version {self.server_software}")

@@ -46,6 +46,8 @@ __all__ = ["Login", "plan_of"]
 
 _HOST_AUTH_S: Final = 10.0
 """Wait for HOSTAUTH, which comes in the server's first flight; a lost packet takes a while."""
+_UPDATE_S: Final = 0.5
+"""How long a short command waits at its end for proofs of the host's other keys: it happens once, since they are learned then."""
 _AGAIN_S: Final = 15.0
 """From a later connection's handshake to its channel."""
 
@@ -82,6 +84,8 @@ class Login:
         self._forwards = None
         if request is None:
             self._forwards = _forwards(options, self._plan, shared=owner is not None)
+        self._updating: asyncio.Future[None] | None = None
+        """UpdateHostKeys at work."""
 
     # -- before the handshake is done
 
@@ -121,10 +125,14 @@ class Login:
         session = Session(self._plan, self._reopen if self._connect_again else None)
         try:
             key = self._key = await self._check_host(link, known)
+            self._known = known
             await self._bind_agent(link, key)
             authenticator = self._authenticator(link, key, self._candidates)
             status = await self._session(session, link, authenticator)
         finally:
+            if self._updating is not None:
+                await asyncio.wait({self._updating}, timeout=_UPDATE_S)
+                self._updating.cancel()
             await (session.link or link).close()
         used = authenticator.used
         return status, "" if used is None else used.mark
@@ -159,6 +167,8 @@ class Login:
         self._used = authenticator.used
         session.catch_signals()
         self._logged_in(link, accepted)
+        if options.update_host_keys != "no":
+            await self._update_host_keys(link)
         if self._forwards is not None:
             await self._forwards.begin(link)
         _local_command(options)
@@ -197,6 +207,8 @@ class Login:
             mark = "" if used is None else used.mark
             if self.remember is not None:
                 self.remember(link.connection, mark)
+            if self._options.update_host_keys != "no":
+                await self._update_host_keys(link)
             await self._forwards.begin(link)
             _local_command(self._options)
             await master.run()
@@ -232,6 +244,18 @@ class Login:
             return self._forwards
 
         return CommandLine(self._options, forwards).run
+
+    async def _update_host_keys(self, link: Link) -> None:
+        """Beside everything else, unless the user is to be asked."""
+        known, key = self._known, self._key
+        if known is None or key is None or not (unknown := known.unknown(key, link.other_keys)):
+            return
+        from qsh.client.host_key_update import update
+
+        if self._options.update_host_keys == "ask":
+            await update(link, known, unknown, self._prompter)
+        else:
+            self._updating = asyncio.ensure_future(update(link, known, unknown, None))
 
     def _offer(self, message: Open) -> Open:
         return message if self._forwards is None else self._forwards.offer(message)

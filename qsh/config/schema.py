@@ -76,7 +76,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("CASignatureAlgorithms", "ca_signature_algorithms", "signatures", None, USED),
     ("CheckHostIP", "check_host_ip", "flag", False, USED),
     ("HashKnownHosts", "hash_known_hosts", "flag", False, USED),
-    ("UpdateHostKeys", "update_host_keys", "ask", None, IGNORED),
+    ("UpdateHostKeys", "update_host_keys", "ask", None, USED),
     ("VerifyHostKeyDNS", "verify_host_key_dns", "ask", "no", IGNORED),
     ("VisualHostKey", "visual_host_key", "flag", False, USED),
     ("FingerprintHash", "fingerprint_hash", "hash", "SHA256", USED),

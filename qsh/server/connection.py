@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 from qsh import __version__
 from qsh.auth.keys import PublicKey
 from qsh.clock import monotonic_s
-from qsh.errors import ChannelError, ProtocolError, StreamReset, TransportError
+from qsh.errors import (
+    ChannelError,
+    ProtocolError,
+    RemoteProtocolError,
+    StreamReset,
+    TransportError,
+)
 from qsh.forward.windows import BASE_BYTES, MAX_STREAMS, ReceiveWindow
 from qsh.server.channel import ServerChannel
 from qsh.server.failure_delay import failure_delay_s
 from qsh.server.links import HostLink
 from qsh.server.login_table import LIMIT_S
 from qsh.server.remote_forwards import RemoteForwards
-from qsh.server.requests import Forget, Login, Outcome
+from qsh.server.requests import Login, Outcome
 from qsh.server.terminal_relay import PathReporter, is_farewell
 from qsh.wire import framing
 from qsh.wire.control import ServerControl
@@ -28,7 +34,9 @@ from qsh.wire.messages import (
     AuthRefused,
     Banner,
     HostAuth,
+    KeyProofs,
     Listen,
+    ProveKeys,
     Signal,
     Unlisten,
     WindowChange,
@@ -97,6 +105,7 @@ class ServerConnection:
     _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_OPENING))
     _user: str = ""
     _banner_due: bool = False
+    _proves: bool = False
 
     def __post_init__(self) -> None:
         host, port = self.connection.remote_address
@@ -135,7 +144,7 @@ class ServerConnection:
             self._host.close()
             self.log.info(f"Disconnected from user {self._user} {self._where()}")
         with contextlib.suppress(ChannelError):
-            self.monitor.send(Forget(self.connection.session_id))
+            self.monitor.forget(self.connection.session_id)
 
     def _where(self) -> str:
         return f"{self._client[0]} port {self._client[1]}"
@@ -242,6 +251,8 @@ class ServerConnection:
         self._spawn(self._watch_host())
         while True:
             while (message := self._wire.next_message()) is not None:
+                if isinstance(message, ProveKeys):
+                    self._prove(control)
                 self._handle(message)
             data = await control.recv.read(READ_BYTES)
             if not data:
@@ -261,6 +272,16 @@ class ServerConnection:
             channel.signal(message)
         else:
             self._spawn(channel.resize(message))
+
+    def _prove(self, control: Stream) -> None:
+        """With all host keys, once: more is more than the monitor permits."""
+        if self._proves:
+            raise RemoteProtocolError("out-of-state", "ProveKeys again")
+        self._proves = True
+        self.monitor.prove(
+            self.connection.session_id,
+            lambda found: control.send.put(self._wire.send(KeyProofs(found))),
+        )
 
     def _keep_early(self, change: WindowChange) -> None:
         if change.channel in self._early or len(self._early) < MAX_EARLY:

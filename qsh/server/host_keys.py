@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qsh.auth.key_proof import proof_data
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.errors import KeyFormatError, KeyPassphraseError, RemoteProtocolError, StartupError
@@ -26,7 +27,8 @@ __all__ = [
 
 SYSTEM_KEYS: Final = tuple(f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa"))
 CERTIFICATE_VERIFY: Final = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"
-"""What a TLS 1.3 server signs begins with this (RFC 8446 4.4.3); nothing else is ever signed."""
+"""What a TLS 1.3 server signs begins with this (RFC 8446 4.4.3). Besides that and its session id nothing is ever signed but
+proof_data, of which the front chooses no byte: the session id is one that was signed here, and the keys are ours."""
 SESSION_LABEL: Final = b"qsh/1 session\0"
 MAX_REQUEST: Final = 512
 """Bytes of a signing request: label, hash and header are below 200."""
@@ -79,6 +81,11 @@ class HostKeys:
         return key.sign_tls(request.scheme, request.message), key.sign(
             session_id_of(request.message)
         )
+
+    def prove(self, session_id: bytes, used: int) -> list[bytes]:
+        """Signatures which prove that all keys but number ``used`` are held. Raises KeyFormatError."""
+        others = [key for number, key in enumerate(self._keys) if number != used]
+        return [key.sign(proof_data(session_id, key.public.blob)) for key in others]
 
 
 def load(

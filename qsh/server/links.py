@@ -18,6 +18,7 @@ from qsh.server.requests import (
     Connect,
     Connected,
     Exited,
+    Forget,
     HangUp,
     HostAnswer,
     Identity,
@@ -26,6 +27,8 @@ from qsh.server.requests import (
     Login,
     MonitorAnswer,
     OpenChannel,
+    Proofs,
+    Prove,
     Verdict,
 )
 
@@ -98,6 +101,7 @@ class MonitorLink(_Link):
         super().__init__(sock, MonitorAnswer)
         self._on_lost = on_lost
         self._logins: dict[bytes, asyncio.Future[tuple[Verdict, int]]] = {}
+        self._proofs: dict[bytes, Callable[[list[bytes]], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
 
     async def login(self, request: Login) -> tuple[Verdict, int]:
@@ -114,6 +118,16 @@ class MonitorLink(_Link):
         finally:
             self._logins.pop(request.session_id, None)
 
+    def prove(self, session_id: bytes, take: Callable[[list[bytes]], None]) -> None:
+        """Ask for signatures of the other host keys; ``take`` gets them. Raises ChannelError."""
+        self._proofs[session_id] = take
+        self.send(Prove(session_id))
+
+    def forget(self, session_id: bytes) -> None:
+        """The connection is gone. Raises ChannelError."""
+        self._proofs.pop(session_id, None)
+        self.send(Forget(session_id))
+
     def abandon(self, session_id: bytes) -> None:
         """The client went away: end the wait for its verdict."""
         future = self._logins.get(session_id)
@@ -127,6 +141,11 @@ class MonitorLink(_Link):
             future = self._logins.get(message.session_id)
             if future is not None and not future.done():
                 future.set_result((message, descriptors.pop() if descriptors else -1))
+        elif (
+            isinstance(message, Proofs)
+            and (take := self._proofs.pop(message.session_id, None)) is not None
+        ):
+            take(message.signatures)
         for descriptor in descriptors:
             os.close(
                 descriptor

@@ -1,7 +1,7 @@
 """The monitor's table of what may be asked on a session id, and when (model: OpenSSH's monitor.c), sans-IO.
 
     (nothing) ──sign──► SIGNED ──login──► JUDGING ──refused, continue──► SIGNED
-                                             └──accepted──► ADMITTED (once, never again)
+                                             └──accepted──► ADMITTED (once, never again) ──prove──► ADMITTED (once)
     any ──forget, time-out──► (nothing), but an id that was ADMITTED is remembered and never signed again
 
 A session id exists only because this monitor signed it, so a front that was broken into can neither replay a user's
@@ -42,6 +42,7 @@ class Entry:
     host_key: int
     deadline_s: float
     attempts: int = 0
+    proved: bool = False
 
 
 class LoginTable:
@@ -87,6 +88,15 @@ class LoginTable:
         entry.phase = Phase.ADMITTED if accepted else Phase.SIGNED
         entry.attempts += counts
         return entry.attempts >= self._max_attempts
+
+    def prove(self, session_id: bytes) -> int:
+        """The other host keys may sign for this login; returns the number of the key that signed its handshake."""
+        entry = self._entries.get(session_id)
+        if entry is None or entry.phase is not Phase.ADMITTED or entry.proved:
+            state = "unknown" if entry is None else "proved" if entry.proved else entry.phase.name
+            raise RemoteProtocolError("not-permitted", f"prove: session id is {state}")
+        entry.proved = True
+        return entry.host_key
 
     def forget(self, session_id: bytes) -> None:
         """The connection is gone."""

@@ -31,6 +31,7 @@ from qsh.server.requests import (
     Judgement,
     Login,
     Outcome,
+    Proofs,
     Reaped,
     RecordLogin,
     RecordLogout,
@@ -259,6 +260,8 @@ class Monitor:
                 self._login(request)
             elif isinstance(request, Forget):
                 self._forget_connection(request.session_id)
+            else:
+                self._prove(request.session_id)
         except EOFError:
             self._drop_front()  # its end is reported by the spawner
         except RemoteProtocolError as error:
@@ -304,6 +307,19 @@ class Monitor:
             self.log.error(f"signing refused: {error}")
             return b"\0\0"
         return len(tls).to_bytes(2, "big") + tls + len(ssh).to_bytes(2, "big") + ssh
+
+    def _prove(self, session_id: bytes) -> None:
+        used = self.table.prove(session_id)
+        try:
+            signatures = self.keys.prove(session_id, used)
+        except KeyFormatError as error:
+            self.log.error(f"host keys are not proved: {error}")
+            signatures = []
+        if self._front is not None:
+            try:
+                self._front.send(Proofs(session_id, signatures))
+            except OSError:
+                self._drop_front()
 
     # -- logins ----------------------------------------------------------------------------------
 

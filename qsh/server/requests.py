@@ -1,7 +1,7 @@
 """What qshd's processes say to each other, over SOCK_SEQPACKET socket pairs (docs/architecture.md 2.2).
 
-    front ─ Login, Forget ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, session host, front
-    front ◄─ Identity, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
+    front ─ Login, Forget, Prove ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, host, front
+    front ◄─ Identity, Proofs, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
                                 monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
     front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released, CallEnded ─► session host
     front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, ListensOn, Connected, Accepted, Called (+ socket) ─ host
@@ -46,6 +46,8 @@ __all__ = [
     "MonitorAnswer",
     "OpenChannel",
     "Outcome",
+    "Proofs",
+    "Prove",
     "Reaped",
     "Released",
     "Resize",
@@ -97,7 +99,13 @@ class Forget(Local, frozen=True, tag="forget"):
     session_id: SessionId
 
 
-FrontRequest = Login | Forget
+class Prove(Local, frozen=True, tag="prove"):
+    """Sign for the client that was let in on this session id, once, with every host key but the one of its handshake."""
+
+    session_id: SessionId
+
+
+FrontRequest = Login | Forget | Prove
 
 
 class Identity(Local, frozen=True, tag="identity"):
@@ -118,7 +126,14 @@ class Verdict(Local, frozen=True, tag="verdict"):
     notices: list[Text] = []
 
 
-MonitorAnswer = Identity | Verdict
+class Proofs(Local, frozen=True, tag="proofs"):
+    """The signatures, in the order of the keys."""
+
+    session_id: SessionId
+    signatures: list[Blob] = []
+
+
+MonitorAnswer = Identity | Verdict | Proofs
 
 
 class Outcome:

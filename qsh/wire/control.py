@@ -29,9 +29,11 @@ from qsh.wire.messages import (
     Exit,
     ExitAck,
     Hello,
+    KeyProofs,
     Listen,
     Listening,
     Message,
+    ProveKeys,
     ServerMessage,
     Signal,
     Unlisten,
@@ -40,7 +42,15 @@ from qsh.wire.messages import (
 
 __all__ = ["FEATURES", "ClientControl", "ServerControl", "State"]
 
-FEATURES: Final[tuple[str, ...]] = ("exec", "pty", "stderr", "forward", "agent", "x11")
+FEATURES: Final[tuple[str, ...]] = (
+    "exec",
+    "pty",
+    "stderr",
+    "forward",
+    "agent",
+    "x11",
+    "prove-keys",
+)
 """What this version offers in HELLO; names are listed in docs/protocol.md 4.1."""
 
 BYTES_BEFORE_AUTH: Final = 512 * 1024
@@ -68,6 +78,7 @@ _CLIENT_SENDS: Final[_Moves] = {
         ExitAck: State.OPEN,
         Listen: State.OPEN,
         Unlisten: State.OPEN,
+        ProveKeys: State.OPEN,
     },
 }
 _SERVER_SENDS: Final[_Moves] = {
@@ -79,7 +90,7 @@ _SERVER_SENDS: Final[_Moves] = {
         AuthRefused: State.GREETED,
         AuthAccepted: State.OPEN,
     },
-    State.OPEN: {Exit: State.OPEN, Listening: State.OPEN},
+    State.OPEN: {Exit: State.OPEN, Listening: State.OPEN, KeyProofs: State.OPEN},
 }
 
 
@@ -165,7 +176,9 @@ class ClientControl(_Control):
         """The first bytes of the stream."""
         return self._send(Hello(versions=[VERSION], software=software, features=list(FEATURES)))
 
-    def send(self, message: Auth | WindowChange | Signal | ExitAck | Listen | Unlisten) -> bytes:
+    def send(
+        self, message: Auth | WindowChange | Signal | ExitAck | Listen | Unlisten | ProveKeys
+    ) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)
 
@@ -193,7 +206,8 @@ class ServerControl(_Control):
         return self._send(Hello(versions=[VERSION], software=software, features=list(FEATURES)))
 
     def send(
-        self, message: AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening
+        self,
+        message: AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening | KeyProofs,
     ) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)

@@ -27,12 +27,14 @@ __all__ = [
     "Failed",
     "Hello",
     "HostAuth",
+    "KeyProofs",
     "Listen",
     "Listening",
     "Offer",
     "Open",
     "Opened",
     "Proof",
+    "ProveKeys",
     "Pty",
     "ServerMessage",
     "Signal",
@@ -155,7 +157,17 @@ class Unlisten(Message, frozen=True, tag="unlisten"):
     listener: ListenerId
 
 
+class ProveKeys(Message, frozen=True, tag="prove-keys"):
+    """Prove that you hold ``other_keys`` of HOSTAUTH (docs/protocol.md 3.5); once, and only to who says so in its features."""
+
+
 # -- control stream, server to client ------------------------------------------------------------
+
+
+class KeyProofs(Message, frozen=True, tag="key-proofs"):
+    """The answer: a signature by each of the other keys, in their order; none: not now."""
+
+    signatures: Annotated[list[Blob], Meta(max_length=8)] = []
 
 
 class Listening(Message, frozen=True, tag="listening"):
@@ -209,8 +221,10 @@ class Exit(Message, frozen=True, tag="exit"):
     text: Text = ""
 
 
-ClientMessage = Hello | Auth | WindowChange | Signal | ExitAck | Listen | Unlisten
-ServerMessage = Hello | AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening
+ClientMessage = Hello | Auth | WindowChange | Signal | ExitAck | Listen | Unlisten | ProveKeys
+ServerMessage = (
+    Hello | AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening | KeyProofs
+)
 
 # -- channel streams -----------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ def test_a_tunnel_is_refused(option: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["UpdateHostKeys=yes", "AddKeysToAgent=yes", "Compression=yes"],
+    ["AddKeysToAgent=yes", "Compression=yes"],
 )
 def test_what_has_no_effect_is_one_debug_line(option: str) -> None:
     tail = ("-oQshFallback=no", "-w", "0:0", "127.0.0.1", "true")  # refused before it connects

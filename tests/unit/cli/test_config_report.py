@@ -24,13 +24,13 @@ def rows(text: str) -> dict[str, tuple[str, str]]:
 
 def test_sources(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "config"
-    file.write_text("Host h\n User alice\n UpdateHostKeys yes\n QshPort 4433\n SendEnv A\n")
+    file.write_text("Host h\n User alice\n AddKeysToAgent yes\n QshPort 4433\n SendEnv A\n")
     assert report(["-F", str(file), "-o", "BatchMode=yes", "-p", "77", "h"]) == 0
     text = capfd.readouterr().out
     assert text.startswith("# h: alice@h\n")
     found = rows(text)
     assert found["User"] == ("alice", f"{file} line 2")
-    assert found["UpdateHostKeys"] == ("yes", f"{file} line 3; no effect in qsh")
+    assert found["AddKeysToAgent"] == ("yes", f"{file} line 3; no effect in qsh")
     assert found["QshPort"] == ("4433", f"{file} line 4")
     assert found["BatchMode"] == ("yes", "-o")
     assert found["Port"] == ("77", "-p")

@@ -129,3 +129,22 @@ def test_without_a_grace_time_what_is_never_used_still_expires(
     with pytest.raises(RemoteProtocolError, match="too many"):
         found.sign(OTHER, 0, now=599)
     found.sign(OTHER, 0, now=601)
+
+
+@pytest.mark.parametrize("phase", ["unknown", "signed", "judging"])
+def test_no_proof_before_the_login(phase: str) -> None:
+    with pytest.raises(RemoteProtocolError) as error:
+        table(phase).prove(ID)
+    assert error.value.code == "not-permitted"
+
+
+def test_proofs_once_for_each_login() -> None:
+    found = table("admitted")
+    assert found.prove(ID) == 1
+    with pytest.raises(RemoteProtocolError, match="proved"):
+        found.prove(ID)
+    with pytest.raises(RemoteProtocolError, match="unknown"):
+        found.prove(OTHER)
+    found.forget(ID)
+    with pytest.raises(RemoteProtocolError, match="unknown"):
+        found.prove(ID)

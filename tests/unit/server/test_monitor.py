@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qsh.auth.key_options import KeyOptions
+from qsh.auth.key_proof import proof_data
 from qsh.auth.private import PrivateKey, generate_ed25519
+from qsh.auth.signatures import verify
 from qsh.config.daemon_options import DaemonOptions
 from qsh.server import monitor as module
 from qsh.server.account import Account
@@ -31,6 +33,7 @@ from qsh.server.requests import (
     Login,
     MonitorAnswer,
     Outcome,
+    Prove,
     Reaped,
     RecordLogin,
     RecordLogout,
@@ -77,14 +80,16 @@ class World:
     open: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        text, _ = generate_ed25519("host")
-        key = PrivateKey.load(text.encode(), None, "host")
+        self.keys = [
+            PrivateKey.load(generate_ed25519(name)[0].encode(), None, name)
+            for name in ("host", "other", "third")
+        ]
         ours, theirs = packet_pair()
         self.spawner = PacketSocket(theirs, SpawnerRequest)
         self.read_log, self.write_log = os.pipe()
         self.monitor = Monitor(
             PacketSocket(ours, SpawnerReport),
-            HostKeys([key]),
+            HostKeys(self.keys),
             Log("DEBUG3", file=self.write_log),
             self.grace_s,
             3,
@@ -209,7 +214,7 @@ def test_a_handshake_is_signed_once(world: World) -> None:
         b"\0\x08\x07" + message(1) + b"x",
         b"\0\x08\x07" + message(1)[:-1],
         b"\0\x08\x07" + message(1) * 9,
-        b"\1\x08\x07" + message(1),
+        b"\3\x08\x07" + message(1),
         b"\xff\x08\x07" + message(1),
         b"\0\x04\x03" + message(1),
         b"\0\0\0" + message(1),
@@ -256,6 +261,40 @@ def test_a_login(world: World) -> None:
     for descriptor in (*descriptors, to_monitor, to_front):
         os.close(descriptor)
     assert "Accepted publickey for anna from 192.0.2.1 port 4711" in world.log()
+
+
+def admitted(world: World, number: int) -> None:
+    world.handshake(number)
+    world.judge(world.child(number), Judgement(Outcome.ACCEPTED, grant=grant()))
+    answer, request = world.verdict(), world.asked()
+    assert answer is not None
+    for descriptor in (*answer[1], *request[1]):
+        os.close(descriptor)
+
+
+def test_the_other_keys_are_proved_once_after_the_login(world: World) -> None:
+    session_id = login(1).session_id
+    admitted(world, 1)
+    world.ask(Prove(session_id))
+    answer = world.front.receive()
+    assert answer is not None
+    proofs = answer[0]
+    assert proofs.session_id == session_id
+    assert len(proofs.signatures) == 2, "the first has signed the handshake"
+    for key, proof in zip(world.keys[1:], proofs.signatures, strict=True):
+        assert verify(key.public, proof, proof_data(session_id, key.public.blob))
+        assert not verify(key.public, proof, proof_data(session_id, world.keys[0].public.blob))
+        assert not verify(key.public, proof, session_id), "it is nothing that anything else signs"
+    world.ask(Prove(session_id))
+    assert world.front_dropped
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nothing_is_proved_for_who_is_not_let_in(world: World, number: int) -> None:
+    world.handshake(1)
+    world.ask(Prove(login(number).session_id))
+    assert world.front_dropped
+    assert "broke the rules" in world.log()
 
 
 def test_one_signature_opens_one_session(world: World) -> None:

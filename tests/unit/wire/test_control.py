@@ -16,11 +16,13 @@ from qsh.wire.messages import (
     Exit,
     ExitAck,
     Hello,
+    KeyProofs,
     Listen,
     Listening,
     Message,
     Offer,
     Proof,
+    ProveKeys,
     Signal,
     Target,
     Unlisten,
@@ -35,6 +37,7 @@ CLIENT_MESSAGES: tuple[Message, ...] = (
     ExitAck(channel=4),
     Listen(listener=1, target=Target("localhost", 0)),
     Unlisten(listener=1),
+    ProveKeys(),
 )
 SERVER_MESSAGES: tuple[Message, ...] = (
     AuthAccepted(),
@@ -43,15 +46,16 @@ SERVER_MESSAGES: tuple[Message, ...] = (
     Banner(text="hi"),
     Exit(channel=4, stdout_offset=0, stderr_offset=0, status=0),
     Listening(listener=1, port=4711),
+    KeyProofs([b"signature"]),
 )
 PERMITTED_FROM_CLIENT = {
     State.GREETED: {Auth},
-    State.OPEN: {WindowChange, Signal, ExitAck, Listen, Unlisten},
+    State.OPEN: {WindowChange, Signal, ExitAck, Listen, Unlisten, ProveKeys},
 }
 PERMITTED_FROM_SERVER = {
     State.GREETED: {Banner},
     State.PENDING: {Banner, AuthAccepted, AuthContinue, AuthRefused},
-    State.OPEN: {Exit, Listening},
+    State.OPEN: {Exit, Listening, KeyProofs},
 }
 
 
