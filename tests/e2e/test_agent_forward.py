@@ -169,6 +169,31 @@ def test_restrictions_of_a_key_hold(server: LiveServer, agent: SshAgent, tmp_pat
     ]
 
 
+def test_nothing_is_forwarded_to_a_host_that_is_another(
+    server: LiveServer, agent: SshAgent, tmp_path: Path
+) -> None:
+    known = tmp_path / "known_hosts"
+    known.write_text(f"* {agent.public}\n")
+    options = (
+        f"-oUserKnownHostsFile={known}",
+        "-oStrictHostKeyChecking=no",
+        "-oUpdateHostKeys=yes",
+    )
+    forwards = (*FORWARD, "-X", "-R", "0:localhost:1")
+    env = {**agent.env, "DISPLAY": ":1"}
+    done = server.run(f"{SHOW}; echo ${{DISPLAY-none}}", options=(*options, *forwards), env=env)
+    assert done.stdout == b"none\nnone\n"
+    for what in (b"Agent", b"X11", b"Port"):
+        text = b" forwarding is disabled to avoid man-in-the-middle attacks."
+        assert what + text in done.stderr
+    assert known.read_text() == f"* {agent.public}\n"
+    done = server.run(
+        "echo on", options=(*options, *forwards, "-oExitOnForwardFailure=yes"), env=env
+    )
+    assert (done.stdout, done.returncode) == (b"", 255)
+    assert b"Error: forwarding disabled due to host key check failure" in done.stderr
+
+
 # -- a terminal that outlives its clients --------------------------------------------------------
 
 
@@ -238,6 +263,7 @@ def test_nobody_is_called_without_a_client(
         path = shown_path(first)
         first.type(b"\r~d")
         assert first.wait() == 0
+    wait_until(lambda: any("is detached" in line for line in own_server.log))
     done = keys_at(path)
     assert (done.stdout, done.returncode) == (b"", 1)
     assert b"agent refused operation" in done.stderr
