@@ -12,7 +12,6 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from qsh._native import Image
 from qsh.cli.daemon import default_config
 from qsh.config import daemon_dump, daemon_parser
 from qsh.errors import StartupError
@@ -20,6 +19,7 @@ from qsh.lean_imports import import_without
 from qsh.server import account as accounts
 from qsh.server import host_keys, image_layout, preload
 from qsh.server.admission import Admission
+from qsh.server.image import Image
 from qsh.server.log import Log
 from qsh.server.login import group_names
 from qsh.server.monitor import Monitor

@@ -39,14 +39,15 @@ class Calls:
         if self._display is not None:
             streams.servers["x11"] = self._serve_display
 
-    def offer(self, message: Open) -> Open:
-        """OPEN of a channel whose programs may call."""
-        if self._agent is not None:
+    def offer(self, message: Open, *, agent: bool = True, x11: bool = True) -> Open:
+        """OPEN of a channel whose programs may call what there is of these."""
+        agent = agent and self._agent is not None
+        display = self._display if x11 else None
+        if agent:
             log.debug("Requesting authentication agent forwarding.")
-        if self._display is not None:
+        if display is not None:
             log.debug("Requesting X11 forwarding with authentication spoofing.")
-        offered = None if self._display is None else self._display.offered
-        return offering(message, agent=self._agent is not None, x11=offered)
+        return offering(message, agent=agent, x11=None if display is None else display.offered)
 
     def use(self, receives: ReceiveWindow) -> None:
         """Of the connection that calls come by."""

@@ -58,9 +58,9 @@ class Forwards:
             if is_set:
                 log.error(f"{what} forwarding is disabled to avoid man-in-the-middle attacks.")
 
-    def offer(self, message: Open) -> Open:
-        """OPEN of a channel whose programs may call."""
-        return message if self._calls is None else self._calls.offer(message)
+    def offer(self, message: Open, *, agent: bool = True, x11: bool = True) -> Open:
+        """OPEN of a channel whose programs may call what there is of these."""
+        return message if self._calls is None else self._calls.offer(message, agent=agent, x11=x11)
 
     @property
     def remote(self) -> bool:

@@ -81,9 +81,7 @@ class Login:
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
         self._plan = plan_of(options, request)
-        self._forwards = None
-        if request is None:
-            self._forwards = _forwards(options, self._plan, shared=owner is not None)
+        self._forwards = _forwards(options, self._plan, shared=owner is not None)
         self._updating: asyncio.Future[None] | None = None
         """UpdateHostKeys at work."""
 

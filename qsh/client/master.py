@@ -24,6 +24,7 @@ from qsh.client.shared_session import SharedClient
 from qsh.client.text import lost_text, visible
 from qsh.errors import ConnectionLost, ForwardError, QshError
 from qsh.forward.listening import ListenError
+from qsh.wire.messages import offering
 from qsh.wire.sharing import Answered, ForwardRequest, Refused, Request
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from qsh.client.forwards import Forwards
     from qsh.client.link import Link
     from qsh.config.options import ClientOptions
+    from qsh.wire.messages import Open
+    from qsh.wire.sharing import SessionRequest
 
 __all__ = ["Master"]
 
@@ -267,6 +270,13 @@ class Master:
         finally:
             self._sessions -= 1
             self._changed.set()
+
+    def offer(self, request: SessionRequest) -> Open:
+        """What a client asks to open, with the master's agent and display if it wants them and there are some."""
+        plain = offering(request.open, agent=False, x11=None)
+        if self._forwards is None:
+            return plain
+        return self._forwards.offer(plain, agent=request.open.agent, x11=request.x11)
 
     @contextlib.contextmanager
     def receives(self) -> Iterator[None]:

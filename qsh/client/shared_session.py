@@ -241,7 +241,7 @@ class SharedClient:
             reason = str(error) if isinstance(error, QshError) else os.strerror(error.errno or 0)
             self.tell(Refused("failed" if final else "resources", reason, request=number))
             return
-        channel = await link.open_channel(request.open)
+        channel = await link.open_channel(self._master.offer(request))
         answering = asyncio.ensure_future(channel.answer())
         try:
             opened = await _before_loss(link, answering)

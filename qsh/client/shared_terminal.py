@@ -20,7 +20,7 @@ from qsh.client.session import Ended, Session
 from qsh.client.text import lost_text, visible
 from qsh.errors import ChannelError, ConnectionLost, QshError, RemoteProtocolError, StreamReset
 from qsh.wire import flow
-from qsh.wire.messages import Opened
+from qsh.wire.messages import Opened, offering
 from qsh.wire.sharing import (
     Done,
     Exited,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from qsh.channels.session import ClientChannel
     from qsh.client.link import Link
     from qsh.client.sharing import SharedClientProcess
+    from qsh.config.options import ClientOptions
     from qsh.wire.messages import Message, Open
 
 __all__ = ["run_terminal"]
@@ -75,7 +76,7 @@ async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
     """The exit status, or what came instead of a terminal; None: the master is gone."""
     options = process.options
     sock = process.control.sock = socket.socket(fileno=process.control.sock.detach())
-    master = _Master(ControlSocket(sock, FromMaster))
+    master = _Master(ControlSocket(sock, FromMaster), options)
     session = Session(plan_of(options, None), master.reopen)
     session.shared = True
     link = master.request(session.open_message())
@@ -107,8 +108,8 @@ async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
 class _Master:
     """The socket to it: its messages go to the link that they are about."""
 
-    def __init__(self, control: ControlSocket) -> None:
-        self._control = control
+    def __init__(self, control: ControlSocket, options: ClientOptions) -> None:
+        self._control, self._options = control, options
         self._loop = asyncio.get_running_loop()
         self._number = 0
         self._link: _SharedLink | None = None
@@ -120,8 +121,10 @@ class _Master:
         """Ask for a terminal, instead of what was asked for before."""
         self._number = (self._number + 1) & 0xFFFF
         link = self._link = _SharedLink()
+        message = offering(message, agent=bool(self._options.forward_agent), x11=None)
+        request = SessionRequest(message, self._number, bool(self._options.forward_x11))
         try:
-            self._control.send(SessionRequest(message, self._number))
+            self._control.send(request)
         except OSError:
             self._end()
         return link

@@ -361,7 +361,8 @@ class SharedClientProcess:
             return frame({"t": "stdio", "target": target}), (stdin, 1)
         if self._attends:
             return frame({"t": "attend"}), ()
-        return frame({"t": "session", "open": _open_message(options)}), (stdin, 1, 2)
+        session = {"t": "session", "open": _open_message(options), "x11": options.forward_x11}
+        return frame(session), (stdin, 1, 2)
 
     @property
     def _attends(self) -> bool:
@@ -526,4 +527,5 @@ def _open_message(options: ClientOptions) -> dict[str, Any]:
     if kind != "subsystem":
         kind = "exec" if command else "shell"
     env = to_send(options.send_env, options.set_env, os.environ)
-    return {"t": "open", "kind": kind, "command": command, "env": env}
+    agent = options.forward_agent
+    return {"t": "open", "kind": kind, "command": command, "env": env, "agent": agent}

@@ -43,9 +43,9 @@ from qsh.server.session_rules import PLAIN_KEY, SessionRules
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qsh._native import Image
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.account import Account
+    from qsh.server.image import Image
     from qsh.server.log import Log
     from qsh.server.login import Opinion
     from qsh.server.requests import Login, LoginRecord

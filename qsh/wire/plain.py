@@ -106,6 +106,8 @@ def _encode(value: object) -> bytes:
         return b"\xdb" + len(data).to_bytes(4, "big") + data
     if isinstance(value, bytes):
         return b"\xc6" + len(value).to_bytes(4, "big") + value
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
     if isinstance(value, int):
         return b"\xcf" + value.to_bytes(8, "big")
     raise TypeError(type(value).__name__)

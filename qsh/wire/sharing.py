@@ -134,6 +134,8 @@ class SessionRequest(Message, frozen=True, tag="session"):
     open: Open
     request: Count = 0
     """The client's choice, said with the answers."""
+    x11: bool = False
+    """The channel's programs may call the master's display; ``open.agent``: its agent."""
 
 
 class StdioRequest(Message, frozen=True, tag="stdio"):

@@ -36,9 +36,10 @@ class Shared:
         stdin: bytes = b"",
         master: str = "auto",
         persist: str = "yes",
+        env: dict[str, str] | None = None,
     ) -> Done:
         options = self.options(*more, master=master, persist=persist)
-        return self.server.run(*words, options=options, stdin=stdin)
+        return self.server.run(*words, options=options, stdin=stdin, env=env)
 
     def ask(self, what: str, *more: str) -> Done:
         return self.server.run(options=("-S", str(self.path), "-O", what, *more))

@@ -43,11 +43,18 @@ def understood(data: bytes) -> object:
     return decoder.next()
 
 
-@given(st.binary(max_size=70_000), st.dictionaries(TEXT, TEXT, max_size=20))
-def test_a_session_is_understood(command: bytes, env: dict[str, str]) -> None:
-    fields = {"t": "open", "kind": "exec", "command": command, "env": env}
-    request = understood(frame({"t": "session", "open": fields}))
-    assert request == sharing.SessionRequest(Open("exec", command, env=env))
+@given(
+    st.binary(max_size=70_000),
+    st.dictionaries(TEXT, TEXT, max_size=20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_session_is_understood(
+    command: bytes, env: dict[str, str], agent: bool, x11: bool
+) -> None:
+    fields = {"t": "open", "kind": "exec", "command": command, "env": env, "agent": agent}
+    request = understood(frame({"t": "session", "open": fields, "x11": x11}))
+    assert request == sharing.SessionRequest(Open("exec", command, env=env, agent=agent), x11=x11)
 
 
 def test_other_requests_are_understood() -> None:
