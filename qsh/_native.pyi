@@ -37,6 +37,7 @@ __all__ = [
     "SendStream",
     "Signer",
     "Snapshot",
+    "UdpListener",
     "ed25519_sign",
     "gulp",
     "peel",
@@ -261,7 +262,7 @@ class Connection:
         """
 
     def read_datagram(self, token: int) -> None:
-        """Completes with bytes. At most 64 KiB wait, then the oldest are dropped. ValueError: flows are spliced."""
+        """Completes with bytes: the next datagram that is no flow's. At most 64 KiB wait, then the oldest are dropped."""
 
     def splice_flow(self, token: int, flow: int, fd: int) -> None:
         """Move datagrams that begin with the number ``flow`` (a QUIC varint, RFC 9000 16) to and from a socket, natively.
@@ -275,8 +276,32 @@ class Connection:
 
         Completes with None when the socket's other side is closed, the connection is gone, or after :meth:`end_flow`; with
         ``fd-error`` when the socket fails. A SOCK_DGRAM socket learns of its other side's end only when it is written to.
-        From the first flow on the connection's datagrams are no longer for :meth:`read_datagram`, and a connection on which that
-        was called has no flows. Raises ValueError (also: the number is spliced already, another kind of socket), OSError.
+        From the first flow on, a datagram that is no flow's waits for :meth:`read_datagram`, or is dropped where nobody has ever
+        called that. Raises ValueError (also: the number is spliced already, another kind of socket), OSError.
+        """
+
+    def splice_udp(
+        self,
+        token: int,
+        flow: int,
+        fd: int,
+        send: SendStream,
+        recv: RecvStream,
+        *,
+        by_stream: int = 65535,
+        idle_s: float = 0.0,
+    ) -> None:
+        """Move a flow (:meth:`splice_flow`) to and from a connected UDP socket, and its stream, natively.
+
+        The engine takes over ``fd``, whatever happens, and both halves of the stream, of which nothing can be asked after that.
+        What is too large for a QUIC datagram, but at most ``by_stream`` bytes, goes on the stream: 16 bits of length, then the
+        payload. Datagrams of UDP flows fill at most half of the 64 KiB of :meth:`splice_flow`; 64 KiB more wait in front
+        of it, the oldest of them dropped and counted.
+
+        Completes with ``(why, code, sent, received, dropped)`` (datagrams to and from the connection, and those lost here), never
+        with an error: ``ended`` (the peer has finished the stream), ``reset`` (code: the peer's), ``socket`` (code: errno; the
+        stream is reset with 3 for ECONNREFUSED, else with 2), ``idle`` (nothing for ``idle_s``, if that is not 0), ``closed``
+        (:meth:`end_flow`, the connection is gone). Raises ValueError, OSError as :meth:`splice_flow`.
         """
 
     def end_flow(self, flow: int) -> None:
@@ -365,6 +390,54 @@ class RecvStream:
 
     def cancel_splice(self) -> None:
         """End a running splice with ``cancelled``; what was not written is there for the next read or splice."""
+
+@final
+class UdpListener:
+    """A bound UDP socket whose peers have a flow each. ``fd`` is taken over, whatever happens. Collecting it closes it."""
+
+    def __new__(
+        cls,
+        runtime: Runtime,
+        fd: int,
+        *,
+        limit: int,
+        idle_s: float,
+        socks: bool = False,
+        only: tuple[str, int] | None = None,
+    ) -> UdpListener:
+        """At most ``limit`` peers: a new one takes the place of one without an answer, or of one that was unused for 10 s, the
+        longest unused first; else it is not heard, as are more than 250 new ones a second.
+
+        ``idle_s``: a flow ends when it was unused so long (0: never). ``socks``: datagrams have the header of RFC 1928 7
+        (fragments are dropped); each target of a peer is a peer of its own. ``only``: the address that is heard; port 0: any
+        port. Raises ValueError, OSError.
+        """
+
+    def peer(self, token: int) -> None:
+        """Completes with ``(number, host, port, header)`` of the next new peer, None when the listener is closed. One at a time.
+
+        What it sends meanwhile waits: 64 KiB of it, 256 KiB of all.
+        """
+
+    def attach(
+        self, token: int, peer: int, connection: Connection, flow: int, send: SendStream
+    ) -> None:
+        """Its datagrams go on the stream from now on, which is taken over. Completes as :meth:`Connection.splice_udp`.
+
+        Raises ValueError: there is no such peer any more, the flow's number is taken.
+        """
+
+    def opened(self, peer: int, recv: RecvStream) -> None:
+        """The other side is there: from now on as :meth:`Connection.splice_udp`. The stream's half is taken over."""
+
+    def forget(self, peer: int) -> None:
+        """End its flow, if there is one; its next datagram makes it a new peer."""
+
+    def counts(self) -> tuple[int, int]:
+        """Peers there are, datagrams not heard; zeros when it is closed."""
+
+    def close(self) -> None:
+        """Hear nobody any more and end all flows. Idempotent."""
 
 def peel(runtime: Runtime, send: SendStream, recv: RecvStream) -> int:
     """The stream as a descriptor of its own: one end of a socket pair whose other end is spliced natively both ways.

@@ -49,6 +49,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<quic::connection::Connection>()?;
     m.add_class::<quic::send::SendStream>()?;
     m.add_class::<quic::recv::RecvStream>()?;
+    m.add_class::<quic::udp::UdpListener>()?;
     vt::py::register(m)?;
     m.add_function(wrap_pyfunction!(version, m)?)?;
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;

@@ -14,6 +14,7 @@ pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod signer;
 pub(crate) mod silence;
+pub(crate) mod udp;
 pub(crate) mod verifier;
 
 /// The protocol's name in the TLS handshake.

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyList, PyNone, PyTuple};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::{Error, Parts};
-use crate::quic::{connection, incoming, recv, send};
+use crate::quic::{address, connection, incoming, recv, send, udp};
 use crate::splice::threads::Threads;
 
 const MAX_WORKERS: usize = 64;
@@ -33,6 +33,8 @@ pub(crate) enum Value {
     Count(u64),
     Bytes(Bytes),
     Closed(Parts),
+    FlowEnd(Box<udp::End>),
+    Peer(Box<udp::NewPeer>),
     Incoming(Box<incoming::Incoming>),
     Connection(Box<connection::Connection>),
     Bi(send::SendStream, recv::RecvStream),
@@ -47,6 +49,17 @@ impl Value {
             Self::Count(n) => n.into_pyobject(py)?.into_any().unbind(),
             Self::Bytes(data) => PyBytes::new(py, &data).into_any().unbind(),
             Self::Closed(parts) => parts.into_pyobject(py)?.into_any().unbind(),
+            Self::FlowEnd(x) => (x.why, x.code, x.sent, x.received, x.dropped)
+                .into_pyobject(py)?
+                .into_any()
+                .unbind(),
+            Self::Peer(x) => {
+                let (host, port) = address::show(x.address);
+                (x.id, host, port, PyBytes::new(py, &x.header))
+                    .into_pyobject(py)?
+                    .into_any()
+                    .unbind()
+            }
             Self::Incoming(x) => Py::new(py, *x)?.into_any(),
             Self::Connection(x) => Py::new(py, *x)?.into_any(),
             Self::Bi(s, r) => (Py::new(py, s)?, Py::new(py, r)?)

@@ -18,6 +18,8 @@ class ChannelNumbers:
     def __init__(self, kept: int) -> None:
         self._first = kept
         self._open: dict[int, str] = {}
+        self._held: set[int] = set()
+        """Those of ``_open`` that the client does not end before."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -26,18 +28,21 @@ class ChannelNumbers:
         self._first += count
 
     @contextlib.contextmanager
-    def one(self, text: str) -> Iterator[int]:
-        """A number for a connection, while it lives; ``text`` is what ``~#`` says of it."""
+    def one(self, text: str, *, holds: bool = True) -> Iterator[int]:
+        """A number for a connection, while it lives; ``text`` is what ``~#`` says of it. ``holds``: :meth:`idle` waits for it."""
         number = self._first
         while number in self._open:
             number += 1
         self._open[number] = text
-        self._idle.clear()
+        if holds:
+            self._held.add(number)
+            self._idle.clear()
         try:
             yield number
         finally:
             del self._open[number]
-            if not self._open:
+            self._held.discard(number)
+            if not self._held:
                 self._idle.set()
 
     async def idle(self) -> None:

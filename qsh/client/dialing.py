@@ -11,12 +11,13 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from qsh.clock import monotonic_s
-from qsh.forward.dialing import Address, Dial
+from qsh.forward.dialing import Address, Dial, for_datagrams
+from qsh.forward.listening import enlarge
 
 if TYPE_CHECKING:
     from qsh.wire.messages import Target
 
-__all__ = ["connect"]
+__all__ = ["connect", "connect_udp"]
 
 
 async def connect(target: Target) -> socket.socket:
@@ -47,6 +48,22 @@ async def connect(target: Target) -> socket.socket:
         for attempt in attempts:
             attempt.cancel()
             attempt.add_done_callback(_close_result)
+
+
+async def connect_udp(target: Target) -> socket.socket:
+    """A UDP socket that sends there. Raises OSError; gaierror for a name that is none."""
+    error = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    for family, where in for_datagrams(await _addresses(target.host, target.port)):
+        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            enlarge(sock)
+            sock.connect(where)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        else:
+            return sock
+    raise error
 
 
 def _close_result(attempt: asyncio.Task[socket.socket]) -> None:

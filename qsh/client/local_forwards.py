@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
+    from qsh.client.udp_forwards import UdpForwards
     from qsh.config.forwards import Forward
     from qsh.config.options import ClientOptions
     from qsh.forward.windows import ReceiveWindow
@@ -65,6 +66,7 @@ class LocalForwards:
         self._receives: ReceiveWindow | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = False
+        self._udp: UdpForwards | None = None
         self._limit = MAX_STREAMS - SPARE_STREAMS
 
     # -- listening
@@ -79,14 +81,18 @@ class LocalForwards:
         for forward in wanted:
             _tell_local(forward, gateway=options.gateway_ports)
             try:
-                self._listeners.append(_Listener(forward, self._listen(forward)))
+                sockets = self._listen(forward)
+                if forward.udp:
+                    self._bind_udp(forward, sockets)
+                else:
+                    self._listeners.append(_Listener(forward, sockets))
             except listening.ListenError as error:
                 for line in str(error).split("\n"):
                     log.error(line)
                 if options.exit_on_forward_failure:
                     raise ForwardError("Could not request local forwarding.") from None
         self._numbers.keep(sum(len(listener.sockets) for listener in self._listeners))
-        if not self._listeners:
+        if not self._listeners and self._udp is None:
             log.error("Could not request local forwarding.")
 
     def add(self, forward: Forward) -> None:
@@ -119,6 +125,13 @@ class LocalForwards:
                     os.unlink(listener.forward.listen_path)
         return bool(found)
 
+    def _bind_udp(self, forward: Forward, sockets: list[socket.socket]) -> None:
+        from qsh.client.udp_forwards import UdpForwards
+
+        if self._udp is None:
+            self._udp = UdpForwards(self._numbers, self._options.qsh_udp_timeout)
+        self._udp.add(forward, sockets)
+
     def _listen(self, forward: Forward) -> list[socket.socket]:
         options = self._options
         if forward.listen_path is not None:
@@ -127,18 +140,21 @@ class LocalForwards:
             return [listening.listen_unix(path, mask, unlink=unlink)]
         gateway = "yes" if options.gateway_ports else "no"
         address, wildcard = listening.bind_address(forward.listen_host, gateway, is_client=True)
-        bound = listening.listen_tcp(address, wildcard, forward.listen_port)
+        bound = listening.listen_tcp(address, wildcard, forward.listen_port, udp=forward.udp)
         for complaint in bound.complaints:
             log.verbose(complaint)
         for sock in bound.sockets:
             host, port = sock.getsockname()[:2]
-            log.debug(f"Local forwarding listening on {host} port {port}.")
+            what = "UDP port" if forward.udp else "port"
+            log.debug(f"Local forwarding listening on {host} {what} {port}.")
         return bound.sockets
 
     def use(self, link: Link, receives: ReceiveWindow) -> None:
         """Connections go over this one from now on, until it is lost; then they wait for the next."""
         self._link, self._receives = link, receives
         link.lost.add_done_callback(lambda _: self._lost(link))
+        if self._udp is not None:
+            self._udp.use(link)
         self._accept(wanted=True)
 
     def _lost(self, link: Link) -> None:

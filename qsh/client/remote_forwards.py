@@ -38,6 +38,9 @@ RETRY_S: Final = 1.0
 MAX_RETRY_S: Final = 15.0
 """Between requests on a later connection: the port may still belong to the one before, until the host knows that it is dead."""
 
+MAX_IDLE_S: Final = 0xFFFF
+"""What Listen can say."""
+
 
 class _Wanted:
     """One -R."""
@@ -157,7 +160,8 @@ class RemoteForwards:
             f"forwarded to local address {forward.connect_path or forward.connect_host}:{forward.connect_port}"
         )
         self._answers[number] = asyncio.get_running_loop().create_future()
-        self._link.tell(Listen(number, target))
+        idle_s = min(self._options.qsh_udp_timeout, MAX_IDLE_S)
+        self._link.tell(Listen(number, target, forward.udp, idle_s))
 
     async def _answer(self, number: int) -> Listening:
         assert self._link is not None  # noqa: S101 - see use()
@@ -189,6 +193,9 @@ class RemoteForwards:
             log.debug(f"server request to open {visible(request.kind)} channel refused")
             await refuse(stream, NOT_PERMITTED)
             return
+        if forward.udp:
+            await self._serve_udp(stream, request, forward)
+            return
         kind = "forwarded-streamlocal" if forward.listen_path is not None else "forwarded-tcpip"
         origin = "" if request.origin is None else f", connect from {shown(request.origin)}"
         text = f"{kind}: listening {_listens_on(forward)}{origin}"
@@ -203,6 +210,23 @@ class RemoteForwards:
                 await refuse(stream, sock)
                 return
             await _join(stream, sock, framing.encode(Opened()))
+
+    async def _serve_udp(self, stream: Stream, request: Open, forward: Forward) -> None:
+        assert self._link is not None  # noqa: S101 - see use()
+        from qsh.forward.udp_flow import described, join
+
+        target = target_of(forward)
+        origin = "" if request.origin is None else f", datagrams from {shown(request.origin)}"
+        text = f"forwarded-udp: {_listens_on(forward)} for {shown(target)}{origin}"
+        with self._numbers.one(text, holds=False) as number:
+            log.debug(f"channel {number}: {text}")
+            sock = await _reach(target, udp=True)
+            if isinstance(sock, Failure):
+                await refuse(stream, sock)
+                return
+            first = framing.encode(Opened())
+            end = await join(self._link.connection, stream, sock, first, request.by_stream)
+            log.debug(f"channel {number}: {described(end)}")
 
     def _forward_of(self, request: Open) -> Forward | None:
         if request.kind != "accepted" or request.listener >= len(self._wanted):
@@ -240,9 +264,9 @@ class RemoteForwards:
         )
 
 
-async def _reach(target: Target) -> socket.socket | Failure:
+async def _reach(target: Target, *, udp: bool = False) -> socket.socket | Failure:
     try:
-        return await dialing.connect(target)
+        return await (dialing.connect_udp(target) if udp else dialing.connect(target))
     except socket.gaierror as error:
         failure = of_error(error)
         log.error(f"connect_to {visible(target.host)}: unknown host ({failure.reason})")
@@ -277,7 +301,7 @@ def _listen_host(host: str | None) -> str:
 def _listens_on(forward: Forward) -> str:
     if forward.listen_path is not None:
         return f"listen path {visible(forward.listen_path)}"
-    return f"listen port {forward.listen_port}"
+    return f"listen {'udp ' * forward.udp}port {forward.listen_port}"
 
 
 def _tell_success(wanted: _Wanted, port: int) -> None:

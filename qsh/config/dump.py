@@ -134,9 +134,10 @@ def _forwards(options: ClientOptions) -> Iterator[str]:
 def _listen(forward: Forward) -> str:
     if forward.listen_path is not None:
         return f" {forward.listen_path}"
+    udp = "udp/" if forward.udp else ""
     if forward.listen_host is None:
-        return f" {forward.listen_port}"
-    return f" [{forward.listen_host}]:{forward.listen_port}"
+        return f" {udp}{forward.listen_port}"
+    return f" {udp}[{forward.listen_host}]:{forward.listen_port}"
 
 
 def _connect(forward: Forward) -> str:

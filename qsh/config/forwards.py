@@ -1,6 +1,7 @@
 """Forwarding specifications and jump hosts: ``-L``, ``-R``, ``-D``, ``-W``, ``-J`` and ``ssh://``.
 
     local, remote   [listenhost:]listenport:connecthost:connectport, either side may be a path
+                    udp/ before it: datagrams, between hosts and ports
     dynamic         [listenhost:]listenport
 A ``[host]`` in brackets may contain colons; a backslash protects any character.
 """
@@ -19,6 +20,7 @@ __all__ = ["Forward", "Jump", "parse_destination", "parse_forward", "parse_jump"
 
 MAX_HOST = 1025  # NI_MAXHOST
 MAX_PATH = 108  # sun_path
+UDP = "udp/"  # as in tssh; a path that begins so is written ./udp/
 
 
 class Forward:
@@ -31,6 +33,7 @@ class Forward:
         "listen_host",
         "listen_path",
         "listen_port",
+        "udp",
     )
 
     def __init__(
@@ -42,7 +45,9 @@ class Forward:
         *,
         listen_path: str | None = None,
         connect_path: str | None = None,
+        udp: bool = False,
     ) -> None:
+        self.udp = udp
         self.listen_host, self.listen_port, self.listen_path = listen_host, listen_port, listen_path
         self.connect_host, self.connect_port = connect_host, connect_port
         self.connect_path = connect_path
@@ -98,6 +103,10 @@ def parse_forward(
         rest = expand_variables(spec, environment).lstrip(" \t\n\v\f\r")
     except ConfigError:
         return None
+    udp = rest.startswith(UDP)
+    if udp and dynamic:
+        return None
+    rest = rest.removeprefix(UDP)
     fields: list[str] = []
     paths: list[bool] = []
     while len(fields) < 4 and rest:
@@ -110,6 +119,9 @@ def parse_forward(
     if rest or not fields:
         return None
     forward = _assemble(fields, paths, environment)
+    forward.udp = udp
+    if udp and (forward.listen_path is not None or forward.connect_path is not None):
+        return None
     return forward if _plausible(forward, len(fields), dynamic=dynamic, remote=remote) else None
 
 

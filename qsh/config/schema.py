@@ -172,6 +172,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("QshPrediction", "qsh_prediction", "qsh-prediction", "adaptive", USED),
     ("QshSkip", "qsh_skip", "qsh-skip", "auto", USED),
     ("QshCongestion", "qsh_congestion", "qsh-congestion", "auto", USED),
+    ("QshUdpTimeout", "qsh_udp_timeout", "time", 120, USED),
     ("QshKeyLog", "qsh_key_log", "string", None, USED),
     ("QshQlog", "qsh_qlog", "string", None, USED),
     # gone

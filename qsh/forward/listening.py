@@ -13,10 +13,22 @@ from qsh.forward.dialing import Address
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bound", "ListenError", "bind_address", "listen_on", "listen_tcp", "listen_unix"]
+__all__ = [
+    "Bound",
+    "ListenError",
+    "bind_address",
+    "enlarge",
+    "listen_on",
+    "listen_tcp",
+    "listen_unix",
+]
 
 BACKLOG: Final = 1024
 """Who connects while it is full tries again after a second: OpenSSH's 128 are too few for a browser that begins 200 at once."""
+
+
+UDP_BUFFER_BYTES: Final = 1 << 20
+"""What a UDP socket may hold: some 10 ms at the highest rate. The default is a tenth of that."""
 
 
 class ListenError(OSError):
@@ -47,10 +59,10 @@ def bind_address(
     return (None if host == "localhost" else host), False
 
 
-def listen_tcp(address: str | None, wildcard: bool, port: int) -> Bound:
+def listen_tcp(address: str | None, wildcard: bool, port: int, *, udp: bool = False) -> Bound:
     """Listen on every address that is meant. ``port`` 0: a free one, the same for both families. Raises ListenError.
 
-    A name is looked up, which may take its time.
+    A name is looked up, which may take its time. ``udp``: sockets for datagrams.
     """
     passive = socket.AI_PASSIVE if wildcard else 0
     try:
@@ -58,40 +70,52 @@ def listen_tcp(address: str | None, wildcard: bool, port: int) -> Bound:
     except (OSError, ValueError, UnicodeError) as error:
         text = getattr(error, "strerror", None) or "invalid name"
         raise ListenError(f"getaddrinfo: {address or '<NULL>'}: {text}") from None
-    return listen_on([Address(family, where) for family, _, _, _, where in found], port)
+    return listen_on([Address(family, where) for family, _, _, _, where in found], port, udp=udp)
 
 
-def listen_on(addresses: Sequence[Address], port: int) -> Bound:
+def listen_on(addresses: Sequence[Address], port: int, *, udp: bool = False) -> Bound:
     """As :func:`listen_tcp`, on addresses that are known."""
     sockets: list[socket.socket] = []
     complaints: list[str] = []
     for family, where in addresses:
         host = str(where[0])
         try:
-            sock = _bound(family, (host, port, *where[2:]))
+            sock = _bound(family, (host, port, *where[2:]), udp)
         except OSError as error:
             complaints.append(f"bind [{host}]:{port}: {os.strerror(error.errno or errno.EIO)}")
             continue
         sockets.append(sock)
         port = int(sock.getsockname()[1])
     if not sockets:
-        text = f"channel_setup_fwd_listener_tcpip: cannot listen to port: {port}"
+        text = f"channel_setup_fwd_listener_tcpip: cannot listen to {'udp ' * udp}port: {port}"
         raise ListenError("\n".join((*complaints[-1:], text)))
     return Bound(sockets, port, complaints)
 
 
-def _bound(family: int, where: tuple[object, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def _bound(family: int, where: tuple[object, ...], udp: bool) -> socket.socket:
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if udp:
+            enlarge(sock)  # and no SO_REUSEADDR: others could take the port, too
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(where)
-        sock.listen(BACKLOG)
+        if not udp:
+            sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def enlarge(sock: socket.socket) -> None:
+    """Give a UDP socket the buffers that it should have, as far as the system lets us."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, UDP_BUFFER_BYTES)
 
 
 def listen_unix(path: bytes, mask: int, *, unlink: bool) -> socket.socket:

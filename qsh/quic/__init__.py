@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qsh.quic.runtime import Driver, ed25519_sign, engine_version, warm_up
     from qsh.quic.sockets import client_socket, server_socket
     from qsh.quic.stream import RecvStream, SendStream, Stream
+    from qsh.quic.udp import FlowEnd, Peer, UdpListener, flow_end, splice_udp
 
 __all__ = [
     "Closed",
@@ -22,17 +23,22 @@ __all__ = [
     "Driver",
     "Early",
     "Endpoint",
+    "FlowEnd",
     "Incoming",
+    "Peer",
     "RecvStream",
     "SendStream",
     "Signer",
     "Stream",
+    "UdpListener",
     "client_endpoint",
     "client_socket",
     "ed25519_sign",
     "engine_version",
+    "flow_end",
     "server_endpoint",
     "server_socket",
+    "splice_udp",
     "warm_up",
 ]
 
@@ -49,6 +55,11 @@ _MODULES = {
     "RecvStream": "stream",
     "SendStream": "stream",
     "Stream": "stream",
+    "FlowEnd": "udp",
+    "Peer": "udp",
+    "UdpListener": "udp",
+    "flow_end": "udp",
+    "splice_udp": "udp",
 }
 """Where a name lives; all others in ``endpoint``."""
 

@@ -99,12 +99,12 @@ class Connection:
         self.native.send_datagram(data)
 
     async def read_datagram(self) -> bytes:
-        """The next datagram. ValueError: there are flows, which get them."""
+        """The next datagram that is no flow's."""
         return await self._datagram.wait()
 
     def each_datagram(self, take: Callable[[bytes], None]) -> None:
-        """Hand every datagram to ``take`` as soon as the engine tells of it, until the connection's end. Not beside
-        :meth:`read_datagram` or flows.
+        """Hand every datagram that is no flow's to ``take`` as soon as the engine tells of it, until the connection's end. Not
+        beside :meth:`read_datagram`.
         """
 
         def received(data: Any, error: Exception | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qsh.channels.frames import read_frame
 from qsh.errors import ChannelError, DescriptorError, StreamReset, TransportError
 from qsh.forward.relay import Relay
+from qsh.forward.udp_flow import MAX_FLOWS, join
 from qsh.server.requests import Connect, OpenChannel, Resize, SendSignal
 from qsh.server.terminal_relay import TerminalRelay, is_farewell
 from qsh.wire import framing
@@ -74,6 +75,9 @@ class ServerChannel:
         if request.kind == "connect":
             await self._connected(request)
             return None
+        if request.kind == "udp":
+            await self._udp(request)
+            return None
         self._terminal = request.terminal is not None
         self._hangs_up = self._terminal and request.kind != "attach"  # that one is older than this
         try:
@@ -130,6 +134,27 @@ class ServerChannel:
                 relay.give_up()
                 raise
             await relay.run()
+
+    async def _udp(self, request: Open) -> None:
+        target, host = request.target, self._host
+        if target is None:
+            await self._refuse(ChannelError("no target", code="bad-channel"))
+            return
+        if host.flows >= MAX_FLOWS:
+            await self._refuse(ChannelError("too many UDP flows", code="resources"))
+            return
+        host.flows += 1
+        try:
+            wanted = Connect(self.number, target, request.origin, udp=True)
+            sock = socket.socket(fileno=await host.connect(wanted))
+            first = framing.encode(Opened())
+            await join(self._connection, self._stream, sock, first, request.by_stream)
+        except ChannelError as error:
+            await self._refuse(error)
+        except (OSError, ValueError):
+            pass  # the stream was reset
+        finally:
+            host.flows -= 1
 
     # -- a terminal ------------------------------------------------------------------------------
 

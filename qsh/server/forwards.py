@@ -12,8 +12,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from qsh.clock import monotonic_s
-from qsh.forward.dialing import Address, Dial
+from qsh.forward.dialing import Address, Dial, for_datagrams
 from qsh.forward.failure import NOT_PERMITTED, Failure, of_error
+from qsh.forward.listening import enlarge
 from qsh.server.event_loop import WRITE
 from qsh.server.listeners import Listeners
 from qsh.server.requests import ChannelFailed, Connect, Connected, ListenOn, Released
@@ -40,8 +41,9 @@ MAX_WAITING: Final = 1024
 class _Attempt:
     """One Connect: the sockets that try, as soon as the addresses are known."""
 
-    def __init__(self, channel: int) -> None:
+    def __init__(self, channel: int, *, udp: bool) -> None:
         self.channel = channel
+        self.kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
         self.dial: Dial | None = None
         self.sockets: dict[int, socket.socket] = {}
 
@@ -83,7 +85,10 @@ class HostForwards:
             self._report(f"refused local port forward: {_origin(request)}, target {_text(target)}")
             self._fail(channel, NOT_PERMITTED)
             return
-        attempt = self._attempts[channel] = _Attempt(channel)
+        if request.udp and (target.path or not target.port):
+            self._fail(channel, Failure("bad-channel", "datagrams need a host and a port"))
+            return
+        attempt = self._attempts[channel] = _Attempt(channel, udp=request.udp)
         if target.path:
             self._reach(attempt, [Address(socket.AF_UNIX, target.path)])
         elif addresses := literal(target.host, target.port):
@@ -139,6 +144,8 @@ class HostForwards:
             self._waiting.append((attempt, addresses))
             return
         self._dialing.add(attempt.channel)
+        if attempt.kind == socket.SOCK_DGRAM:
+            addresses = for_datagrams(addresses)
         attempt.dial = Dial(addresses)
         self._try(attempt)
 
@@ -162,9 +169,11 @@ class HostForwards:
     def _begin(self, attempt: _Attempt, address: Address) -> int:
         """Start to connect; the errno if that fails at once."""
         try:
-            sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(address.family, attempt.kind | socket.SOCK_NONBLOCK)
         except OSError as shortage:
             return shortage.errno or errno.EIO
+        if attempt.kind == socket.SOCK_DGRAM:
+            enlarge(sock)
         error = sock.connect_ex(address.where)
         if error == 0:
             self._won(attempt, sock)

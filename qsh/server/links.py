@@ -168,6 +168,8 @@ class HostLink(_Link):
         self._connecting: dict[int, asyncio.Future[int]] = {}
         self.listening: Callable[[ListensOn | Accepted | Called, list[int]], None] | None = None
         """Gets what is about remote forwards, and calls of programs, and takes the descriptors over."""
+        self.flows = 0
+        """UDP flows that the connection has."""
         self._attaching: set[int] = set()
         """Those of ``_opening`` that ask for a terminal which was there before."""
         self.lost: asyncio.Future[None] = self._loop.create_future()

@@ -66,18 +66,24 @@ class Listeners:
             self._fail(number, NOT_PERMITTED)
         elif len(self._listeners) >= MAX_LISTENERS:
             self._fail(number, Failure("resources", "too many forwards"))
+        elif target.path and request.udp:
+            self._fail(number, Failure("bad-channel", "a path takes no datagrams"))
         elif target.path:
-            self._bind(number, lambda: self._bind_path(target.path))
+            self._bind(number, lambda: self._bind_path(target.path), udp=False)
         else:
             address, wildcard = listening.bind_address(
                 target.host, options.gateway_ports, is_client=False
             )
             if address is None or literal(address, target.port):
-                self._bind(number, lambda: listening.listen_tcp(address, wildcard, target.port))
+                self._bind(
+                    number,
+                    lambda: listening.listen_tcp(address, wildcard, target.port, udp=request.udp),
+                    udp=request.udp,
+                )
             else:
-                self._look_up(number, address, target.port)
+                self._look_up(number, address, target.port, udp=request.udp)
 
-    def _look_up(self, number: int, name: str, port: int) -> None:
+    def _look_up(self, number: int, name: str, port: int, *, udp: bool) -> None:
         waiting: list[socket.socket] = []
         self._listeners[number] = waiting
 
@@ -88,7 +94,7 @@ class Listeners:
             if isinstance(found, OSError):
                 self._fail(number, of_error(found))
             else:
-                self._bind(number, lambda: listening.listen_on(found, port))
+                self._bind(number, lambda: listening.listen_on(found, port, udp=udp), udp=udp)
 
         try:
             self._resolver.ask(name, port, take)
@@ -100,12 +106,16 @@ class Listeners:
         mask, unlink = options.stream_local_bind_mask, options.stream_local_bind_unlink
         return listening.Bound([listening.listen_unix(path, mask, unlink=unlink)], 0, [])
 
-    def _bind(self, number: int, bind: Callable[[], listening.Bound]) -> None:
+    def _bind(self, number: int, bind: Callable[[], listening.Bound], *, udp: bool) -> None:
         try:
             bound = bind()
         except ListenError as error:
             self._report(str(error).replace("\n", "; "))
             self._fail(number, Failure("listen-failed", str(error).partition("\n")[0]))
+            return
+        if udp:  # the front hears who sends; the number stays taken
+            self._listeners[number] = []
+            self._tell(ListensOn(number, bound.port), [sock.detach() for sock in bound.sockets])
             return
         self._listeners[number] = bound.sockets
         self._watch()

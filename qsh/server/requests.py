@@ -308,6 +308,7 @@ class Connect(Local, frozen=True, tag="connect"):
     target: Target
     origin: Target | None = None
     """For the log only."""
+    udp: bool = False
 
 
 class ListenOn(Local, frozen=True, tag="listen"):
@@ -315,6 +316,7 @@ class ListenOn(Local, frozen=True, tag="listen"):
 
     listener: Listener
     target: Target
+    udp: bool = False
 
 
 class StopListening(Local, frozen=True, tag="unlisten"):
@@ -387,7 +389,7 @@ class Exited(Local, frozen=True, tag="exited"):
 
 
 class ListensOn(Local, frozen=True, tag="listening"):
-    """The answer to ListenOn: the port, or the code of what is wrong."""
+    """The answer to ListenOn: the port, or the code of what is wrong. Descriptors, for UDP: the sockets."""
 
     listener: Listener
     port: Count = 0

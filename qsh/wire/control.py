@@ -47,6 +47,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "pty",
     "stderr",
     "forward",
+    "udp",
     "agent",
     "x11",
     "prove-keys",

@@ -149,6 +149,10 @@ class Listen(Message, frozen=True, tag="listen"):
     """The client's choice."""
     target: Target
     """``host``: ``localhost``, an address or a name, "" for all addresses. Port 0: one that is free."""
+    udp: bool = False
+    """For datagrams: each peer becomes a flow (docs/protocol.md 12)."""
+    idle_s: Count = 120
+    """A flow ends when it was unused for so long."""
 
 
 class Unlisten(Message, frozen=True, tag="unlisten"):
@@ -275,7 +279,7 @@ class Open(Message, frozen=True, tag="open"):
     """First frame of a channel stream, from who opens it (docs/protocol.md 6.1)."""
 
     kind: Name
-    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10); ``connect`` (11).
+    """``shell``, ``exec``, ``subsystem``; ``attach`` and ``sessions`` (docs/protocol.md 10); ``connect`` (11); ``udp`` (12).
 
     From the server: ``accepted`` (11.8), ``agent`` and ``x11`` (13).
     """
@@ -290,6 +294,8 @@ class Open(Message, frozen=True, tag="open"):
     """Of a forwarded connection: where it comes from."""
     listener: ListenerId = 0
     """Of an ``accepted`` one: who waited for it."""
+    by_stream: Count = 65535
+    """Of a ``udp`` one: what is larger never goes by the stream."""
     agent: bool = False
     """The channel's programs may call the client's agent (13.1)."""
     x11: X11 | None = None

@@ -28,7 +28,7 @@ use crate::quic::verifier::Verifier;
 const UDP_PAYLOAD_MAX: u16 = 65_527;
 /// Datagrams waiting in either direction, in bytes; beyond that the oldest are dropped, as befits what is worth nothing when
 /// it is late. Not less: it is also the largest datagram, and loopback's are nearly as large.
-const DATAGRAM_BYTES: usize = 1 << 16;
+pub(crate) const DATAGRAM_BYTES: usize = 1 << 16;
 /// Packets that the peer may receive before it must acknowledge.
 const ACK_EVERY: u32 = 10;
 /// Longest delay of an acknowledgement: quinn's default, kept so that a lone keystroke's RTT stays honest.

@@ -19,6 +19,7 @@ use crate::quic::flow::{Flows, Refusal};
 use crate::quic::recv::RecvStream;
 use crate::quic::send::SendStream;
 use crate::quic::session::Seen;
+use crate::quic::udp;
 use crate::runtime::{Engine, Value, os_error};
 
 /// How long `flushed` waits at most, and how often it looks.
@@ -46,12 +47,12 @@ impl Handshake {
 
 #[pyclass(frozen, module = "qsh._native")]
 pub(crate) struct Connection {
-    engine: Engine,
-    inner: quinn::Connection,
+    pub(crate) engine: Engine,
+    pub(crate) inner: quinn::Connection,
     seen: Seen,
     handshake: Handshake,
     closing: Closing,
-    flows: Arc<Flows>,
+    pub(crate) flows: Arc<Flows>,
     /// Datagrams sent when `close` was called.
     sent_at_close: AtomicU64,
 }
@@ -168,15 +169,12 @@ impl Connection {
         }
     }
 
-    fn read_datagram(&self, token: u64) -> PyResult<()> {
-        if !self.flows.leave_to_python() {
-            return Err(PyValueError::new_err("the datagrams are spliced"));
-        }
-        let connection = self.inner.clone();
+    fn read_datagram(&self, token: u64) {
+        let (connection, flows) = (self.inner.clone(), self.flows.clone());
+        flows.leave_rest();
         self.engine.complete(token, async move {
-            Ok(Value::Bytes(connection.read_datagram().await?))
+            Ok(Value::Bytes(flows.next_of_rest(&connection).await?))
         });
-        Ok(())
     }
 
     fn splice_flow(&self, py: Python<'_>, token: u64, flow: u64, fd: RawFd) -> PyResult<()> {
@@ -187,6 +185,23 @@ impl Connection {
                 .splice(&self.engine, &self.inner, token, number, fd)
                 .map_err(refused)
         })
+    }
+
+    #[pyo3(signature = (token, flow, fd, send, recv, *, by_stream = 65_535, idle_s = 0.0))]
+    #[allow(clippy::too_many_arguments)]
+    fn splice_udp(
+        &self,
+        py: Python<'_>,
+        token: u64,
+        flow: u64,
+        fd: RawFd,
+        send: &SendStream,
+        recv: &RecvStream,
+        by_stream: usize,
+        idle_s: f64,
+    ) -> PyResult<()> {
+        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        py.detach(|| udp::splice(self, token, flow, fd, send, recv, by_stream, idle_s))
     }
 
     fn end_flow(&self, py: Python<'_>, flow: u64) {
@@ -289,11 +304,10 @@ impl Connection {
     }
 }
 
-fn refused(refusal: Refusal) -> PyErr {
+pub(crate) fn refused(refusal: Refusal) -> PyErr {
     match refusal {
-        Refusal::Unspliced => PyValueError::new_err("the datagrams are read by read_datagram"),
         Refusal::Taken => PyValueError::new_err("the flow is spliced already"),
-        Refusal::NotDatagrams => PyValueError::new_err("not a unix datagram socket"),
+        Refusal::NotDatagrams => PyValueError::new_err("not a datagram socket of this kind"),
         Refusal::Descriptor(errno) => os_error(errno),
     }
 }

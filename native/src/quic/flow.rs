@@ -1,15 +1,15 @@
 //! Flows: QUIC datagrams that begin with a number, each number spliced with a datagram socket (docs/protocol.md 10.2).
 //!
 //! One task reads the connection's datagrams and writes them straight into the sockets; each flow has a task that reads its
-//! socket. Nothing is queued here: what a socket does not take at once is dropped, what the network does not take waits in
-//! quinn's buffer, which drops its oldest.
+//! socket. What a socket does not take at once is dropped. What the network does not take waits in quinn's buffer, which
+//! drops its oldest; UDP flows (udp.rs) may fill a part of it, and wait in a lane before it. Python gets what is no flow's.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::VarInt;
@@ -21,8 +21,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::error::Error;
+use crate::quic::config::DATAGRAM_BYTES;
 use crate::quic::silence::Silence;
 use crate::runtime::{Engine, Value, lock};
 use crate::splice::{Interrupt, Port, Signal};
@@ -30,18 +33,18 @@ use crate::splice::{Interrupt, Port, Signal};
 /// Why a flow cannot be had.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Python reads this connection's datagrams.
-    Unspliced,
     Taken,
     NotDatagrams,
     Descriptor(Errno),
 }
 
-/// Who reads the datagrams of a connection: whoever comes first.
-enum Reader {
-    Nobody,
-    Python,
-    Flows(HashMap<u64, Arc<Flow>>),
+/// Where the datagrams of one flow go.
+pub(crate) trait Sink: Send + Sync {
+    /// Called with the table of flows locked, so it must not wait. False if the datagram is lost.
+    fn take(&self, datagram: Bytes) -> bool;
+
+    /// End the flow.
+    fn end(&self);
 }
 
 struct Flow {
@@ -51,9 +54,103 @@ struct Flow {
     interrupt: Interrupt,
 }
 
+impl Sink for Flow {
+    fn take(&self, datagram: Bytes) -> bool {
+        if datagram.is_empty() && self.tells_end {
+            return false;
+        }
+        match self.socket.get_ref().write(&[datagram]) {
+            Ok(_) => true,
+            Err(error) => {
+                if gone(error) {
+                    self.interrupt.raise(Signal::Cancel);
+                }
+                false
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.interrupt.raise(Signal::Cancel);
+    }
+}
+
+/// What the lane has.
+enum Turn {
+    Empty,
+    Now(Bytes),
+    Later,
+}
+
+/// What is no flow's, for Python, once it has asked.
+#[derive(Default)]
+struct Rest {
+    wanted: bool,
+    queue: Queue,
+}
+
+/// Datagrams that wait: a bounded number of bytes, and the oldest goes first.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// How many were dropped for it.
+    pub(crate) fn push(&mut self, datagram: Bytes, limit: usize) -> u64 {
+        self.bytes += datagram.len() + EACH;
+        self.waiting.push_back(datagram);
+        let mut dropped = 0;
+        while self.bytes > limit && self.waiting.len() > 1 {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let datagram = self.waiting.pop_front()?;
+        self.bytes -= datagram.len() + EACH;
+        Some(datagram)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Bytes> {
+        self.waiting.front()
+    }
+
+    /// Bytes that wait, and a little for each datagram.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// What an empty datagram counts for in a queue.
+pub(crate) const EACH: usize = 64;
+/// Datagrams that wait for Python, or for their turn, in bytes.
+const WAITING_MAX: usize = 1 << 16;
+/// Of quinn's buffer, what datagrams of UDP flows may fill: the rest is for terminals, whose datagrams must not be thrown out
+/// by a flood.
+const SHARE: usize = 1 << 15;
+/// How often a flood gives the connection a chance to send before it sleeps.
+const YIELDS: usize = 4;
+const NAP: Duration = Duration::from_millis(1);
+
 /// The flows of one connection.
 pub(crate) struct Flows {
-    reader: Mutex<Reader>,
+    table: Mutex<HashMap<u64, Arc<dyn Sink>>>,
+    /// A task reads the connection's datagrams.
+    pumped: AtomicBool,
+    rest: Mutex<Rest>,
+    left: Notify,
+    /// Datagrams of UDP flows that wait for room.
+    lane: Mutex<Queue>,
+    lane_filled: Notify,
+    lane_runs: AtomicBool,
     moved: Notify,
     silence: Silence,
     dropped_in: AtomicU64,
@@ -63,7 +160,13 @@ pub(crate) struct Flows {
 impl Flows {
     pub(crate) fn new(silence: Silence) -> Self {
         Self {
-            reader: Mutex::new(Reader::Nobody),
+            table: Mutex::default(),
+            pumped: AtomicBool::new(false),
+            rest: Mutex::default(),
+            left: Notify::new(),
+            lane: Mutex::default(),
+            lane_filled: Notify::new(),
+            lane_runs: AtomicBool::new(false),
             moved: Notify::new(),
             silence,
             dropped_in: AtomicU64::new(0),
@@ -71,16 +174,34 @@ impl Flows {
         }
     }
 
-    /// False if they are spliced: Python gets no datagram.
-    pub(crate) fn leave_to_python(&self) -> bool {
-        let mut reader = lock(&self.reader);
-        if matches!(*reader, Reader::Nobody) {
-            *reader = Reader::Python;
-        }
-        matches!(*reader, Reader::Python)
+    /// From now on what is no flow's is kept for Python.
+    pub(crate) fn leave_rest(&self) {
+        lock(&self.rest).wanted = true;
     }
 
-    /// Splice one; the token completes at its end.
+    /// The next datagram that is no flow's.
+    pub(crate) async fn next_of_rest(
+        &self,
+        connection: &quinn::Connection,
+    ) -> Result<Bytes, Error> {
+        loop {
+            let left = self.left.notified();
+            if let Some(datagram) = lock(&self.rest).queue.pop() {
+                return Ok(datagram);
+            }
+            tokio::select! {
+                biased;
+                () = left => {}
+                datagram = connection.read_datagram() => {
+                    if let Some(datagram) = self.route(datagram?) {
+                        return Ok(datagram);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Splice one with a unix socket; the token completes at its end.
     pub(crate) fn splice(
         self: &Arc<Self>,
         engine: &Engine,
@@ -90,17 +211,7 @@ impl Flows {
         fd: OwnedFd,
     ) -> Result<(), Refusal> {
         let flow = Arc::new(open(engine, fd)?);
-        let first = self.enter(number.into_inner(), flow.clone())?;
-        if first {
-            let (flows, connection) = (self.clone(), connection.clone());
-            engine
-                .handle
-                .spawn(async move { flows.receive(&connection).await });
-        }
-        let entered = Entered {
-            flows: self.clone(),
-            number,
-        };
+        let entered = self.enter(engine, connection, number, flow.clone())?;
         let connection = connection.clone();
         engine.complete(token, async move {
             let result = tokio::select! {
@@ -116,31 +227,33 @@ impl Flows {
         Ok(())
     }
 
-    /// True if it is the first one.
-    fn enter(&self, number: u64, flow: Arc<Flow>) -> Result<bool, Refusal> {
-        let mut reader = lock(&self.reader);
-        match &mut *reader {
-            Reader::Python => return Err(Refusal::Unspliced),
-            Reader::Nobody => {}
-            Reader::Flows(table) => {
-                return match table.entry(number) {
-                    Entry::Occupied(_) => Err(Refusal::Taken),
-                    Entry::Vacant(place) => {
-                        place.insert(flow);
-                        Ok(false)
-                    }
-                };
-            }
+    /// Give a flow's number to a sink, for as long as the result lives.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        engine: &Engine,
+        connection: &quinn::Connection,
+        number: VarInt,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Entered, Refusal> {
+        match lock(&self.table).entry(number.into_inner()) {
+            Entry::Occupied(_) => return Err(Refusal::Taken),
+            Entry::Vacant(place) => drop(place.insert(sink)),
         }
-        *reader = Reader::Flows(HashMap::from([(number, flow)]));
-        Ok(true)
+        if !self.pumped.swap(true, Ordering::SeqCst) {
+            let (flows, connection) = (self.clone(), connection.clone());
+            engine
+                .handle
+                .spawn(async move { flows.receive(&connection).await });
+        }
+        Ok(Entered {
+            flows: self.clone(),
+            number,
+        })
     }
 
     pub(crate) fn end(&self, number: u64) {
-        if let Reader::Flows(table) = &*lock(&self.reader)
-            && let Some(flow) = table.get(&number)
-        {
-            flow.interrupt.raise(Signal::Cancel);
+        if let Some(sink) = lock(&self.table).get(&number) {
+            sink.end();
         }
     }
 
@@ -158,40 +271,110 @@ impl Flows {
     /// Connection → sockets, until the connection ends.
     async fn receive(&self, connection: &quinn::Connection) {
         while let Ok(datagram) = connection.read_datagram().await {
-            self.moved.notify_waiters();
-            if !self.deliver(datagram) {
-                self.dropped_in.fetch_add(1, Ordering::Relaxed);
+            if let Some(datagram) = self.route(datagram) {
+                self.leave(datagram);
             }
             consume_budget().await;
         }
     }
 
-    /// False if it is lost.
-    fn deliver(&self, mut datagram: Bytes) -> bool {
-        let Ok(number) = VarInt::decode(&mut datagram) else {
-            return false;
+    /// For Python, or for nobody.
+    fn leave(&self, datagram: Bytes) {
+        let mut rest = lock(&self.rest);
+        let lost = if rest.wanted {
+            let lost = rest.queue.push(datagram, WAITING_MAX);
+            self.left.notify_one();
+            lost
+        } else {
+            1
+        };
+        self.dropped_in.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Into its flow's socket; back if it is no flow's.
+    fn route(&self, datagram: Bytes) -> Option<Bytes> {
+        self.moved.notify_waiters();
+        let mut payload = datagram.clone();
+        let Ok(number) = VarInt::decode(&mut payload) else {
+            return Some(datagram);
         };
         // Written under the lock, which is no wait: so nobody holds the socket of a flow that has ended.
-        let reader = lock(&self.reader);
-        let Reader::Flows(table) = &*reader else {
-            return false;
+        let table = lock(&self.table);
+        let Some(sink) = table.get(&number.into_inner()) else {
+            return Some(datagram);
         };
-        let Some(flow) = table.get(&number.into_inner()) else {
-            return false;
-        };
-        if datagram.is_empty() && flow.tells_end {
-            return false;
+        if !sink.take(payload) {
+            self.dropped_in.fetch_add(1, Ordering::Relaxed);
         }
-        match flow.socket.get_ref().write(&[datagram]) {
-            Ok(_) => true,
-            Err(error) => {
-                if gone(error) {
-                    flow.interrupt.raise(Signal::Cancel);
+        None
+    }
+
+    // -- UDP flows share one lane ---------------------------------------------------------------
+
+    /// Send a datagram of a UDP flow now if there is room, or let it wait for its turn. False if there was no room.
+    pub(crate) fn line_up(
+        self: &Arc<Self>,
+        engine: &Engine,
+        connection: &quinn::Connection,
+        datagram: Bytes,
+    ) -> bool {
+        let mut lane = lock(&self.lane);
+        if lane.is_empty() && has_room(connection, datagram.len()) {
+            drop(lane);
+            self.send_now(connection, datagram);
+            return true;
+        }
+        let lost = lane.push(datagram, WAITING_MAX);
+        drop(lane);
+        self.dropped_out.fetch_add(lost, Ordering::Relaxed);
+        if self.lane_runs.swap(true, Ordering::SeqCst) {
+            self.lane_filled.notify_one();
+        } else {
+            let (flows, connection) = (self.clone(), connection.clone());
+            engine.handle.spawn(async move {
+                tokio::select! {
+                    _ = connection.closed() => {}
+                    () = flows.drain(&connection) => {}
                 }
-                false
-            }
+            });
+        }
+        false
+    }
+
+    fn send_now(&self, connection: &quinn::Connection, datagram: Bytes) {
+        if connection.send_datagram(datagram).is_err() {
+            self.dropped_out.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    async fn drain(&self, connection: &quinn::Connection) {
+        let mut yields = 0;
+        loop {
+            match self.next_in_lane(connection) {
+                Turn::Empty => self.lane_filled.notified().await,
+                Turn::Now(datagram) => {
+                    yields = 0;
+                    self.send_now(connection, datagram);
+                }
+                Turn::Later if yields < YIELDS => {
+                    yields += 1;
+                    yield_now().await;
+                }
+                Turn::Later => sleep(NAP).await,
+            }
+            consume_budget().await;
+        }
+    }
+
+    fn next_in_lane(&self, connection: &quinn::Connection) -> Turn {
+        let mut lane = lock(&self.lane);
+        match lane.front() {
+            Some(datagram) if !has_room(connection, datagram.len()) => Turn::Later,
+            _ => lane.pop().map_or(Turn::Empty, Turn::Now),
+        }
+    }
+
+    // -- unix sockets ---------------------------------------------------------------------------
 
     /// Socket → connection, until the socket's other side is closed.
     async fn send(
@@ -247,6 +430,12 @@ impl Flows {
     }
 }
 
+/// Whether quinn's buffer has room in the share of UDP flows, or nothing at all.
+fn has_room(connection: &quinn::Connection, size: usize) -> bool {
+    let queued = DATAGRAM_BYTES.saturating_sub(connection.datagram_send_buffer_space());
+    queued <= EACH || queued + size <= SHARE // quinn counts each one's record, also that of the one to come
+}
+
 fn open(engine: &Engine, fd: OwnedFd) -> Result<Flow, Refusal> {
     let kind = sockopt::socket_type(&fd).map_err(|_| Refusal::NotDatagrams)?;
     let family = sockopt::socket_domain(&fd).map_err(Refusal::Descriptor)?;
@@ -274,16 +463,14 @@ fn gone(errno: Errno) -> bool {
 }
 
 /// A flow's place in the table, for as long as its task lives.
-struct Entered {
+pub(crate) struct Entered {
     flows: Arc<Flows>,
     number: VarInt,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if let Reader::Flows(table) = &mut *lock(&self.flows.reader) {
-            table.remove(&self.number.into_inner());
-        }
+        lock(&self.flows.table).remove(&self.number.into_inner());
     }
 }
 
@@ -291,21 +478,48 @@ impl Drop for Entered {
 mod tests {
     use super::*;
 
-    #[test]
-    fn python_and_flows_exclude_each_other() {
-        let flows = Flows::new(Silence::default());
-        assert!(flows.leave_to_python());
-        assert!(flows.leave_to_python());
-        *lock(&flows.reader) = Reader::Flows(HashMap::new());
-        assert!(!flows.leave_to_python());
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn take(&self, _: Bytes) -> bool {
+            false
+        }
+
+        fn end(&self) {}
     }
 
     #[test]
-    fn what_has_no_number_or_an_unknown_one_is_lost() {
+    fn what_has_no_number_or_an_unknown_one_is_left() {
         let flows = Flows::new(Silence::default());
-        *lock(&flows.reader) = Reader::Flows(HashMap::new());
-        assert!(!flows.deliver(Bytes::new()));
-        assert!(!flows.deliver(Bytes::from_static(&[0xc0, 1, 2])));
-        assert!(!flows.deliver(Bytes::from_static(b"\x04data")));
+        lock(&flows.table).insert(8, Arc::new(Nobody));
+        for data in [&b""[..], &[0xc0, 1, 2], b"\x04data"] {
+            let datagram = Bytes::from_static(data);
+            assert_eq!(flows.route(datagram.clone()), Some(datagram));
+        }
+        assert_eq!(flows.route(Bytes::from_static(b"\x08data")), None);
+        assert_eq!(flows.dropped(), (1, 0));
+    }
+
+    #[test]
+    fn what_is_left_waits_only_for_who_has_asked() {
+        let flows = Flows::new(Silence::default());
+        flows.leave(Bytes::from_static(b"lost"));
+        assert!(lock(&flows.rest).queue.is_empty());
+        flows.leave_rest();
+        for _ in 0..3 {
+            flows.leave(Bytes::from(vec![0; WAITING_MAX / 2]));
+        }
+        assert_eq!(flows.dropped(), (3, 0));
+        assert!(!lock(&flows.rest).queue.is_empty());
+    }
+
+    #[test]
+    fn a_queue_drops_its_oldest_and_keeps_its_newest() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.push(Bytes::from_static(b"a"), 200), 0);
+        assert_eq!(queue.push(Bytes::from_static(b"b"), 200), 0);
+        assert_eq!(queue.push(Bytes::from_static(&[0; 1000]), 200), 2);
+        assert_eq!(queue.pop().map(|last| last.len()), Some(1000));
+        assert_eq!((queue.pop(), queue.bytes), (None, 0));
     }
 }

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
 use quinn::VarInt;
 use rustix::fs::OFlags;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::quic::endpoint::varint;
@@ -23,12 +24,13 @@ const GATHER: usize = 48;
 enum Op {
     Read(Ticket, usize),
     Splice(Ticket, Port),
+    Give(oneshot::Sender<Half>),
 }
 
 /// The stream, and what a cancelled splice had taken from it but not written.
-struct Half {
-    stream: quinn::RecvStream,
-    pending: VecDeque<Bytes>,
+pub(crate) struct Half {
+    pub(crate) stream: quinn::RecvStream,
+    pub(crate) pending: VecDeque<Bytes>,
 }
 
 struct State {
@@ -122,6 +124,13 @@ impl Shared {
     pub(crate) fn splice(self: &Arc<Self>, ticket: Ticket, port: Port) {
         self.submit(Op::Splice(ticket, port));
     }
+
+    /// The stream itself, once everything before is done. Nothing can be done with this object any more.
+    pub(crate) fn give(self: &Arc<Self>) -> oneshot::Receiver<Half> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(Op::Give(sender));
+        receiver
+    }
 }
 
 impl Half {
@@ -165,6 +174,10 @@ async fn run(shared: Arc<Shared>, mut half: Half) {
                     result = shared.read(&mut half, max) => result,
                 };
                 ticket.done(result);
+            }
+            Op::Give(taker) => {
+                let _ = taker.send(half);
+                return;
             }
             Op::Splice(ticket, port) => {
                 let Shared {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use quinn::VarInt;
 use rustix::fs::OFlags;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::quic::backlog::Backlog;
@@ -25,6 +26,7 @@ enum Op {
     Write(Ticket, Bytes),
     Finish,
     Acknowledged(Ticket),
+    Give(oneshot::Sender<quinn::SendStream>),
     Splice {
         ticket: Ticket,
         port: Port,
@@ -147,6 +149,14 @@ impl Shared {
         });
     }
 
+    /// The stream itself, once everything before is written; it is the receiver's to end. Nothing can be done with this object
+    /// any more.
+    pub(crate) fn give(self: &Arc<Self>) -> oneshot::Receiver<quinn::SendStream> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(Op::Give(sender));
+        receiver
+    }
+
     fn apply_priority(&self, stream: &quinn::SendStream) {
         if let Some(priority) = lock(&self.priority).take() {
             let _ = stream.set_priority(priority);
@@ -186,6 +196,13 @@ async fn run(shared: Arc<Shared>, mut stream: quinn::SendStream) {
                         Err(error) => Err(error.into()),
                     });
                 });
+            }
+            Op::Give(taker) => {
+                lock(&shared.state).finished = true;
+                if let Err(mut stream) = taker.send(stream) {
+                    let _ = stream.reset(VarInt::from_u32(0));
+                }
+                return;
             }
             Op::Splice {
                 ticket,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -9,12 +10,16 @@ import pytest
 
 from qsh.auth.key_options import parse_options
 from qsh.config.daemon_parser import parse
+from qsh.server.event_loop import EventLoop
 from qsh.server.forward_rules import ForwardRules
+from qsh.server.forwards import HostForwards
+from qsh.server.requests import Connect, Connected, ListenOn, ListensOn
 from qsh.wire.messages import Target
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+UDP, UDP_ANY = Target("127.0.0.1", 80), Target("127.0.0.1", 0)
 PORT, PATH = Target("localhost", 80), Target(path=b"/run/socket")
 CONNECT, CONNECT_PATH, LISTEN, LISTEN_PATH = "connect", "connect-path", "listen", "listen-path"
 AGENT, X11 = "agent", "x11"
@@ -117,6 +122,30 @@ def test_disabled_is_disabled(switch: str, key: str) -> None:
 def test_a_display_is_not_for_everybody_who_says_nothing() -> None:
     assert rules("", "").may_call_agent
     assert not rules("", "").may_call_display
+
+
+@pytest.mark.parametrize(("switch", "key"), [*product(SWITCHES, KEY_OPTIONS)])
+def test_datagrams_are_permitted_as_connections_are(switch: str, key: str) -> None:
+    for off in ("", "DisableForwarding yes\n"):
+        made, said = rules(off + switch, key), list[object]()
+
+        def tell(message: object, descriptors: list[int], said: list[object] = said) -> None:
+            said.append(message)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+        loop = EventLoop()
+        host = HostForwards(loop, made, tell, lambda _: None)
+        host.take(Connect(4, UDP, udp=True))
+        host.take(ListenOn(1, UDP_ANY, udp=True))
+        connected, listens = said
+        assert isinstance(connected, Connected) is made.may_connect(UDP)
+        assert isinstance(listens, ListensOn)
+        assert (listens.code == "") is made.may_listen(UDP_ANY)
+        if off:
+            assert getattr(connected, "code", "") == listens.code == "not-permitted"
+        host.close()
+        loop.close()
 
 
 def test_a_match_takes_back_what_is_forbidden_for_all() -> None:
