@@ -169,6 +169,7 @@ class Endpoint:
         key_log: str | None = None,
         qlog: str | None = None,
         timeout_s: float | None = None,
+        largest: int | None = None,
     ) -> None:
         """Completes with a Connection when the handshake is finished.
 
@@ -176,6 +177,7 @@ class Endpoint:
         first. A server key in ``revoked`` fails the handshake (``host-key-revoked``); any other finishes it, and
         :attr:`Connection.peer_key_trusted` says whether it is in ``trusted``. Nothing of ours is sent meanwhile.
         ``key_log`` (NSS key log) and ``qlog`` name files, made 0600, appended to. ``timeout_s`` replaces ``handshake_s``.
+        ``largest``: bytes that no packet exceeds, at least 1200 (else what the first link takes).
         """
 
     def accept(self, token: int) -> None:
@@ -318,7 +320,7 @@ class Connection:
         """What the peer may have open and send from now on; used to lift the limits of the time before authentication."""
 
     def stats(self) -> dict[str, int]:
-        """rtt_us, cwnd, mtu, lost_packets, sent_packets, sent_bytes, received_packets, received_bytes,
+        """rtt_us, cwnd, mtu, mtu_limit, lost_packets, sent_packets, sent_bytes, received_packets, received_bytes,
         congestion_events, black_holes, flows_dropped_in, flows_dropped_out.
         """
 
@@ -420,7 +422,14 @@ class UdpListener:
         """
 
     def attach(
-        self, token: int, peer: int, connection: Connection, flow: int, send: SendStream
+        self,
+        token: int,
+        peer: int,
+        connection: Connection,
+        flow: int,
+        send: SendStream,
+        *,
+        by_stream: int = 65535,
     ) -> None:
         """Its datagrams go on the stream from now on, which is taken over. Completes as :meth:`Connection.splice_udp`.
 

@@ -9,6 +9,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
     from qsh.cli.arguments import Arguments
@@ -95,7 +96,12 @@ def _run(argv: list[str]) -> int:
             from qsh.config.dump import dump
 
             return _print(dump(options))
-        return _connect(arguments, options)
+        hops: Sequence[ClientOptions] = ()
+        if options.proxy_jump is not None or options.proxy_command is not None:
+            from qsh.cli.jump import hops_of
+
+            hops = hops_of(options, arguments, environment) or ()
+        return _connect(arguments, options, hops)
     except (ConfigError, UsageError) as error:
         _complain(str(error))
         return FAILED
@@ -123,7 +129,7 @@ def _version_line() -> str:
     return f"{own}, {compatible} compatible, QUIC on UDP"
 
 
-def _connect(arguments: Arguments, options: ClientOptions) -> int:
+def _connect(arguments: Arguments, options: ClientOptions, hops: Sequence[ClientOptions]) -> int:
     from qsh.client.log import log
 
     log.set_level(options.log_level)
@@ -153,14 +159,16 @@ def _connect(arguments: Arguments, options: ClientOptions) -> int:
     if options.qsh_sessions == "ask":
         from qsh.cli import session_picker
 
-        if session_picker.is_wanted(options) and (name := session_picker.pick(options)):
+        if session_picker.is_wanted(options) and (name := session_picker.pick(options, hops)):
             from qsh.client.run import attach
 
-            return attach(options, name)
-    return _run_client(arguments, options)
+            return attach(options, name, hops=hops)
+    return _run_client(arguments, options, hops)
 
 
-def _run_client(arguments: Arguments, options: ClientOptions) -> int:
+def _run_client(
+    arguments: Arguments, options: ClientOptions, hops: Sequence[ClientOptions]
+) -> int:
     background = owner = None
     if options.fork_after_authentication:
         from qsh.client.background import Background
@@ -176,7 +184,7 @@ def _run_client(arguments: Arguments, options: ClientOptions) -> int:
             owner, background = shared, None  # that is its first client's
     from qsh.client.run import Client
 
-    return Client(options, arguments.ssh_argv, background, owner=owner).run()
+    return Client(options, arguments.ssh_argv, background, owner=owner, hops=hops).run()
 
 
 def _not_yet(arguments: Arguments, options: ClientOptions) -> str:

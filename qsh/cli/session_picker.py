@@ -31,12 +31,12 @@ def is_wanted(options: ClientOptions) -> bool:
     return host_state.load(options.user, options.hostname, port).answered
 
 
-def pick(options: ClientOptions) -> str:
+def pick(options: ClientOptions, hops: Sequence[ClientOptions] = ()) -> str:
     """The name of the session to attach to; empty: a new shell is wanted, or there is nothing to choose.
 
     Raises KeyboardInterrupt when the user gives up.
     """
-    status, answer = sessions(options, "list")
+    status, answer = sessions(options, "list", hops=hops)
     try:
         rows = json.loads(answer) if status == 0 else []
     except (ValueError, RecursionError):

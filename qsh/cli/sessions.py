@@ -42,6 +42,7 @@ UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 class _Target(NamedTuple):
     options: ClientOptions
     words: list[str]
+    hops: list[ClientOptions]
 
 
 def _target(argv: Sequence[str], wanted: Sequence[str], verb: str) -> _Target:
@@ -57,7 +58,12 @@ def _target(argv: Sequence[str], wanted: Sequence[str], verb: str) -> _Target:
     log.set_level(options.log_level)
     for warning in (*arguments.warnings, *options.warnings):
         log.info(warning)
-    return _Target(options, words)
+    hops: list[ClientOptions] = []
+    if options.proxy_jump is not None or options.proxy_command is not None:
+        from qsh.cli.jump import hops_of
+
+        hops = hops_of(options, arguments, environment) or []
+    return _Target(options, words, hops)
 
 
 def _complain(error: Exception) -> int:
@@ -71,7 +77,7 @@ def list_sessions(argv: Sequence[str], *, as_json: bool = False) -> int:
         target = _target(argv, (), "sessions")
     except (ConfigError, UsageError) as error:
         return _complain(error)
-    status, answer = sessions(target.options, "list")
+    status, answer = sessions(target.options, "list", hops=target.hops)
     if status:
         return status
     if as_json:
@@ -96,7 +102,7 @@ def attach_to(argv: Sequence[str], *, history_lines: int = 0) -> int:
             raise UsageError("--lines: 0 to 2000 lines of history can be printed above the screen")
     except (ConfigError, UsageError) as error:
         return _complain(error)
-    return attach(target.options, target.words[0], history_lines=history_lines)
+    return attach(target.options, target.words[0], history_lines=history_lines, hops=target.hops)
 
 
 def command(verb: str, argv: Sequence[str]) -> int:
@@ -105,7 +111,7 @@ def command(verb: str, argv: Sequence[str]) -> int:
         target = _target(argv, ("name",), verb)
     except (ConfigError, UsageError) as error:
         return _complain(error)
-    status, _ = sessions(target.options, f"{verb} {target.words[0]}")
+    status, _ = sessions(target.options, f"{verb} {target.words[0]}", hops=target.hops)
     return status
 
 
@@ -117,7 +123,9 @@ def history(argv: Sequence[str], lines: int) -> int:
             raise UsageError("--lines: 1 to 10000 lines are kept")
     except (ConfigError, UsageError) as error:
         return _complain(error)
-    status, answer = sessions(target.options, f"history {target.words[0]} {lines}")
+    status, answer = sessions(
+        target.options, f"history {target.words[0]} {lines}", hops=target.hops
+    )
     if status:
         return status
     return _print(_HARMFUL.sub("", answer.decode(errors="replace")))

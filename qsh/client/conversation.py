@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from qsh.client import hops
     from qsh.client.addresses import Address, Target
     from qsh.client.background import Background
     from qsh.client.host_key import KnownHost
@@ -51,7 +52,10 @@ class Conversation:
         reach: Reach,
         request: Request | None = None,
         owner: socket.socket | None = None,
+        hops: Sequence[hops.Reach] = (),
     ) -> None:
+        """``hops``: jump hosts, the nearest first."""
+        self._hops = hops
         self._options, self._state, self._background = options, state, background
         self._reach, self._request, self._owner = reach, request, owner
 
@@ -64,7 +68,36 @@ class Conversation:
         except Fallback:
             return None
 
+    async def _run_through(self) -> int:
+        """Through jump hosts."""
+        from qsh.client.hops import Hops, Reach
+
+        options = self._options
+        target, addresses, known, tuning = self._reach
+        last = Reach(options, target, addresses, known, tuning, self._state)
+        prompter = Prompter(batch=options.batch_mode)
+        hops = Hops(Driver(), self._hops, prompter, may_fall_back=self._may_fall_back)
+        login = Login(
+            options,
+            self._state,
+            prompter,
+            self._background,
+            self._request,
+            lambda: hops.reach(last, again=True),
+            through=True,
+        )
+        login.prepare()
+        try:
+            connection = await hops.reach(last)
+            status, key = await login.run(connection, known)
+            self._remember(connection, key)
+        finally:
+            await hops.close()
+        return status
+
     async def _run(self, early: Early | None) -> int:
+        if self._hops:
+            return await self._run_through()
         target, addresses, known, tuning = self._reach
         driver = Driver(early=early)
         connector = Connector(driver, target, addresses, known, tuning, early)
@@ -91,12 +124,16 @@ class Conversation:
         self._remember(connection, key)
         return status
 
+    @property
+    def _may_fall_back(self) -> bool:
+        return self._options.qsh_fallback != "no" and self._request is None
+
     async def _connect(self, connector: Connector, known: KnownHost) -> Connection:
         try:
             return await connector.connect(
                 fallback.patience_ms(self._state) / 1000,
                 self._options.connect_timeout,
-                may_fall_back=self._options.qsh_fallback != "no" and self._request is None,
+                may_fall_back=self._may_fall_back,
                 impatient=not self._state.answered,
             )
         except HostKeyError:

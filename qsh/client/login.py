@@ -48,6 +48,8 @@ _HOST_AUTH_S: Final = 10.0
 """Wait for HOSTAUTH, which comes in the server's first flight; a lost packet takes a while."""
 _UPDATE_S: Final = 0.5
 """How long a short command waits at its end for proofs of the host's other keys: it happens once, since they are learned then."""
+_NO_ADDRESS: Final = "<no hostip for proxy command>"
+"""What ssh says where it has no address of the host."""
 _AGAIN_S: Final = 15.0
 """From a later connection's handshake to its channel."""
 
@@ -64,15 +66,17 @@ class Login:
         request: Request | None = None,
         connect_again: ConnectAgain | None = None,
         owner: socket.socket | None = None,
+        *,
+        through: bool = False,
     ) -> None:
         """``request``: what to do instead of what the command line says. ``connect_again`` makes a later connection.
 
-        ``owner``: the connection is shared, and its first user is at the other end.
+        ``owner``: the connection is shared, and its first user is at the other end. ``through``: there are jump hosts before it.
         """
         self._owner = owner
         self.remember: Callable[[Connection, str], None] | None = None
         """For a master, which may go on for days: the login is done, with this key."""
-        self._options, self._state = options, state
+        self._options, self._state, self._through = options, state, through
         self._connect_again = connect_again
         self._known: KnownHost | None = None
         self._key: PublicKey | None = None
@@ -215,12 +219,48 @@ class Login:
         return 0, mark
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
-        ip, port = link.connection.remote_address
-        log.verbose(f'Authenticated to {self._options.hostname} ([{ip}]:{port}) using "publickey".')
+        self._tell_login(link)
         if log.debugging:
             _tell_plan(self._plan)
         for notice in accepted.notices:
             log.info(visible_lines(notice.rstrip("\n")))
+
+    def _tell_login(self, link: Link) -> None:
+        ip, port = link.connection.remote_address
+        where = "via proxy" if self._through else f"[{ip}]:{port}"
+        log.verbose(f'Authenticated to {self._options.hostname} ({where}) using "publickey".')
+
+    async def hold(self, connection: Connection, known: KnownHost) -> Link:
+        """Log in and run nothing: other connections lead through this one. Raises QshError."""
+        link = Link(connection)
+        link.listen()
+        try:
+            key = self._key = await self._check_host(link, known)
+            await self._bind_agent(link, key)
+            authenticator = self._authenticator(link, key, self._candidates)
+            await link.open_control()
+            await link.login(authenticator, authenticator.first())
+        except BaseException:
+            link.connection.close()
+            raise
+        self._used = authenticator.used
+        self._tell_login(link)
+        return link
+
+    async def hold_again(self, connection: Connection) -> Link:
+        """The same with a later connection; nobody is asked."""
+        link = Link(connection)
+        link.listen()
+        try:
+            authenticator = await self._authenticate_again(link)
+            await asyncio.wait_for(link.login(authenticator, authenticator.first()), _AGAIN_S)
+        except TimeoutError:
+            await link.close(ABANDONED)
+            raise ConnectionLost("no answer to the login", kind="timeout") from None
+        except BaseException:
+            link.connection.close(ABANDONED)
+            raise
+        return link
 
     async def _open(self, session: Session, link: Link) -> ClientChannel:
         channel = await link.open_channel(self._offer(session.open_message()))
@@ -290,7 +330,8 @@ class Login:
             link.connection.close(ABANDONED)
             raise
 
-    async def _log_in_again(self, link: Link, message: Open | None) -> ClientChannel | None:
+    async def _authenticate_again(self, link: Link) -> Authenticator:
+        """With the key of before, on a new connection whose control stream it opens."""
         key = PublicKey.from_spki(link.connection.peer_key)
         if key != self._key:
             raise HostKeyError("the host shows another key than before: not reconnecting")
@@ -300,7 +341,10 @@ class Login:
         await self._bind_agent(link, key)
         await link.open_control()
         candidates = [] if used is None else [used._replace(encrypted=False)]
-        authenticator = self._authenticator(link, key, candidates)
+        return self._authenticator(link, key, candidates)
+
+    async def _log_in_again(self, link: Link, message: Open | None) -> ClientChannel | None:
+        authenticator = await self._authenticate_again(link)
         login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
         try:
             await asyncio.sleep(0)  # AUTH goes first
@@ -324,7 +368,7 @@ class Login:
         if known.needs_certificates:
             host_auth = await link.host_auth(_HOST_AUTH_S)
             certificates = host_auth.certificates if host_auth else ()
-        ip, _ = connection.remote_address
+        ip = _NO_ADDRESS if self._through else connection.remote_address[0]
         known.check(key, ip, certificates, self._prompter)
         if known.changed and self._forwards is not None:
             self._forwards.tell_disabled()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn
 
     from qsh.client.background import Background
+    from qsh.client.hops import Reach
     from qsh.client.request import Request
     from qsh.config.options import ClientOptions
     from qsh.quic import Early
@@ -65,12 +66,14 @@ class Client:
         background: Background | None = None,
         request: Request | None = None,
         owner: socket.socket | None = None,
+        hops: Sequence[ClientOptions] = (),
     ) -> None:
         """``request``: what to do instead of what the options say; ssh(1) cannot do that, so it never takes over.
 
-        ``owner``: this process is the master of a shared connection, and who started it is at the other end.
+        ``owner``: this process is the master of a shared connection, and who started it is at the other end. ``hops``: of the
+        jump hosts, the nearest first.
         """
-        self._request, self._owner = request, owner
+        self._request, self._owner, self._hops = request, owner, hops
         self._options, self._arguments, self._background = options, arguments, background
         self._port = options.qsh_port or options.port
         self._state = host_state.load(options.user, options.hostname, self._port)
@@ -102,20 +105,11 @@ class Client:
     def _run(self) -> int:
         options = self._options
         self._redirect()
-        target = addresses.Target(
-            options.hostname,
-            self._port,
-            options.port,
-            options.address_family,
-            options.bind_address,
-            options.bind_interface,
-        )
-        found = addresses.resolve(target)
-        known = KnownHost(
-            _host_key_policy(options, found, self._port), options.hostname, self._port, options.port
-        )
+        target = _target(options)
+        found = [] if self._hops else addresses.resolve(target)
+        known = _known_host(options, found)
         tuning = self._tuning()
-        early = _begin(target, found[0], known, tuning)
+        early = None if self._hops else _begin(target, found[0], known, tuning)
         import_without("asyncio", "ssl")
         import_without("qsh.wire.messages", "typing_extensions")
         from qsh.client.conversation import Conversation
@@ -127,6 +121,7 @@ class Client:
             reach=(target, found, known, tuning),
             request=self._request,
             owner=self._owner,
+            hops=_reaches(self._hops) if self._hops else (),
         )
         status = conversation.run(early)
         if status is None:
@@ -167,16 +162,18 @@ class Client:
         """Options that QUIC cannot serve yet go to ssh(1)."""
         options = self._options
         name = ""
-        if options.proxy_jump is not None:
+        if options.proxy_jump is not None and not self._hops:
             name = "ProxyJump"
-        elif options.proxy_command is not None:
+        elif options.proxy_command is not None and not self._hops:
             name = "ProxyCommand"
         elif options.tunnel not in ("no", None):
             name = "Tunnel"
         if not name:
             return
         if options.qsh_fallback == "no" or self._request is not None:
-            raise ConnectError(f"{name} does not work over QUIC yet; use ssh for it")
+            more = " unless it is qsh -W %h:%p HOST" if name == "ProxyCommand" else ""
+            raise ConnectError(f"{name} does not work over QUIC{more}; use ssh for it")
+        self._need_no_udp()
         self._become_ssh(f"{name} is set, continuing with ssh over TCP")
 
     def _become_ssh(self, line: str) -> NoReturn:
@@ -190,6 +187,7 @@ class Client:
         os._exit(FAILED)
 
     def _exec_ssh(self) -> NoReturn:
+        self._need_no_udp()
         host, port = self._options.hostname, self._port
         line = f"no answer from {host} on UDP port {port}, continuing with ssh over TCP"
         if self._state.answered:
@@ -199,17 +197,31 @@ class Client:
             )
         self._become_ssh(line)
 
+    def _need_no_udp(self) -> None:
+        """ssh would take udp/PORT for the path of a unix socket."""
+        options = self._options
+        if any(forward.udp for forward in (*options.local_forward, *options.remote_forward)):
+            raise ConnectError("ssh cannot forward UDP, and qshd does not answer or cannot be used")
 
-def attach(options: ClientOptions, name: str, *, history_lines: int = 0) -> int:
+
+def attach(
+    options: ClientOptions,
+    name: str,
+    *,
+    history_lines: int = 0,
+    hops: Sequence[ClientOptions] = (),
+) -> int:
     """Attach this process's terminal to the running session ``name``; the exit status. Errors are told on standard error."""
     from qsh.client.request import Request
 
     request = Request("attach", os.fsencode(name), history_lines=history_lines)
     options.local_forward = options.dynamic_forward = options.remote_forward = ()
-    return Client(options, (), request=request).run()
+    return Client(options, (), request=request, hops=hops).run()
 
 
-def sessions(options: ClientOptions, command: str) -> tuple[int, bytes]:
+def sessions(
+    options: ClientOptions, command: str, *, hops: Sequence[ClientOptions] = ()
+) -> tuple[int, bytes]:
     """A command of docs/protocol.md 10.11 (``list``, ``detach NAME`` …): exit status and standard output.
 
     Errors are told on standard error; then the status is not 0.
@@ -219,17 +231,48 @@ def sessions(options: ClientOptions, command: str) -> tuple[int, bytes]:
     output = os.memfd_create("qsh-sessions", os.MFD_CLOEXEC)
     try:
         request = Request("sessions", os.fsencode(command), output=output)
-        status = Client(options, (), request=request).run()
+        status = Client(options, (), request=request, hops=hops).run()
         size = os.fstat(output).st_size
         return status, os.pread(output, size, 0)
     finally:
         os.close(output)
 
 
+def _target(options: ClientOptions) -> addresses.Target:
+    return addresses.Target(
+        options.hostname,
+        options.qsh_port or options.port,
+        options.port,
+        options.address_family,
+        options.bind_address,
+        options.bind_interface,
+    )
+
+
+def _known_host(options: ClientOptions, found: Sequence[addresses.Address]) -> KnownHost:
+    port = options.qsh_port or options.port
+    return KnownHost(_host_key_policy(options, found, port), options.hostname, port, options.port)
+
+
+def _reaches(hops: Sequence[ClientOptions]) -> list[Reach]:
+    """How the jump hosts are to be reached; only the first one's name is looked up here."""
+    from qsh.client.hops import Reach
+
+    reaches: list[Reach] = []
+    for options in hops:
+        target = _target(options)
+        found = [] if reaches else addresses.resolve(target)
+        state = host_state.load(options.user, options.hostname, target.udp_port)
+        tuning = Tuning(initial_rtt_ms=_INITIAL_RTT_MS, keep_alive_s=_KEEP_ALIVE_S, idle_s=_IDLE_S)
+        known = _known_host(options, found)
+        reaches.append(Reach(options, target, found, known, tuning, state))
+    return reaches
+
+
 def _host_key_policy(
     options: ClientOptions, found: Sequence[addresses.Address], port: int
 ) -> HostKeyPolicy:
-    local = all(address.is_loopback for address in found)
+    local = bool(found) and all(address.is_loopback for address in found)
     command = None
     if options.known_hosts_command:
         from qsh.client.known_hosts_command import known_hosts_command

@@ -63,7 +63,7 @@ async def lead(
         raise
     stream.send.put(framing.encode(request))
     try:
-        ended = listener.attach(peer, connection, stream)
+        ended = listener.attach(peer, connection, stream, by_stream=request.by_stream)
     except ValueError:
         stream.abort()
         return None

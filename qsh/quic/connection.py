@@ -41,6 +41,7 @@ class Connection:
         self._datagram: Pending[bytes] = Pending(lambda: call(native.read_datagram))
         self._activity: Pending[None] = Pending(lambda: call(native.flow_activity))
         self._closed: asyncio.Future[tuple[str, int, str]] | None = None
+        self._lost: Closed | None = None
 
     @property
     def session_id(self) -> bytes:
@@ -155,6 +156,12 @@ class Connection:
         """End the connection at once. What was not acknowledged may be lost."""
         self.native.close(code, reason)
 
+    def lose(self, text: str, code: int) -> None:
+        """Close it with this code, and tell who waits for the end that the network has lost it."""
+        if self._lost is None:
+            self._lost = Closed("lost", 0, text)
+            self.native.close(code, b"")
+
     async def flushed(self) -> None:
         """After :meth:`close`: return when the peer has been told (or 100 ms have passed)."""
         await self.driver.call(self.native.flushed)
@@ -163,4 +170,5 @@ class Connection:
         """How the connection ended, once it has. Never an error; may be awaited by many."""
         if self._closed is None:
             self._closed = self.driver.call(self.native.closed)
-        return Closed(*await asyncio.shield(self._closed))
+        closed = Closed(*await asyncio.shield(self._closed))
+        return self._lost if self._lost is not None and closed.kind == "closed-locally" else closed

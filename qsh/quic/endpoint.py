@@ -75,6 +75,7 @@ class Endpoint:
         key_log: str | None = None,
         qlog: str | None = None,
         timeout_s: float | None = None,
+        largest: int | None = None,
     ) -> Connection:
         """A connection to an IP literal. Raises ConnectError, HostKeyError for a revoked key.
 
@@ -92,6 +93,7 @@ class Endpoint:
                 key_log=key_log,
                 qlog=qlog,
                 timeout_s=timeout_s,
+                largest=largest,
             )
         )
 

@@ -94,13 +94,20 @@ class UdpListener:
         found = await self._peer.wait()
         return None if found is None else Peer(*found)
 
-    def attach(self, peer: Peer, connection: Connection, stream: Stream) -> Call:
+    def attach(
+        self, peer: Peer, connection: Connection, stream: Stream, *, by_stream: int = 65535
+    ) -> Call:
         """Its datagrams go on this stream, whose sending half is given away; :func:`flow_end` of the result tells the end.
 
         Raises ValueError: the peer was given up meanwhile.
         """
         return self._driver.call(
-            self.native.attach, peer.number, connection.native, stream.id, stream.send.native
+            self.native.attach,
+            peer.number,
+            connection.native,
+            stream.id,
+            stream.send.native,
+            by_stream=by_stream,
         )
 
     def opened(self, peer: Peer, stream: Stream) -> None:

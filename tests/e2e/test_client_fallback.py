@@ -156,19 +156,37 @@ def test_unknown_name(env: dict[str, str]) -> None:
     assert done.stderr.startswith(b"qsh: Could not resolve hostname nonesuch.invalid: ")
 
 
-@pytest.mark.parametrize("option", ["-J jump", "-oProxyCommand=nc", "-oTunnel=yes"])
+@pytest.mark.parametrize("option", ["-oProxyCommand=nc", "-oTunnel=yes"])
 def test_proxies_go_to_ssh(env: dict[str, str], option: str) -> None:
-    words = option.split(" ", 1) if option.startswith("-J") else [option]
-    assert run(env, "-F", "none", *words, "127.0.0.1", "true").returncode == 42
-    done = run(env, "-F", "none", "-oQshFallback=no", *words, "127.0.0.1", "true")
+    assert run(env, "-F", "none", option, "127.0.0.1", "true").returncode == 42
+    done = run(env, "-F", "none", "-oQshFallback=no", option, "127.0.0.1", "true")
     assert done.returncode == 255
     assert b"over QUIC" in done.stderr
+
+
+def test_a_jump_host_without_qshd(env: dict[str, str], sshd: int) -> None:
+    done = run(env, "-F", "none", "-J", f"127.0.0.1:{sshd}", "nonesuch.invalid", "true")
+    assert done.returncode == 42
+    done = run(
+        env, "-F", "none", "-oQshFallback=no", "-J", f"127.0.0.1:{sshd}", "nonesuch.invalid"
+    )  # fmt: skip
+    assert done.returncode == 255
+    assert f"ssh answers there on TCP port {sshd}".encode() in done.stderr
+
+
+def test_udp_forwards_do_not_go_to_ssh(env: dict[str, str], sshd: int) -> None:
+    for option in (f"-oQshPort={free_port()}", "-oProxyCommand=nc"):
+        done = run(
+            env, "-F", "none", "-p", str(sshd), option, "-L", "udp/5:127.0.0.1:5", "127.0.0.1"
+        )  # fmt: skip
+        assert done.returncode == 255
+        assert b"ssh cannot forward UDP" in done.stderr
 
 
 def test_no_endless_circle(env: dict[str, str], tmp_path: Path) -> None:
     """An ``ssh`` that starts qsh again ends."""
     (tmp_path / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {" ".join(qsh())} "$@"\n')
-    done = run(env, "-F", "none", "-J", "jump", "127.0.0.1", "true")
+    done = run(env, "-F", "none", "-oProxyCommand=nc", "127.0.0.1", "true")
     assert done.returncode == 255
     assert b"leads back to qsh" in done.stderr
 

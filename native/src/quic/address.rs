@@ -8,7 +8,7 @@ use rustix::net::sockopt;
 const OVERHEAD_V4: u32 = 28;
 const OVERHEAD_V6: u32 = 48;
 /// QUIC's smallest and UDP's largest payload.
-const PAYLOAD_MIN: u32 = 1200;
+pub(crate) const PAYLOAD_MIN: u16 = 1200;
 const PAYLOAD_MAX: u32 = 65_527;
 /// IP's largest packet.
 const PACKET_MAX: u32 = 65_535;
@@ -46,7 +46,7 @@ pub(crate) fn show(address: SocketAddr) -> (String, u16) {
 pub(crate) fn largest_payload(remote: SocketAddr) -> u16 {
     link_mtu(remote).map_or(PAYLOAD_USUAL, |(mtu, overhead)| {
         let payload = mtu.min(PACKET_MAX).saturating_sub(overhead);
-        u16::try_from(payload.clamp(PAYLOAD_MIN, PAYLOAD_MAX)).unwrap_or(PAYLOAD_USUAL)
+        u16::try_from(payload.clamp(PAYLOAD_MIN.into(), PAYLOAD_MAX)).unwrap_or(PAYLOAD_USUAL)
     })
 }
 

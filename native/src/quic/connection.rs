@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     pub(crate) flows: Arc<Flows>,
     /// Datagrams sent when `close` was called.
     sent_at_close: AtomicU64,
+    /// What the search for the path's MTU does not go beyond.
+    largest: u16,
 }
 
 impl Connection {
@@ -64,6 +66,7 @@ impl Connection {
         seen: Seen,
         handshake: Handshake,
         closing: Closing,
+        largest: u16,
     ) -> Self {
         Self {
             engine,
@@ -73,6 +76,7 @@ impl Connection {
             flows: Arc::new(Flows::new(closing.silence.clone())),
             closing,
             sent_at_close: AtomicU64::new(u64::MAX),
+            largest,
         }
     }
 }
@@ -255,6 +259,7 @@ impl Connection {
             ("rtt_us", rtt_us),
             ("cwnd", path.cwnd),
             ("mtu", u64::from(path.current_mtu)),
+            ("mtu_limit", u64::from(self.largest)),
             ("lost_packets", path.lost_packets),
             ("sent_packets", path.sent_packets),
             ("sent_bytes", stats.udp_tx.bytes),

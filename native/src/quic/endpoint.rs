@@ -137,6 +137,7 @@ impl Endpoint {
 
     #[pyo3(signature = (
         token, host, port, *, server_name, schemes, trusted, revoked, key_log = None, qlog = None, timeout_s = None,
+        largest = None,
     ))]
     #[allow(clippy::too_many_arguments)]
     fn connect(
@@ -151,9 +152,13 @@ impl Endpoint {
         key_log: Option<String>,
         qlog: Option<String>,
         timeout_s: Option<f64>,
+        largest: Option<u16>,
     ) -> PyResult<()> {
         let remote = address::parse(host, port)
             .ok_or_else(|| PyValueError::new_err(format!("not an IP address: {host:?}")))?;
+        if largest.is_some_and(|largest| largest < address::PAYLOAD_MIN) {
+            return Err(PyValueError::new_err("largest is less than QUIC needs"));
+        }
         if schemes.is_empty() {
             return Err(PyValueError::new_err("schemes is empty"));
         }
@@ -170,7 +175,7 @@ impl Endpoint {
         let closing = self.closing.another();
         self.engine.complete(token, async move {
             let slot = Arc::new(Slot::default());
-            let largest = address::largest_payload(remote);
+            let largest = largest.unwrap_or_else(|| address::largest_payload(remote));
             let config = config::client(request, &limits, slot.clone(), largest, closing.clone())?;
             let connecting = endpoint.connect_with(config, remote, &server_name)?;
             let outcome = match tokio::time::timeout(timeout, connecting).await {
@@ -182,7 +187,7 @@ impl Endpoint {
                 Ok(inner) => {
                     let done = Handshake::finished();
                     Ok(Value::Connection(Box::new(Connection::new(
-                        engine, inner, seen, done, closing,
+                        engine, inner, seen, done, closing, largest,
                     ))))
                 }
                 Err(_) if seen.revoked => Err(Error::HostKeyRevoked),

@@ -86,7 +86,7 @@ impl Incoming {
             };
             let done = Handshake::watch(&engine, accepted);
             Ok(Value::Connection(Box::new(Connection::new(
-                engine, inner, seen, done, closing,
+                engine, inner, seen, done, closing, largest,
             ))))
         });
         Ok(())

@@ -754,6 +754,8 @@ impl UdpListener {
         });
     }
 
+    #[pyo3(signature = (token, peer, connection, flow, send, *, by_stream = 65_535))]
+    #[allow(clippy::too_many_arguments)]
     fn attach(
         &self,
         py: Python<'_>,
@@ -762,6 +764,7 @@ impl UdpListener {
         connection: &Connection,
         flow: u64,
         send: &SendStream,
+        by_stream: usize,
     ) -> PyResult<()> {
         let number = varint("flow", flow)?;
         py.detach(|| {
@@ -778,7 +781,7 @@ impl UdpListener {
                 return Err(PyValueError::new_err("the peer has a flow already"));
             };
             let far = Far::Peer(ears.clone(), key.clone());
-            let pipe = Arc::new(Pipe::new(connection, number, far, BUFFER));
+            let pipe = Arc::new(Pipe::new(connection, number, far, by_stream));
             let entered = connection
                 .flows
                 .enter(&engine, &connection.inner, number, pipe.clone())

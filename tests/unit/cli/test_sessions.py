@@ -55,7 +55,7 @@ def test_a_host_that_lies_writes_no_escapes() -> None:
 def test_an_answer_that_is_no_list(
     answer: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sessions, "sessions", lambda _options, _command: (0, answer))
+    monkeypatch.setattr(sessions, "sessions", lambda _options, _command, **_: (0, answer))
     assert sessions.list_sessions(["-F", "none", "host"]) == sessions.FAILED
     assert "no list of sessions" in capsys.readouterr().err
 
@@ -64,7 +64,7 @@ def test_json_is_passed_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        sessions, "sessions", lambda _options, _command: (0, json.dumps([ROW]).encode())
+        sessions, "sessions", lambda _options, _command, **_: (0, json.dumps([ROW]).encode())
     )
     assert sessions.list_sessions(["-F", "none", "host"], as_json=True) == 0
     assert json.loads(capsys.readouterr().out) == [ROW]
@@ -92,7 +92,7 @@ def test_the_verb_goes_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sessions,
         "sessions",
-        lambda options, command: (asked.append((options.user, command)), (0, b""))[1],
+        lambda options, command, **_: (asked.append((options.user, command)), (0, b""))[1],
     )
     assert sessions.command("detach", ["-F", "none", "bob@host", "7"]) == 0
     assert sessions.history(["-F", "none", "bob@host", "7"], 10) == 0

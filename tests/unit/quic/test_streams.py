@@ -302,6 +302,7 @@ def test_statistics() -> None:
                 "rtt_us",
                 "cwnd",
                 "mtu",
+                "mtu_limit",
                 "lost_packets",
                 "sent_packets",
                 "sent_bytes",
