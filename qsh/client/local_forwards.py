@@ -83,7 +83,7 @@ class LocalForwards:
             try:
                 sockets = self._listen(forward)
                 if forward.udp:
-                    self._bind_udp(forward, sockets)
+                    self._udp_forwards().add(forward, sockets)
                 else:
                     self._listeners.append(_Listener(forward, sockets))
             except listening.ListenError as error:
@@ -125,12 +125,15 @@ class LocalForwards:
                     os.unlink(listener.forward.listen_path)
         return bool(found)
 
-    def _bind_udp(self, forward: Forward, sockets: list[socket.socket]) -> None:
+    def _udp_forwards(self) -> UdpForwards:
+        """Made with the first that is needed."""
         from qsh.client.udp_forwards import UdpForwards
 
         if self._udp is None:
             self._udp = UdpForwards(self._numbers, self._options.qsh_udp_timeout)
-        self._udp.add(forward, sockets)
+            if self._link is not None:
+                self._udp.use(self._link)
+        return self._udp
 
     def _listen(self, forward: Forward) -> list[socket.socket]:
         options = self._options
@@ -232,7 +235,7 @@ class LocalForwards:
         self, number: int, forward: Forward, sock: socket.socket, origin: Target
     ) -> None:
         loop = asyncio.get_running_loop()
-        socks = Negotiation()
+        socks = Negotiation(datagrams=sock.family != socket.AF_UNIX)
         try:
             while socks.target is None:
                 answer = socks.receive(await loop.sock_recv(sock, socks.needed))
@@ -245,6 +248,12 @@ class LocalForwards:
             sock.close()
             return
         target = Target(*socks.target)
+        if socks.associate:
+            text = f"dynamic-udp: listening {_listens_on(forward)}, datagrams from {shown(origin)}"
+            self._numbers.describe(number, text)
+            log.debug(text)
+            await self._udp_forwards().associate(sock, socks, target.port)
+            return
         self._numbers.describe(number, _described(forward, target, origin))
         log.debug(
             f"dynamic request: socks{socks.version} host {visible(target.host)} port {target.port}",

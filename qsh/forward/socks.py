@@ -1,4 +1,4 @@
-"""The server's side of SOCKS 4, 4a (CONNECT) and 5 (RFC 1928, CONNECT without authentication), sans-IO.
+"""The server's side of SOCKS 4, 4a (CONNECT) and 5 (RFC 1928, CONNECT and UDP ASSOCIATE without authentication), sans-IO.
 
 A caller that never reads more than :attr:`Negotiation.needed` bytes leaves the data behind the request alone.
 """
@@ -9,6 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from qsh.errors import RemoteProtocolError
+from qsh.forward.socks_udp import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Negotiation"]
 
 CONNECT: Final = 1
+UDP_ASSOCIATE: Final = 3
 MAX_NAME: Final = 255
 """Bytes of a user or host name of SOCKS 4, which has no limit of its own; 5 counts them in one byte."""
 
@@ -38,7 +40,11 @@ _REPLIES: Final = {
 class Negotiation:
     """Bytes in, answers out, until :attr:`target` is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, datagrams: bool = False) -> None:
+        """``datagrams``: UDP ASSOCIATE may be had."""
+        self._datagrams = datagrams
+        self.associate = False
+        """It is asked for: ``target`` is then where the peer will send from, as far as it knows."""
         self.needed = 1
         """Bytes to be read next, at most; 0 when the request is complete."""
         self.target: tuple[str, int] | None = None
@@ -73,6 +79,12 @@ class Negotiation:
             return bytes((0, _GRANTED_4, 0, 0, 0, 0, 0, 0))
         return bytes((5, 0, 0, _IPV4, 0, 0, 0, 0, 0, 0))
 
+    def associated(self, host: str, port: int) -> bytes:
+        """The answer when datagrams may be sent to this address."""
+        address = ipaddress.ip_address(host)
+        kind = _IPV4 if address.version == 4 else _IPV6
+        return bytes((5, 0, 0, kind)) + address.packed + port.to_bytes(2, "big")
+
     def refused(self, code: str, detail: str) -> bytes:
         """The answer when it cannot be had: ``code`` and ``detail`` of OPEN-FAILED."""
         reply = _NOT_ALLOWED if code == "not-permitted" else _REPLIES.get(detail, _FAILED)
@@ -97,12 +109,9 @@ class Negotiation:
 
     def _name(self, name: bytes) -> bytes:
         try:
-            host = name.decode()
-        except UnicodeDecodeError:
-            host = ""
-        if not host or not host.isprintable() or " " in host:
-            raise self._fail("not a host name", self._no(_FAILED))
-        return self._done(host)
+            return self._done(host_name(name))
+        except RemoteProtocolError:
+            raise self._fail("not a host name", self._no(_FAILED)) from None
 
     def _begin(self, data: bytes) -> bytes:
         self.version = data[0]
@@ -149,7 +158,8 @@ class Negotiation:
         version, command, _, kind = data
         if version != 5:
             raise self._fail(f"version {version} in a request", self._no(_FAILED))
-        if command != CONNECT:
+        self.associate = command == UDP_ASSOCIATE and self._datagrams
+        if command != CONNECT and not self.associate:
             raise self._fail(f"command {command}", self._no(_NO_COMMAND))
         if kind == _IPV4:
             return self._then(4, lambda data: self._port_5(str(ipaddress.IPv4Address(data))))
