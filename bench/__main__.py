@@ -24,6 +24,7 @@ from bench import (
     flood,
     forward,
     idle,
+    jump,
     keys,
     outage,
     report,
@@ -32,13 +33,15 @@ from bench import (
     storm,
     tail,
     terminal_memory,
+    udp,
 )
 from bench.stage import PEERS, QSH, Tool, installed
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
-    "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared",
+    "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
+    "jump",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -107,6 +110,8 @@ def main() -> int:
         "cat": lambda: cat.measure(given.tools, 5 if given.quick else cat.SIZE_MB, few),
         "forward": lambda: forward.measure(given.size // 2, 200, min(100, given.keys), few),
         "shared": lambda: shared.measure(given.repetitions),
+        "udp": lambda: udp.measure(min(100, given.keys), few),
+        "jump": lambda: jump.measure(given.repetitions * 2, min(100, given.keys)),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

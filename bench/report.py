@@ -280,6 +280,56 @@ def _forward(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _udp(rows: list[dict[str, Any]]) -> str:
+    by_case: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_case.setdefault(row["case"], []).append(row)
+    rates = [
+        (f"{row['wanted']:,}/s", f"{row['per_s']['median']:,.0f}", f"{row['came']['median']:.3f}")
+        for row in by_case["rate"]
+    ]
+    latency = [
+        (name, row[key]["median"], row[key]["p99"])
+        for row in by_case["latency"]
+        for name, key in (("without a forward", "direct_ms"), ("through -L udp/", "through_ms"))
+    ]
+    loss = [
+        (
+            f"-L, {row['kind']}: {row['loss']:.0%} lost each way, RTT {row['rtt_ms']} ms",
+            f"{row['answered']:.0%}",
+            row["ms"]["median"],
+            row["ms"]["p99"],
+        )
+        for row in by_case["loss"]
+    ]
+    beside = [
+        (f"{name}, {row['rate_mbit']} Mbit/s", row[key]["median"], row[key]["p99"])
+        for row in by_case["beside"]
+        for name, key in (("alone", "quiet_ms"), ("beside a flood", "beside_ms"))
+    ]
+    return "\n\n".join(
+        (
+            _table(("200 bytes, one way, loopback: sent", "came, /s", "part"), rates),
+            _table(("to and fro on loopback, ms", "median", "p99"), latency),
+            _table(("a message every 10 ms, ms", "answered", "median", "p99"), loss),
+            _table(("a byte to and fro through -L of TCP, ms", "median", "p99"), beside),
+        )
+    )
+
+
+def _jump(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        (
+            f"{row['tool']} -J, RTT {row['rtt_ms']} ms, {row['loss']:.0%} lost",
+            row["true_ms"]["median"] if row["true_ms"] else "",
+            row["key_ms"]["median"],
+            row["key_ms"]["p99"],
+        )
+        for row in rows
+    ]
+    return _table(("through a jump host, ms", "`host true`", "a key: median", "p99"), lines)
+
+
 def _terminal_memory(rows: list[dict[str, Any]]) -> str:
     def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for key, name, goal in MEMORY:
@@ -312,6 +362,8 @@ TABLES = {
     "tail": _tail,
     "forward": _forward,
     "shared": _shared,
+    "udp": _udp,
+    "jump": _jump,
     "keys": _keys,
     "flood": _flood,
     "outage": _outage,

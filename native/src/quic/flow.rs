@@ -7,7 +7,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -136,9 +136,14 @@ const WAITING_MAX: usize = 1 << 16;
 /// Of quinn's buffer, what datagrams of UDP flows may fill: the rest is for terminals, whose datagrams must not be thrown out
 /// by a flood.
 const SHARE: usize = 1 << 15;
+/// That part on a slow path, where it is half a congestion window.
+const SHARE_MIN: usize = 1 << 12;
 /// How often a flood gives the connection a chance to send before it sleeps.
 const YIELDS: usize = 4;
 const NAP: Duration = Duration::from_millis(1);
+/// While the path is slower than the flows, they have it for so long at a time, and then the streams.
+const TURN: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The flows of one connection.
 pub(crate) struct Flows {
@@ -151,6 +156,7 @@ pub(crate) struct Flows {
     lane: Mutex<Queue>,
     lane_filled: Notify,
     lane_runs: AtomicBool,
+    share: AtomicUsize,
     moved: Notify,
     silence: Silence,
     dropped_in: AtomicU64,
@@ -167,6 +173,7 @@ impl Flows {
             lane: Mutex::default(),
             lane_filled: Notify::new(),
             lane_runs: AtomicBool::new(false),
+            share: AtomicUsize::new(SHARE),
             moved: Notify::new(),
             silence,
             dropped_in: AtomicU64::new(0),
@@ -319,7 +326,7 @@ impl Flows {
         datagram: Bytes,
     ) -> bool {
         let mut lane = lock(&self.lane);
-        if lane.is_empty() && has_room(connection, datagram.len()) {
+        if lane.is_empty() && self.has_room(connection, datagram.len()) {
             drop(lane);
             self.send_now(connection, datagram);
             return true;
@@ -349,9 +356,14 @@ impl Flows {
 
     async fn drain(&self, connection: &quinn::Connection) {
         let mut yields = 0;
+        let mut crowded: Option<Instant> = None;
         loop {
             match self.next_in_lane(connection) {
-                Turn::Empty => self.lane_filled.notified().await,
+                Turn::Empty => {
+                    crowded = None;
+                    self.share.store(SHARE, Ordering::Relaxed);
+                    self.lane_filled.notified().await;
+                }
                 Turn::Now(datagram) => {
                     yields = 0;
                     self.send_now(connection, datagram);
@@ -360,16 +372,45 @@ impl Flows {
                     yields += 1;
                     yield_now().await;
                 }
-                Turn::Later => sleep(NAP).await,
+                Turn::Later => {
+                    let since = *crowded.get_or_insert_with(|| {
+                        let half = connection.stats().path.cwnd / 2;
+                        let share = usize::try_from(half).unwrap_or(SHARE);
+                        self.share
+                            .store(share.clamp(SHARE_MIN, SHARE), Ordering::Relaxed);
+                        Instant::now()
+                    });
+                    if since.elapsed() >= TURN {
+                        self.let_streams_go(connection).await;
+                        crowded = None;
+                    } else {
+                        sleep(NAP).await;
+                    }
+                }
             }
             consume_budget().await;
         }
     }
 
+    /// quinn sends datagrams before stream data, whoever waits: a flood that is faster than the path must now and then leave it
+    /// to the streams.
+    async fn let_streams_go(&self, connection: &quinn::Connection) {
+        while queued(connection) > 0 {
+            sleep(NAP).await;
+        }
+        sleep(PAUSE).await;
+    }
+
+    /// Whether quinn's buffer has room in the share of UDP flows, or nothing at all.
+    fn has_room(&self, connection: &quinn::Connection, size: usize) -> bool {
+        let queued = queued(connection);
+        queued == 0 || queued + size <= self.share.load(Ordering::Relaxed)
+    }
+
     fn next_in_lane(&self, connection: &quinn::Connection) -> Turn {
         let mut lane = lock(&self.lane);
         match lane.front() {
-            Some(datagram) if !has_room(connection, datagram.len()) => Turn::Later,
+            Some(datagram) if !self.has_room(connection, datagram.len()) => Turn::Later,
             _ => lane.pop().map_or(Turn::Empty, Turn::Now),
         }
     }
@@ -430,10 +471,11 @@ impl Flows {
     }
 }
 
-/// Whether quinn's buffer has room in the share of UDP flows, or nothing at all.
-fn has_room(connection: &quinn::Connection, size: usize) -> bool {
-    let queued = DATAGRAM_BYTES.saturating_sub(connection.datagram_send_buffer_space());
-    queued <= EACH || queued + size <= SHARE // quinn counts each one's record, also that of the one to come
+/// Bytes in quinn's buffer of datagrams. It keeps room for the record of one more.
+fn queued(connection: &quinn::Connection) -> usize {
+    DATAGRAM_BYTES
+        .saturating_sub(connection.datagram_send_buffer_space())
+        .saturating_sub(EACH)
 }
 
 fn open(engine: &Engine, fd: OwnedFd) -> Result<Flow, Refusal> {
