@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.forwarding import free_tcp_port
 from tests.support.netns import Network
-from tests.support.procs import Daemon, Files, LoginUser
+from tests.support.procs import Daemon, Files, LoginUser, free_port
 from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
@@ -189,3 +191,57 @@ def test_a_shared_connection_roams(tmp_path: Path) -> None:
             assert client.wait(LIMIT_S) == 0
             client.stdout.close()
             run(words("-O", "exit"), capture_output=True, env=files.env, timeout=LIMIT_S)
+
+
+def test_a_flood_of_datagrams_leaves_room_for_streams() -> None:
+    """More than the link carries, in datagrams that fill packets: quinn sends these before any stream's data."""
+    with (
+        LoginUser() as user,
+        Files(user.name) as files,
+        Network.link(delay_ms=10, rate_mbit=10, queue=25_000) as network,
+        Daemon.qshd(files, side=network.server) as daemon,
+    ):
+        port = free_port(socket.SOCK_DGRAM)
+        sink = network.server.inside(lambda: socket.socket(type=socket.SOCK_DGRAM))
+        sink.bind((network.server.ip4, 0))
+        sink.settimeout(LIMIT_S)
+        options = ("-L", f"udp/{port}:{network.server.ip4}:{sink.getsockname()[1]}")
+        words = files.qsh(network.server.ip4, daemon.port, "cat; echo end", options=options)
+        client = network.client.popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=files.env
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        over = threading.Event()
+        flood = threading.Thread(target=send_without_pause, args=(network, port, over))
+        try:
+            client.stdin.write(b"ready\n")
+            client.stdin.flush()
+            assert client.stdout.readline() == b"ready\n"
+            flood.start()
+            heard = 0
+            while heard < 2_500_000:  # two seconds of all that the link carries: it is full
+                heard += len(sink.recv(2000))
+            for number in range(20):
+                client.stdin.write(b"%d\n" % number)
+                client.stdin.flush()
+                assert client.stdout.readline() == b"%d\n" % number
+            client.stdin.close()
+            assert client.stdout.read() == b"end\n"
+            assert client.wait(LIMIT_S) == 0
+        finally:
+            over.set()
+            flood.join()
+            client.kill()
+            client.wait()
+            with contextlib.suppress(OSError):
+                client.stdin.close()
+            client.stdout.close()
+            sink.close()
+
+
+def send_without_pause(network: Network, port: int, over: threading.Event) -> None:
+    sock = network.client.inside(lambda: socket.socket(type=socket.SOCK_DGRAM))
+    with sock:
+        while not over.is_set():
+            sock.sendto(bytes(200), ("127.0.0.1", port))
