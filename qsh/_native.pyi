@@ -407,8 +407,8 @@ class UdpListener:
         socks: bool = False,
         only: tuple[str, int] | None = None,
     ) -> UdpListener:
-        """At most ``limit`` peers: a new one takes the place of one without an answer, or of one that was unused for 10 s, the
-        longest unused first; else it is not heard, as are more than 250 new ones a second.
+        """At most ``limit`` peers: a new one takes the place of one without an answer, or of one that was unused for 10 s (1 s
+        after a question or two), the longest unused first; else it is not heard, as are more than 250 new ones a second.
 
         ``idle_s``: a flow ends when it was unused so long (0: never). ``socks``: datagrams have the header of RFC 1928 7
         (fragments are dropped); each target of a peer is a peer of its own. ``only``: the address that is heard; port 0: any

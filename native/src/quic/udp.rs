@@ -49,8 +49,10 @@ const HELD_MAX: usize = 1 << 18;
 /// New peers of a socket, a second and at once: each costs its connection a stream and Python some work.
 const RATE: f64 = 250.0;
 const BURST: f64 = 250.0;
-/// A flow with an answer that was used within this time is not given up for a new peer.
+/// A flow with an answer that was used within this time is not given up for a new peer; one that was a question or two, less long.
 const KEPT: Duration = Duration::from_secs(10);
+const KEPT_QUESTION: Duration = Duration::from_secs(1);
+const QUESTIONS: u64 = 2;
 /// Application codes of a stream whose flow has ended with an error of the socket (docs/protocol.md 12.5).
 const CODE_FAILED: u32 = 2;
 const CODE_REFUSED: u32 = 3;
@@ -214,12 +216,11 @@ impl Pipe {
     /// Until the end of the flow. `recv` comes when the other side is there.
     async fn run(
         &self,
-        send: oneshot::Receiver<quinn::SendStream>,
+        mut send: oneshot::Receiver<quinn::SendStream>,
         recv: oneshot::Receiver<oneshot::Receiver<Half>>,
         idle: Option<Duration>,
     ) -> End {
-        let mut send = send.await.ok();
-        let mut half = None;
+        let (mut stream, mut half) = (None, None);
         let (why, code) = tokio::select! {
             biased;
             signal = self.interrupt.any() => match signal {
@@ -228,13 +229,13 @@ impl Pipe {
             },
             _ = self.connection.closed() => ("closed", 0),
             end = self.read_stream(recv, &mut half) => end,
-            end = self.write_stream(send.as_mut()) => end,
+            end = self.write_stream(&mut send, &mut stream) => end,
             errno = self.read_socket() => ("socket", u64::from(errno.raw_os_error().unsigned_abs())),
             () = self.wait_idle(idle) => ("idle", 0),
         };
         let refused = i32::try_from(code).ok() == Some(Errno::CONNREFUSED.raw_os_error());
         let told = VarInt::from_u32(if refused { CODE_REFUSED } else { CODE_FAILED });
-        if let Some(mut send) = send {
+        if let Some(mut send) = stream.or_else(|| send.try_recv().ok()) {
             if matches!(why, "socket" | "reset") {
                 let _ = send.reset(told);
             } else {
@@ -297,10 +298,15 @@ impl Pipe {
         }
     }
 
-    async fn write_stream(&self, send: Option<&mut quinn::SendStream>) -> (&'static str, u64) {
-        let Some(send) = send else {
+    async fn write_stream(
+        &self,
+        send: &mut oneshot::Receiver<quinn::SendStream>,
+        kept: &mut Option<quinn::SendStream>,
+    ) -> (&'static str, u64) {
+        let Ok(send) = send.await else {
             return ("closed", 0);
         };
+        let send = kept.insert(send);
         let backlog = Backlog::new(self.connection.clone());
         loop {
             let frame = lock(&self.outgoing).pop();
@@ -461,11 +467,20 @@ struct Entry {
 }
 
 impl Entry {
-    /// Who goes first when there are too many: those without an answer, and of these the one that was unused for longest.
-    fn unused(&self) -> (bool, Duration) {
+    /// Who goes first when there are too many: those without an answer, and of these the one that was unused for longest. The last
+    /// says how long one is kept at least.
+    fn unused(&self) -> (bool, Duration, Duration) {
         match &self.state {
-            State::New(_) => (false, self.since.elapsed()),
-            State::Flow(pipe, _) => (pipe.replied.load(Ordering::Relaxed), pipe.unused()),
+            State::New(_) => (false, self.since.elapsed(), Duration::ZERO),
+            State::Flow(pipe, _) => {
+                let asked_once = pipe.sent.load(Ordering::Relaxed) <= QUESTIONS;
+                let kept = match pipe.replied.load(Ordering::Relaxed) {
+                    false => Duration::ZERO,
+                    true if asked_once => KEPT_QUESTION,
+                    true => KEPT,
+                };
+                (!kept.is_zero(), pipe.unused(), kept)
+            }
         }
     }
 }
@@ -538,9 +553,9 @@ impl Table {
             .peers
             .values()
             .map(|entry| (entry.unused(), entry.id))
-            .max_by_key(|((replied, unused), _)| (!replied, *unused));
+            .max_by_key(|((replied, unused, kept), _)| (!replied, unused.saturating_sub(*kept)));
         match victim {
-            Some(((replied, unused), id)) if !replied || unused >= KEPT => {
+            Some(((_, unused, kept), id)) if unused >= kept => {
                 self.remove(id);
                 true
             }
