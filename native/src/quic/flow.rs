@@ -157,6 +157,8 @@ pub(crate) struct Flows {
     lane_filled: Notify,
     lane_runs: AtomicBool,
     share: AtomicUsize,
+    /// Bytes of datagrams of UDP flows that wait for their streams.
+    pub(crate) held_for_streams: AtomicUsize,
     moved: Notify,
     silence: Silence,
     dropped_in: AtomicU64,
@@ -174,6 +176,7 @@ impl Flows {
             lane_filled: Notify::new(),
             lane_runs: AtomicBool::new(false),
             share: AtomicUsize::new(SHARE),
+            held_for_streams: AtomicUsize::new(0),
             moved: Notify::new(),
             silence,
             dropped_in: AtomicU64::new(0),

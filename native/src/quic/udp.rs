@@ -43,6 +43,8 @@ const BUFFER: usize = 1 << 16;
 const BATCH: usize = 64;
 /// Bytes of datagrams that wait for a flow's stream; beyond that the oldest are dropped.
 const STREAM_MAX: usize = 1 << 18;
+/// That of all flows of a connection; beyond it the newest are dropped.
+const STREAMS_MAX: usize = 1 << 23;
 /// Bytes of datagrams that wait until a new peer's flow is there, of one peer and of all.
 const NEW_MAX: usize = 1 << 16;
 const HELD_MAX: usize = 1 << 18;
@@ -169,13 +171,31 @@ impl Pipe {
             self.lose(1);
             return true;
         };
+        let held = &self.flows.held_for_streams;
+        if held.load(Ordering::Relaxed) + payload.len() > STREAMS_MAX {
+            self.lose(1);
+            return true;
+        }
         let mut frame = BytesMut::with_capacity(2 + payload.len());
         frame.put_u16(length);
         frame.put_slice(payload);
-        let lost = lock(&self.outgoing).push(frame.freeze(), STREAM_MAX);
+        let mut outgoing = lock(&self.outgoing);
+        let before = outgoing.size();
+        let lost = outgoing.push(frame.freeze(), STREAM_MAX);
+        // Wraps where more was dropped than came: the sum is right.
+        held.fetch_add(outgoing.size().wrapping_sub(before), Ordering::Relaxed);
+        drop(outgoing);
         self.lose(lost);
         self.filled.notify_one();
         true
+    }
+
+    /// The next datagram for the stream.
+    fn next_frame(&self) -> Option<Bytes> {
+        let frame = lock(&self.outgoing).pop()?;
+        let held = &self.flows.held_for_streams;
+        held.fetch_sub(frame.len() + EACH, Ordering::Relaxed);
+        Some(frame)
     }
 
     /// Connection → socket. False if it is lost.
@@ -309,8 +329,7 @@ impl Pipe {
         let send = kept.insert(send);
         let backlog = Backlog::new(self.connection.clone());
         loop {
-            let frame = lock(&self.outgoing).pop();
-            let Some(frame) = frame else {
+            let Some(frame) = self.next_frame() else {
                 self.filled.notified().await;
                 continue;
             };
@@ -340,6 +359,12 @@ impl Pipe {
             })
         })
         .await
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        while self.next_frame().is_some() {}
     }
 }
 
