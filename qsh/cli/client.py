@@ -166,9 +166,7 @@ def _connect(arguments: Arguments, options: ClientOptions, hops: Sequence[Client
     return _run_client(arguments, options, hops)
 
 
-def _run_client(
-    arguments: Arguments, options: ClientOptions, hops: Sequence[ClientOptions]
-) -> int:
+def _run_client(arguments: Arguments, options: ClientOptions, hops: Sequence[ClientOptions]) -> int:
     background = owner = None
     if options.fork_after_authentication:
         from qsh.client.background import Background

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
-from qsh.config.forwards import Forward, parse_forward
+from qsh.config.forwards import UDP, Forward, parse_forward
 from qsh.errors import ForwardError, QshError
 from qsh.forward.listening import ListenError
 
@@ -76,9 +76,11 @@ class CommandLine:
         return f"Forwarding port.\nAllocated port {port}." if port else "Forwarding port."
 
     def _cancel(self, kind: str, text: str) -> str:
-        wanted = parse_forward(text, self._options.environment, dynamic=True)
+        udp = text.startswith(UDP)
+        wanted = parse_forward(text.removeprefix(UDP), self._options.environment, dynamic=True)
         if wanted is None:
             return "Bad forwarding close specification."
+        wanted.udp = udp
 
         def matches(known: Forward) -> bool:
             if known.dynamic != (kind == "dynamic") and kind != "remote":
@@ -90,7 +92,7 @@ class CommandLine:
 
 
 def _listens(forward: Forward) -> tuple[object, ...]:
-    return forward.listen_path, forward.listen_host or "localhost", forward.listen_port
+    return forward.udp, forward.listen_path, forward.listen_host or "localhost", forward.listen_port
 
 
 async def _local(command: str) -> str:

@@ -39,6 +39,7 @@ def request_of(kind: str, forward: Forward, *, cancel: bool = False) -> ForwardR
         forward.connect_host,
         forward.connect_port,
         None if forward.connect_path is None else os.fsencode(forward.connect_path),
+        forward.udp,
     )
 
 
@@ -51,6 +52,7 @@ def forward_of(request: ForwardRequest) -> Forward | None:
         request.connect_port,
         listen_path=None if request.listen_path is None else os.fsdecode(request.listen_path),
         connect_path=None if request.connect_path is None else os.fsdecode(request.connect_path),
+        udp=request.udp,
     )
     return forward if _makes_sense(request.kind, forward) else None
 
@@ -66,7 +68,8 @@ def _makes_sense(kind: str, forward: Forward) -> bool:
     ):
         if text is not None and "\0" in text:
             return False
-    if "" in (forward.listen_path, forward.connect_path):
+    paths = (forward.listen_path, forward.connect_path)
+    if "" in paths or (forward.udp and (forward.dynamic or paths != (None, None))):
         return False
     if forward.listen_path is None and forward.listen_port < 0:
         return False
@@ -86,4 +89,4 @@ def described(kind: str, forward: Forward, *, gateway: bool) -> str:
         return f"dynamic forward {listen}:{port} -> *"
     connect = visible(forward.connect_path or forward.connect_host or "")
     to = PATH_PORT if forward.connect_path is not None else forward.connect_port
-    return f"{kind} forward {listen}:{port} -> {connect}:{to}"
+    return f"{kind} {'udp ' * forward.udp}forward {listen}:{port} -> {connect}:{to}"

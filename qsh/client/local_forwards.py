@@ -99,6 +99,12 @@ class LocalForwards:
         """One more, unless it is there already. Raises ListenError."""
         if any(listener.forward == forward for listener in self._listeners):
             return
+        if forward.udp:
+            udp = self._udp_forwards()
+            if not udp.has(forward):
+                _tell_local(forward, gateway=self._options.gateway_ports)
+                udp.add(forward, self._listen(forward))
+            return
         self._limit = min(self._limit, _connections_for(raise_descriptor_limit()))
         _tell_local(forward, gateway=self._options.gateway_ports)
         listener = _Listener(forward, self._listen(forward))
@@ -123,7 +129,8 @@ class LocalForwards:
             if listener.forward.listen_path is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(listener.forward.listen_path)
-        return bool(found)
+        udp = self._udp is not None and self._udp.cancel(matches)
+        return bool(found) or udp
 
     def _udp_forwards(self) -> UdpForwards:
         """Made with the first that is needed."""

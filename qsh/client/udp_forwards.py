@@ -18,7 +18,7 @@ from qsh.quic import UdpListener
 from qsh.wire.messages import Failed, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
@@ -39,6 +39,8 @@ class UdpForwards:
     def __init__(self, numbers: ChannelNumbers, idle_s: int) -> None:
         self._numbers, self._idle_s = numbers, idle_s
         self._sockets: list[tuple[Forward, socket.socket]] = []
+        """Before there is a connection."""
+        self._listeners: list[tuple[Forward, UdpListener]] = []
         self._link: Link | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = 0
@@ -48,6 +50,20 @@ class UdpForwards:
     def add(self, forward: Forward, sockets: Sequence[socket.socket]) -> None:
         """Bound sockets of one forward."""
         self._sockets += ((forward, sock) for sock in sockets)
+        if self._link is not None:
+            self.use(self._link)
+
+    def has(self, forward: Forward) -> bool:
+        """It is there already."""
+        return any(forward == known for known, _ in (*self._listeners, *self._sockets))
+
+    def cancel(self, matches: Callable[[Forward], bool]) -> bool:
+        """Take no more datagrams for those that match, and end their flows; whether there was one."""
+        found = [(known, listener) for known, listener in self._listeners if matches(known)]
+        for each in found:
+            self._listeners.remove(each)
+            each[1].close()
+        return bool(found)
 
     def use(self, link: Link) -> None:
         """New flows go over this connection. Those of the last one have ended with it."""
@@ -57,6 +73,7 @@ class UdpForwards:
             listener = UdpListener(
                 link.connection.driver, sock, limit=MAX_PEERS, idle_s=self._idle_s
             )
+            self._listeners.append((forward, listener))
             self._spawn(self._serve(forward, listener))
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

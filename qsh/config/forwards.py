@@ -16,7 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qsh.config.environment import Environment
 
-__all__ = ["Forward", "Jump", "parse_destination", "parse_forward", "parse_jump", "parse_uri"]
+__all__ = [
+    "UDP",
+    "Forward",
+    "Jump",
+    "parse_destination",
+    "parse_forward",
+    "parse_jump",
+    "parse_uri",
+]
 
 MAX_HOST = 1025  # NI_MAXHOST
 MAX_PATH = 108  # sun_path

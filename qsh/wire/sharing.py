@@ -155,6 +155,8 @@ class ForwardRequest(Message, frozen=True, tag="forward"):
     connect_host: Host | None = None
     connect_port: Port = 0
     connect_path: Path | None = None
+    udp: bool = False
+    """Datagrams (docs/protocol.md 12)."""
 
 
 class Ask(Message, frozen=True, tag="ask"):

@@ -80,6 +80,8 @@ def test_forwards_come_and_go(server: LiveServer, target: int) -> None:
         command(terminal, f"-D{local}", b"Forwarding port.")
         connect(local).close()
         command(terminal, f"-KD{local}", b"Canceled forwarding.")
+        command(terminal, f"-L udp/{local}:127.0.0.1:{target}", b"Forwarding port.")
+        command(terminal, f"-KL udp/{local}", b"Canceled forwarding.")
         ends(terminal)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.datagrams import UdpTarget, exchange, udp_peer
 from tests.support.forwarding import Target, connect, echo, free_tcp_port, read, socks5
-from tests.support.live_server import PLAIN_SHELL, LiveServer
+from tests.support.live_server import PLAIN_SHELL, LiveServer, free_port
 from tests.support.sharing import Shared, gone
 from tests.support.terminal import wait_until
 
@@ -47,6 +48,40 @@ def answers(port: int) -> bool:
             return read(sock, 10) == b"to and fro"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("letter", ["L", "R"])
+def test_a_udp_forward_comes_and_goes(shared: Shared, letter: str) -> None:
+    """Beside what else is on the connection: its datagrams are not the terminals'."""
+    port = free_port()
+    with UdpTarget(bytes.upper) as target:
+        words = (f"-{letter}", f"udp/{port}:127.0.0.1:{target.port}")
+        done = shared.ask("forward", *words)
+        assert (done.returncode, done.stderr) == (0, b"")
+        with udp_peer(port) as sock:
+            assert exchange(sock, b"question") == b"QUESTION"
+            assert shared.ask("forward", *words).returncode == 0  # it is there already
+            assert shared.run("echo there").stdout == b"there\n"
+            assert exchange(sock, b"x" * 30_000) == b"X" * 30_000
+        done = shared.ask("cancel", *words)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"port not forwarded" in shared.ask("cancel", *words).stderr
+        with udp_peer(port) as sock:
+            wait_until(lambda: unheard(sock))
+    assert shared.logins == 1
+
+
+def unheard(sock: socket.socket) -> bool:
+    """The port is closed: an ICMP message says so."""
+    try:
+        sock.send(b"anybody?")
+        sock.settimeout(0.2)
+        sock.recv(10)
+    except ConnectionRefusedError:
+        return True
+    except TimeoutError:
+        pass
+    return False
 
 
 def test_a_local_forward_comes_and_goes(shared: Shared, target: int) -> None:
