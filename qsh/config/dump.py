@@ -106,8 +106,9 @@ def _identity_agent(options: ClientOptions) -> str | None:
 
 
 def _revoked(options: ClientOptions) -> str | None:
-    value = " ".join(options.settings.get("revoked_host_keys", ()))
-    return value if value and value.lower() != "none" else None
+    if not options.settings.get("revoked_host_keys"):
+        return None
+    return " ".join(options.revoked_host_keys) or None
 
 
 _AS_WRITTEN = {
@@ -158,8 +159,8 @@ def _lists(options: ClientOptions) -> Iterator[str]:
     yield _one_line("userknownhostsfile", options.user_known_hosts_file)
     for text in options.send_env:
         yield f"sendenv {text}"
-    for text in written("set_env", ()):
-        yield f"setenv {text}"
+    for name, value in options.set_env:
+        yield f"setenv {name}={value}"
     yield _one_line("logverbose", options.log_verbose)
     yield _one_line("permitremoteopen", options.permit_remote_open, "any")
 

@@ -6,6 +6,7 @@ import pytest
 
 from qsh.cli.arguments import parse_arguments
 from qsh.cli.query import print_config
+from qsh.config.dump import dump
 from qsh.config.options import ClientOptions
 from qsh.config.resolve import resolve, resolve_host
 from qsh.config.settings import Settings
@@ -263,6 +264,13 @@ def test_tokens_only_where_they_are_allowed() -> None:
     found = configured("LocalCommand ifconfig %T\nKnownHostsCommand /x %H %t\n")
     assert found.expand("LocalCommand", "%T %h", T="tun0") == "tun0 host"
     assert found.expand("KnownHostsCommand", "%H%t", H="a", t="b") == "ab"
+
+
+def test_what_is_printed_is_expanded_as_ssh_10_does() -> None:
+    """OpenSSH's regress/percent.sh looks for it."""
+    text = "SetEnv A=%p-${D} B=%%\nRevokedHostKeys ~/%h %n\n"
+    printed = dump(configured(text, D="/d")).splitlines()
+    assert {"setenv A=22-/d", "setenv B=%", "revokedhostkeys /home/alice/host host"} <= set(printed)
 
 
 def test_agent() -> None:
