@@ -154,7 +154,7 @@ def _connect(arguments: Arguments, options: ClientOptions, hops: Sequence[Client
     if arguments.control_command is not None:
         from qsh.client import sharing
 
-        return sharing.command(options, arguments.control_command)
+        return sharing.command(options, arguments.control_command, arguments.ssh_argv)
     _warn_about_tty(options)
     if options.qsh_sessions == "ask":
         from qsh.cli import session_picker

@@ -13,6 +13,7 @@ import _socket  # as in control_path.py
 import errno
 import os
 import signal
+import stat
 import struct
 import time
 
@@ -123,9 +124,16 @@ def share(
     return FAILED if status is None else status
 
 
-def command(options: ClientOptions, what: str) -> int:
-    """``-O what``."""
+def command(options: ClientOptions, what: str, ssh_argv: Sequence[str] = ()) -> int:
+    """``-O what``. A master that ssh(1) has become, where no qshd answered, is asked by ssh."""
     control = _master_for(options, what)
+    if isinstance(control, str) and _is_of_ssh(options):
+        from qsh.client.fallback import exec_ssh
+
+        try:
+            exec_ssh(ssh_argv, "the master is ssh's, continuing with ssh")
+        except ConnectError as error:
+            control = f"qsh: {error}"
     if isinstance(control, str):
         log.fatal(control)
         return FAILED
@@ -152,6 +160,16 @@ def _master_for(options: ClientOptions, what: str) -> Control | str:
         return str(error)
     except OSError as error:
         return f"Control socket connect({visible(where)[:100]}): {error.strerror}"
+
+
+def _is_of_ssh(options: ClientOptions) -> bool:
+    path = options.control_path
+    if path is None or options.qsh_fallback == "no":
+        return False
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def fork_master() -> tuple[int, _socket.socket]:

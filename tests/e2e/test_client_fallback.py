@@ -111,6 +111,22 @@ def test_a_host_that_once_answered(
         assert terminal.wait() == 42
 
 
+def test_a_master_that_ssh_has_become_is_asked_by_ssh(env: dict[str, str], tmp_path: Path) -> None:
+    """OpenSSH's regress/forward-control.sh: ``-M`` went to ssh, and so must ``-O``."""
+    path = str(tmp_path / "cp")
+    done = run(env, "-F", "none", "-S", path, "-O", "check", "host")
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert b"No such file or directory" in done.stderr
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        done = run(env, "-F", "none", "-S", path, "-O", "check", "host")
+        assert done.returncode == 42
+        assert f"<-S><{path}><-O><check>".encode() in done.stdout
+        done = run(env, "-F", "none", "-o", "QshFallback=no", "-S", path, "-O", "check", "host")
+        assert done.returncode == 255
+
+
 def test_no_fallback_wanted(env: dict[str, str], sshd: int) -> None:
     udp = free_port()
     done = run(
