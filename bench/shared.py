@@ -1,4 +1,5 @@
-"""Programs that call ssh often, over one shared connection: `host true`, `git clone`, `ansible -m ping`; ssh beside qsh.
+"""Programs that call ssh often, over one shared connection: `host true`, `git clone`, `ansible -m ping`; ssh beside qsh. And rsync
+of many small files, over a connection of its own.
 
 Both masters are there before anything is measured. The round-trip times take turns as well as the tools.
 """
@@ -24,8 +25,13 @@ __all__ = ["measure"]
 RTTS_MS = (0, 40)
 TOOLS = (OPENSSH, QSH)
 ANSIBLE = Path(sys.prefix, "interop", "bin", "ansible")
+SMALL_FILES = 10_000
 SEVERAL = 3
 """So many of the short ones for each of the long ones."""
+_SMALL_FILES = (
+    "mkdir small && cd small && for d in $(seq 100); do mkdir $d; done && "
+    f"seq {SMALL_FILES} | while read n; do echo content of file $n > $((n % 100 + 1))/$n; done"
+)
 _REPOSITORY = (
     "cd && git init -q repository && cd repository && head -c 200000 /dev/urandom > file && git add file && "
     "git -c user.name=A -c user.email=a@example.org commit -q -m first"
@@ -37,12 +43,13 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
     with Stage(Network.link()) as stage:
         assert stage.network is not None
         _run(stage, [*stage.argv(QSH, _REPOSITORY)])
+        _run(stage, [*stage.argv(QSH, _SMALL_FILES)])
         with _shared(stage, OPENSSH) as ssh, _shared(stage, QSH) as qsh:
             for turn in range(repetitions + 1):
                 for rtt_ms in RTTS_MS:
                     stage.network.set(delay_ms=rtt_ms / 2)
-                    for tool in (ssh, qsh):
-                        for case, took_ms in _each(stage, tool):
+                    for tool, alone in ((ssh, OPENSSH), (qsh, QSH)):
+                        for case, took_ms in (*_each(stage, tool), _rsync(stage, alone)):
                             if turn:  # the first one warms caches
                                 found = times.setdefault((case, tool.name), {})
                                 found.setdefault(rtt_ms, []).append(took_ms)
@@ -70,9 +77,8 @@ def _each(stage: Stage, tool: Tool) -> Iterator[tuple[str, float]]:
     words = stage.argv(tool, "true")
     for _ in range(SEVERAL):
         yield "`host true`", _run(stage, words)
-    prefix = words[: words.index(stage.host)]
     assert stage.network is not None
-    inner = prefix[len(stage.network.client.argv([])) :]
+    inner = _inner(stage, words)
     clone = stage.files.home / "clone"
     git = [
         "git",
@@ -88,6 +94,25 @@ def _each(stage: Stage, tool: Tool) -> Iterator[tuple[str, float]]:
     _run(stage, ["rm", "-r", str(clone)])
     if ANSIBLE.exists():
         yield "`ansible -m ping`", _run(stage, _ansible(stage, tool))
+
+
+def _inner(stage: Stage, words: list[str]) -> list[str]:
+    """The program and its options, without the namespace around it and the host behind it."""
+    assert stage.network is not None
+    return words[: words.index(stage.host)][len(stage.network.client.argv([])) :]
+
+
+def _rsync(stage: Stage, tool: Tool) -> tuple[str, float]:
+    assert stage.network is not None
+    copy = stage.files.home / "small-copy"
+    inner = _inner(stage, stage.argv(tool, "true"))
+    words = ["rsync", "-a", "-e", shlex.join(inner), f"{stage.host}:small/", str(copy)]
+    took_ms = _run(stage, stage.network.client.argv(words))
+    found = sum(1 for path in copy.rglob("*") if path.is_file())
+    _run(stage, ["rm", "-r", str(copy)])
+    if found != SMALL_FILES:
+        raise SystemExit(f"bench: rsync brought {found} files of {SMALL_FILES}")
+    return f"rsync of {SMALL_FILES:,} small files, own connection", took_ms
 
 
 def _ansible(stage: Stage, tool: Tool) -> list[str]:
