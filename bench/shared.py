@@ -1,5 +1,5 @@
 """Programs that call ssh often, over one shared connection: `host true`, `git clone`, `ansible -m ping`; ssh beside qsh. And
-of many small files, over a connection of its own.
+rsync of many small files, over a connection of its own.
 
 Both masters are there before anything is measured. The round-trip times take turns as well as the tools.
 """
