@@ -7,10 +7,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import Task
     from collections.abc import Callable
     from typing import Final
 
-__all__ = ["LEVELS", "Log", "log"]
+__all__ = ["LEVELS", "Log", "log", "log_failure"]
 
 LEVELS: Final = ("QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG1", "DEBUG2", "DEBUG3")
 """OpenSSH's LogLevel names, least first; DEBUG is DEBUG1."""
@@ -114,3 +115,9 @@ class Log:
 
 
 log = Log()
+
+
+def log_failure(task: Task[None]) -> None:
+    """For :meth:`Task.add_done_callback`, where nobody else asks how it went."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.debug(f"not waited for: {error}", 2)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qsh.channels.session import ClientChannel
     from qsh.client.link import Link
     from qsh.client.resume import Reopen
-    from qsh.client.terminal import RemoteTerminal
+    from qsh.client.terminal.remote import RemoteTerminal
     from qsh.terminal.command_line import CommandLine
     from qsh.wire.messages import Exit
 
@@ -110,7 +110,7 @@ class Session:
     def load(self) -> None:
         """Import what a terminal needs, while the server's answer is on its way."""
         if self._plan.pty:
-            import_module("qsh.client.terminal")
+            import_module("qsh.client.terminal.remote")
 
     @property
     def link(self) -> Link | None:
@@ -168,7 +168,7 @@ class Session:
             output.cancel()
 
     async def _with_terminal(self, channel: ClientChannel) -> int:
-        from qsh.client.terminal import RemoteTerminal
+        from qsh.client.terminal.remote import RemoteTerminal
 
         assert self._link is not None  # noqa: S101 - set by run()
         self._remote = RemoteTerminal(

@@ -11,7 +11,7 @@ import pytest
 from qsh.client.link import ABANDONED
 from qsh.client.session import Ended as UserEnded
 from qsh.client.session import Plan
-from qsh.client.terminal import RemoteTerminal
+from qsh.client.terminal.remote import RemoteTerminal
 from qsh.errors import ChannelError, ConnectionLost, RemoteProtocolError
 from qsh.session.frame_parts import cut
 from qsh.wire import flow
@@ -282,7 +282,7 @@ def test_a_lost_connection_goes_on_with_another() -> None:
         await link.wait_for(lambda: link.typed == b"abc")
         link.lose()
         os.write(setup.keys, b"def")
-        await until(lambda: setup.remote._log.end >= 6)
+        await until(lambda: setup.remote._typed.log.end >= 6)
         second = FakeLink()
         second.give(Attached("one", TICKET, 7, 2, 24, 80), Output(7, b"after", applied=6))
         setup.next.put_nowait(second)
@@ -320,7 +320,7 @@ def test_who_was_put_out_by_his_own_second_connection_comes_back() -> None:
         link, running = setup.start()
         link.give(Output(0, b"x"))
         await setup.wait_shown(b"x")
-        setup.remote._try_again()  # the link is silent, and then is not
+        setup.remote._reattaching.start()  # the link is silent, and then is not
         await until(lambda: setup.opened)
         link.give(Output(1, b"y"))
         await setup.wait_shown(b"y")
@@ -454,7 +454,7 @@ def test_a_full_terminal_holds_the_stream() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         assert link._incoming.qsize() > 10
-        assert setup.remote._output.consumed < 200_000
+        assert setup.remote._view.output.consumed < 200_000
         total = 0
         while total < 1_200_000:
             total += len(setup.shown())
