@@ -19,7 +19,6 @@ __all__ = [
     "match_cidr_list",
     "match_host_and_address",
     "match_hostname",
-    "normal_address",
 ]
 
 CIDR_LIMIT = 46 + 3
@@ -80,16 +79,6 @@ def match_host_and_address(host: str, address: str, patterns: str) -> bool:
         return False
     by_name = match_hostname(host, patterns)
     return by_name > 0 or (by_name == 0 and by_address > 0)
-
-
-def normal_address(address: str) -> str:
-    """The address as lists have it: an IPv4 peer of an IPv6 socket is an IPv4 address
-    (canohost.c)."""
-    from ipaddress import IPv6Address
-
-    parsed = _parse_address(address)
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return str(mapped) if mapped else address
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:

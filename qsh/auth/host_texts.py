@@ -25,7 +25,6 @@ __all__ = [
     "changed_refusal",
     "changed_warning",
     "no_strict_key_text",
-    "other_keys_warning",
     "read_answer",
     "revoked_refusal",
     "revoked_warning",
@@ -90,21 +89,6 @@ def read_answer(answer: str | None, fingerprint: str) -> bool | None:
     if word.lower() == "yes" or word == fingerprint:
         return True
     return None
-
-
-def other_keys_warning(
-    name: str, known: Sequence[KnownKey], algorithm: str = "sha256"
-) -> list[str]:
-    """The keys of other types that are known (sshconnect.c, show_other_keys)."""
-    lines = []
-    for line in known:
-        label = line.key.label
-        lines += [
-            f"WARNING: {label} key found for host {name}",
-            f"in {line.file}:{line.line}",
-            f"{label} key fingerprint {line.key.fingerprint(algorithm)}.",
-        ]
-    return lines
 
 
 def changed_warning(

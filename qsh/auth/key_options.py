@@ -14,7 +14,6 @@ from qsh.auth.address_match import match_cidr_list
 from qsh.auth.certificates import Certificate, option_text
 from qsh.auth.sshwire import Reader
 from qsh.errors import KeyFormatError
-from qsh.patterns import match_pattern
 
 __all__ = [
     "TUNNEL_ANY",
@@ -67,22 +66,6 @@ class KeyOptions:
     permit_open: tuple[Permit, ...] = ()
     permit_listen: tuple[Permit, ...] = ()
     tunnel: int | None = None
-
-    def may_open(self, host: str, port: int) -> bool:
-        """Whether a local forward may go there (channels.c, open_match)."""
-        if not self.port_forwarding:
-            return False
-        return not self.permit_open or any(
-            p.port in (0, port) and p.host in ("*", host) for p in self.permit_open
-        )
-
-    def may_listen(self, host: str, port: int) -> bool:
-        """Whether a remote forward may listen there (channels.c, remote_open_match)."""
-        if not self.port_forwarding:
-            return False
-        return not self.permit_listen or any(
-            p.port in (0, port) and match_pattern(host.lower(), p.host) for p in self.permit_listen
-        )
 
     def has_principal(self, certificate: Certificate) -> bool:
         """Whether ``principals=`` names one of the certificate's: whole names (CVE-2026-35414)."""

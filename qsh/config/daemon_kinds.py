@@ -62,7 +62,6 @@ METHODS: Final = (
     "hostbased",
 )
 KEY_OPTIONS: Final = ("touch-required", "verify-required")
-MAX_PORTS: Final = 256
 KEY_FILE_TOKENS: Final = Tokens({"h": "", "u": "", "U": ""}, "huU")
 
 

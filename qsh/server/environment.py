@@ -20,7 +20,6 @@ __all__ = [
     "build",
     "last_login_line",
     "parse_environment",
-    "path_from_login_defs",
 ]
 
 USER_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
@@ -89,13 +88,12 @@ def build(
     original_command: str | None = None,
     system: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
-    path: str | None = None,
     tz: str | None = None,
 ) -> dict[str, str]:
     """The environment of one program. Later sources replace earlier ones, in sshd's order.
 
     ``client`` and ``server`` are address and port. ``accepted`` comes from ``accept``; ``system``
-    is /etc/environment, ``path`` login.defs', ``tz`` the daemon's TZ. ``key_env`` and
+    is /etc/environment, ``tz`` the daemon's TZ. ``key_env`` and
     ``user_file`` (the text of ~/.ssh/environment) are for the caller to leave out without
     PermitUserEnvironment; ``key_env_allowed`` is its pattern list. ``extra`` holds SSH_AUTH_SOCK
     and DISPLAY. SSH_CONNECTION is always set: mosh-server reads it.
@@ -103,7 +101,7 @@ def build(
     env = {**(accepted or {}), **(system or {})}
     env["USER"] = env["LOGNAME"] = account.name
     env["HOME"] = account.home
-    env["PATH"] = path or env.get("PATH") or (ROOT_PATH if account.uid == 0 else USER_PATH)
+    env["PATH"] = env.get("PATH") or (ROOT_PATH if account.uid == 0 else USER_PATH)
     env["MAIL"] = f"{MAIL_DIRECTORY}/{account.name}"
     env["SHELL"] = account.shell
     if tz:
@@ -145,17 +143,6 @@ def parse_environment(text: str, allowed: str | None = None) -> dict[str, str]:
             continue
         found[name] = value
     return _allowed(found, allowed)
-
-
-def path_from_login_defs(text: str, uid: int) -> str | None:
-    """PATH of /etc/login.defs (ENV_SUPATH for root, else ENV_PATH); None if it is not given."""
-    wanted = "ENV_SUPATH" if uid == 0 else "ENV_PATH"
-    found = None
-    for line in text.splitlines():
-        words = line.split(None, 1)
-        if len(words) == 2 and words[0] == wanted:
-            found = words[1].strip().strip('"').removeprefix("PATH=").strip('"') or None
-    return found
 
 
 def last_login_line(when: float, host: str) -> str:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from qsh.auth.host_identity import Verdict, decide, scheme_order
 from qsh.auth.known_hosts import KnownHosts, format_line, hash_host, host_and_port
-from qsh.auth.known_hosts_edit import replace_entries
 from tests.fuzz.fuzz_auth import KEYS
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ def test_no_text_breaks_the_parser(text: str, host: str, port: int) -> None:
     record = hosts.lookup(host, port, address="192.0.2.1", fallback_port=2222)
     scheme_order(record)
     hosts.other_names(KEYS[0], record.name)
-    replace_entries(text, host, KEYS[:1])
     assert decide(record, KEYS[0], host, 0).verdict is not Verdict.REVOKED
 
 
@@ -74,13 +72,3 @@ def test_what_is_written_is_found(names: list[str], key: object, hashed: bool) -
     for name in names:
         record = KnownHosts.parse([("f", text)]).lookup("x", alias=name)
         assert {k.key for k in record.known} == {key}
-
-
-@given(st.lists(LINE, max_size=6), NAME, st.lists(st.sampled_from(KEYS), max_size=2, unique=True))
-def test_replacing_is_exact_and_idempotent(lines: list[str], name: str, keys: list[object]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    new = replace_entries(text, name, keys)  # type: ignore[arg-type]
-    result = text if new is None else new
-    assert replace_entries(result, name, keys) is None  # type: ignore[arg-type]
-    record = KnownHosts.parse([("f", result)]).lookup("x", alias=name)
-    assert {k.key for k in record.known} == set(keys)

@@ -9,7 +9,6 @@ from qsh.auth.address_match import (
     match_cidr_list,
     match_host_and_address,
     match_hostname,
-    normal_address,
 )
 from qsh.errors import KeyFormatError
 from qsh.patterns import match_list, match_pattern
@@ -109,9 +108,3 @@ def test_cidr_lists_of_certificates() -> None:
 )
 def test_host_and_address(patterns: str, expected: bool) -> None:
     assert match_host_and_address("host.example", "192.0.2.1", patterns) is expected
-
-
-def test_mapped_addresses() -> None:
-    assert normal_address("::ffff:192.0.2.1") == "192.0.2.1"
-    assert normal_address("2001:db8::1") == "2001:db8::1"
-    assert normal_address("x") == "x"

@@ -21,7 +21,6 @@ from qsh.auth.host_texts import (
     changed_refusal,
     changed_warning,
     no_strict_key_text,
-    other_keys_warning,
     read_answer,
     revoked_refusal,
     revoked_warning,
@@ -179,7 +178,3 @@ def test_prompt_variants(key_files: dict[str, Path]) -> None:
     assert "established\nbut keys of different type are already known for this host.\n" in text
     assert "\nMatching host key fingerprint found in DNS.\n" in text
     assert "\nNo matching host key" in ask_prompt("h", "192.0.2.1", key, dns=False)
-    assert other_keys_warning("h", [KnownKey(key, "f", 3)])[:2] == [
-        "WARNING: ED25519 key found for host h",
-        "in f:3",
-    ]

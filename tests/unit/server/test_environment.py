@@ -16,7 +16,6 @@ from qsh.server.environment import (
     build,
     last_login_line,
     parse_environment,
-    path_from_login_defs,
 )
 
 
@@ -51,14 +50,11 @@ def test_the_least() -> None:
 
 
 def test_all_that_may_be_set() -> None:
-    env = made(
-        tty="/dev/pts/3", term="xterm", tz="Europe/Paris", original_command="ls -l", path="/p"
-    )
+    env = made(tty="/dev/pts/3", term="xterm", tz="Europe/Paris", original_command="ls -l")
     assert env["SSH_TTY"] == "/dev/pts/3"
     assert env["TERM"] == "xterm"
     assert env["TZ"] == "Europe/Paris"
     assert env["SSH_ORIGINAL_COMMAND"] == "ls -l"
-    assert env["PATH"] == "/p"
 
 
 def test_an_empty_original_command_is_one() -> None:
@@ -68,7 +64,6 @@ def test_an_empty_original_command_is_one() -> None:
 def test_paths() -> None:
     assert made(account=User(uid=0))["PATH"] == ROOT_PATH
     assert made(system={"PATH": "/etc-env"})["PATH"] == "/etc-env"
-    assert made(system={"PATH": "/etc-env"}, path="/defs")["PATH"] == "/defs"
 
 
 def test_later_sources_replace_earlier_ones() -> None:
@@ -129,22 +124,6 @@ def test_accept_is_bounded() -> None:
 def test_parse_environment() -> None:
     text = "# no\nA=1\n  B=2 \nbad\n=x\nC=a=b\n" + "D=1\n" * 1000 + "E=late\n"
     assert parse_environment(text) == {"A": "1", "B": "2 ", "C": "a=b", "D": "1"}
-
-
-LOGIN_DEFS = """\
-# ENV_PATH PATH=/no
-ENV_SUPATH\tPATH=/sbin:/bin
-ENV_PATH  PATH=/bin
-OTHER x
-"""
-
-
-def test_login_defs() -> None:
-    assert path_from_login_defs(LOGIN_DEFS, 0) == "/sbin:/bin"
-    assert path_from_login_defs(LOGIN_DEFS, 5) == "/bin"
-    assert path_from_login_defs('ENV_PATH "/a:/b"', 5) == "/a:/b"
-    assert path_from_login_defs("ENV_PATH", 5) is None
-    assert path_from_login_defs("", 5) is None
 
 
 def test_last_login_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,7 @@ def permitted(config: str, key: str) -> set[str]:
 
 @pytest.mark.parametrize(("switch", "key"), [*product(SWITCHES, KEY_OPTIONS)])
 def test_both_must_agree(switch: str, key: str) -> None:
+    """``restrict`` covers every kind; a list narrows only its own (CVE-2026-73283)."""
     expected = SWITCHES[switch] & KEY_OPTIONS[key]
     assert permitted(switch, key) == expected
     assert permitted(f"Match User anna\n{switch}", key) == expected
