@@ -60,7 +60,7 @@ class History:
             self._pager.cancel()
 
     async def _page(self, lines: list[tuple[bytes, bool]]) -> None:
-        from qsh.client.pager import page
+        from qsh.client.terminal.pager import page
 
         view = self._view
         await view.cleared(0.3)

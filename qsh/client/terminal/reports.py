@@ -9,8 +9,8 @@ from qsh.wire.terminal import Report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qsh.client.output import TerminalOutput
     from qsh.client.terminal.channel import TerminalChannel
+    from qsh.client.terminal.output import TerminalOutput
 
 __all__ = ["Reports"]
 

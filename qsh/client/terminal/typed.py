@@ -9,8 +9,8 @@ from qsh.session.typed_log import TypedLog
 from qsh.wire.terminal import MAX_DATA, MAX_DATAGRAM, Input
 
 if TYPE_CHECKING:
-    from qsh.client.output import TerminalOutput
     from qsh.client.terminal.channel import TerminalChannel
+    from qsh.client.terminal.output import TerminalOutput
 
 __all__ = ["Typed"]
 

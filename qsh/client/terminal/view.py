@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qsh.client.log import log
-from qsh.client.output import TerminalOutput
+from qsh.client.terminal.output import TerminalOutput
 from qsh.client.tty import window_size
 from qsh.terminal.display import Display
 
