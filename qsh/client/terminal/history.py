@@ -54,10 +54,11 @@ class History:
             self._pager = asyncio.ensure_future(self._page(lines))
             self._pager.add_done_callback(log_failure)
 
-    def close(self) -> None:
-        """Show it no longer."""
+    async def close(self) -> None:
+        """Show it no longer; return when the terminal and the keys are given back."""
         if self._pager is not None:
             self._pager.cancel()
+            await asyncio.wait({self._pager})
 
     async def _page(self, lines: list[tuple[bytes, bool]]) -> None:
         from qsh.client.terminal.pager import page

@@ -209,7 +209,7 @@ class RemoteTerminal:
     async def _close(self) -> None:
         """Leave the user's terminal as the server's bytes have it."""
         self._reattaching.stop()
-        self._history.close()
+        await self._history.close()
         self._stop_timer()
         self._keyboard.pause()
         await self._view.cleared(0.3)

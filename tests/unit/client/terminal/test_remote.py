@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,9 @@ from qsh.wire.terminal import (
     Detached,
     Ended,
     EndedAck,
+    FetchHistory,
     Frame,
+    HistoryLines,
     Input,
     Note,
     Output,
@@ -482,5 +485,37 @@ def test_output_that_is_missing_at_the_end() -> None:
         link.give(Output(0, b"abc"), Ended(5, status=0))
         with pytest.raises(ChannelError, match="3 of 5"):
             await running
+
+    run(test)
+
+
+def test_an_end_while_the_pager_is_shown_gives_the_terminal_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def forever(_text: bytes) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("qsh.client.terminal.pager.page", forever)
+
+    async def test(setup: Setup) -> None:
+        moves: list[str] = []
+        setup.remote._history._local = SimpleNamespace(  # type: ignore[assignment]
+            leave=lambda: moves.append("leave"), enter=lambda: moves.append("enter")
+        )
+        link, running = setup.start()
+        await until(lambda: setup.remote.name == "one")
+        setup.remote.history()
+        await link.wait_for(lambda: any(isinstance(item, FetchHistory) for item in link.sent))
+        link.give(HistoryLines(1, 0, [(b"line", False)], 0, 1))
+        await until(lambda: moves)
+        link.give(Ended(0, status=0))
+        assert await running == 0
+        assert moves == ["leave", "enter"]
+        os.set_blocking(setup.stdin, False)
+        os.write(setup.keys, b"for the shell")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert os.read(setup.stdin, 100) == b"for the shell"
+        assert setup.remote._timer is None
 
     run(test)
