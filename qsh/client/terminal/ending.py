@@ -56,11 +56,14 @@ class Ending:
             self.left.set_result(None)
 
     def detached(self, session: str, reason: str = "") -> int:
-        """The exit status of a client whose programs stay, or were killed by another one."""
+        """The exit status of a client whose programs stay, were killed by another one, or ended unheard."""
         host, name = self._host, visible(session)
         self._view.new_line()
         if reason == "killed":
             self.farewell = f"[session {name} on {host} was killed]"
+            return FAILED
+        if reason == "lost":
+            self.farewell = f"[session {name} on {host} has ended; its exit status is not known]"
             return FAILED
         why = {"taken": " by another client", "by-command": " by command"}.get(reason, "")
         self.farewell = (

@@ -23,7 +23,7 @@ from qsh.client.terminal.typed import Typed
 from qsh.client.terminal.view import View
 from qsh.client.text import visible
 from qsh.client.tty import window_size
-from qsh.errors import ConnectionLost, StreamReset
+from qsh.errors import ChannelError, ConnectionLost, StreamReset
 from qsh.wire.terminal import Ended, Repaint, Resized, SendBreak
 
 if TYPE_CHECKING:
@@ -140,6 +140,11 @@ class RemoteTerminal:
                 if isinstance(outcome, int):
                     return outcome
                 link, channel = outcome
+        except ChannelError as error:
+            if error.code != "session-lost":
+                raise
+            log.debug(f"terminal {visible(self.name)}: {visible(str(error))}")
+            return self._ending.detached(self.name, "lost")
         finally:
             await self._close()
 

@@ -368,6 +368,19 @@ def test_a_session_that_is_gone_is_an_error() -> None:
     run(test)
 
 
+def test_a_session_that_ended_meanwhile_is_named() -> None:
+    async def test(setup: Setup) -> None:
+        link, running = setup.start()
+        await until(lambda: setup.remote.name == "one")
+        setup.next.put_nowait(ChannelError("there is no session 'one'", code="session-lost"))
+        link.lose()
+        assert await running == 255
+        text = "[session one on host has ended; its exit status is not known]"
+        assert setup.remote.farewell == text
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("kind", "code"), [("protocol", 0), ("closed-by-peer", 2), ("closed-by-peer", 4)]
 )
