@@ -152,9 +152,9 @@ def _connect(arguments: Arguments, options: ClientOptions, hops: Sequence[Client
         log.error(refusal)
         return FAILED
     if arguments.control_command is not None:
-        from qsh.client import sharing
+        from qsh.client import control_commands
 
-        return sharing.command(options, arguments.control_command, arguments.ssh_argv)
+        return control_commands.command(options, arguments.control_command, arguments.ssh_argv)
     _warn_about_tty(options)
     if options.qsh_sessions == "ask":
         from qsh.cli import session_picker

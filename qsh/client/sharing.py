@@ -1,4 +1,4 @@
-"""A connection that is shared, from the side of those who use it: ControlMaster, ControlPath, ControlPersist, ``-O``.
+"""A connection that is shared, from the side of those who use it: ControlMaster, ControlPath, ControlPersist.
 
     a master is there   ask it for the program; its exit status is ours
     none, and wanted    fork one (master.py), which logs in, and be its first client
@@ -13,7 +13,6 @@ import _socket  # as in control_path.py
 import errno
 import os
 import signal
-import stat
 import struct
 import time
 
@@ -36,7 +35,15 @@ if TYPE_CHECKING:
     from qsh.wire.plain import Told
     from qsh.wire.sharing import Refused
 
-__all__ = ["SharedClientProcess", "command", "fork_master", "share"]
+__all__ = [
+    "Control",
+    "SharedClientProcess",
+    "exchange",
+    "fork_master",
+    "greeting",
+    "request_forwards",
+    "share",
+]
 
 FAILED: Final = 255
 _ANSWER_S: Final = 30.0
@@ -124,54 +131,6 @@ def share(
     return FAILED if status is None else status
 
 
-def command(options: ClientOptions, what: str, ssh_argv: Sequence[str] = ()) -> int:
-    """``-O what``. A master that ssh(1) has become, where no qshd answered, is asked by ssh."""
-    control = _master_for(options, what)
-    if isinstance(control, str) and _is_of_ssh(options):
-        from qsh.client.fallback import exec_ssh
-
-        try:
-            exec_ssh(ssh_argv, "the master is ssh's, continuing with ssh")
-        except ConnectError as error:
-            control = f"qsh: {error}"
-    if isinstance(control, str):
-        log.fatal(control)
-        return FAILED
-    welcome = _greeting(options, control)
-    if welcome is None:
-        log.error("muxclient: master hello exchange failed")
-        return FAILED
-    if what in ("forward", "cancel"):
-        return _change_forwards(options, control, cancel=what == "cancel")
-    return _ask(control, what, welcome)
-
-
-def _master_for(options: ClientOptions, what: str) -> Control | str:
-    """The socket, or why there is none."""
-    path = options.control_path
-    if path is None:
-        return 'No ControlPath specified for "-O" command'
-    if what == "proxy":
-        return "qsh: -O proxy is not supported; use ssh for it"
-    try:
-        where = socket_path(path)
-        return Control(connect(where))
-    except PathTooLong as error:
-        return str(error)
-    except OSError as error:
-        return f"Control socket connect({visible(where)[:100]}): {error.strerror}"
-
-
-def _is_of_ssh(options: ClientOptions) -> bool:
-    path = options.control_path
-    if path is None or options.qsh_fallback == "no":
-        return False
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
 def fork_master() -> tuple[int, _socket.socket]:
     """Start a master: 0 and its end of a socket pair in the new process, its process id and our end here."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -213,14 +172,14 @@ def _reach(options: ClientOptions) -> Control | None:
         else:
             log.error(f"Control socket connect({visible(path)[:100]}): {error.strerror}")
         return None
-    if _greeting(options, control) is None:
+    if greeting(options, control) is None:
         log.error("muxclient: master hello exchange failed")
         control.sock.close()
         return None
     return control
 
 
-def _greeting(options: ClientOptions, control: Control) -> Told | None:
+def greeting(options: ClientOptions, control: Control) -> Told | None:
     """What a master says first. Nothing is asked before: one that wakes up later would do it for nobody."""
     control.sock.settimeout(options.connect_timeout or _ANSWER_S)
     try:
@@ -243,46 +202,10 @@ def _greeting(options: ClientOptions, control: Control) -> Told | None:
     return message
 
 
-# -- -O ------------------------------------------------------------------------------------------
+# -- what is asked of it -----------------------------------------------------------------------
 
 
-def _ask(control: Control, what: str, welcome: Told) -> int:
-    if what == "check":
-        log.plain(f"Master running (pid={welcome.pid})\r\n")
-        return 0
-    answer = _exchange(control, frame({"t": "ask", "what": what}))
-    if answer is not None and answer.t == "refused":
-        log.fatal(f"Master refused {what} request: {visible(answer.reason)}")
-        return FAILED
-    if answer is None or answer.t != "answered":
-        log.fatal("mux_client_read_packet: the master does not answer")
-        return FAILED
-    said = {"exit": "Exit request sent.\r\n", "stop": "Stop listening request sent.\r\n"}
-    if what in said:
-        if not log.quiet:
-            log.plain(said[what])
-        return 0
-    data = answer.text.encode("utf-8", "surrogateescape")
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except OSError as error:
-        log.error(f"qsh: standard output: {error.strerror}")
-        return FAILED
-    return 0
-
-
-def _change_forwards(options: ClientOptions, control: Control, *, cancel: bool) -> int:
-    if _forwards(options, control, cancel=cancel, prints=True):
-        return 0
-    if cancel:
-        log.error("muxclient: master cancel forward request failed")
-        return 0  # as ssh
-    log.fatal("muxclient: master forward request failed")
-    return FAILED
-
-
-def _forwards(
+def request_forwards(
     options: ClientOptions, control: Control, *, cancel: bool = False, prints: bool = False
 ) -> bool:
     """Ask for all of the command line's and the configuration's; whether all was done."""
@@ -297,7 +220,7 @@ def _forwards(
         what = described(kind, forward, gateway=options.gateway_ports)
         log.debug(f"Requesting {'cancellation of' if cancel else 'forwarding of'} {what}")
         request = request_of(kind, forward, cancel=cancel)
-        answer = _exchange(control, framing.encode(request))
+        answer = exchange(control, framing.encode(request))
         if answer is not None and answer.t == "answered":
             if answer.port:
                 log.verbose(
@@ -318,7 +241,8 @@ def _forwards(
     return done
 
 
-def _exchange(control: Control, request: bytes) -> Told | None:
+def exchange(control: Control, request: bytes) -> Told | None:
+    """The answer to a request; None if there is none."""
     try:
         control.send(request)
         return control.read()
@@ -350,7 +274,7 @@ class SharedClientProcess:
     def run(self) -> int | None:
         """The exit status; None: the master cannot, and nothing was begun."""
         options = self.options
-        if not self._master and not _forwards(options, self.control):
+        if not self._master and not request_forwards(options, self.control):
             log.error("muxclient: master forward request failed")
             return None
         wants_tty = options.wants_tty(stdin_is_terminal=os.isatty(0))
