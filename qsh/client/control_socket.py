@@ -27,20 +27,36 @@ MAX_WAITING: Final = 1 << 20
 _READ_BYTES: Final = 65536
 
 
+def _beside(path: str) -> tuple[str, str]:
+    """The directory, and another name there."""
+    return os.path.dirname(path) or ".", f".qsh-{os.urandom(8).hex()}"
+
+
+def _bound(folder: str, name: str) -> socket.socket:
+    # a long path has no room for another name: bound by a short one, through the directory's descriptor
+    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        sock.bind(f"/proc/self/fd/{directory}/{name}")
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+        os.close(directory)
+    return sock
+
+
 class Listener:
     """The listening socket. Put in place whole: bound under another name, listening, then linked, as OpenSSH does it."""
 
     def __init__(self, path: str) -> None:
         """Raises FileExistsError if somebody is there, OSError."""
         self.path = path
-        folder = os.path.dirname(path) or "."
-        name = f".qsh-{os.urandom(8).hex()}"
-        # a long path has no room for another name: bound by a short one, through the directory's descriptor
-        directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o177)
+        folder, name = _beside(path)
+        self.sock = _bound(folder, name)
         try:
-            self.sock.bind(f"/proc/self/fd/{directory}/{name}")
             try:
                 self.sock.listen(BACKLOG)
                 os.link(f"{folder}/{name}", path)
@@ -50,9 +66,13 @@ class Listener:
         except BaseException:
             self.sock.close()
             raise
-        finally:
-            os.umask(before)
-            os.close(directory)
+
+    @staticmethod
+    def try_out(path: str) -> None:
+        """Whether there can be one; nothing is left behind. Raises OSError."""
+        folder, name = _beside(path)
+        _bound(folder, name).close()
+        os.unlink(f"{folder}/{name}")
 
     def close(self) -> None:
         """Take it away, unless the name is somebody else's by now. Idempotent."""

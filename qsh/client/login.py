@@ -199,6 +199,7 @@ class Login:
             await self._bind_agent(link, key)
             authenticator = self._authenticator(link, key, self._candidates)
             self._forwards.bind()
+            master.try_path()
             await link.open_control()
             login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
             await asyncio.sleep(0)  # AUTH goes first

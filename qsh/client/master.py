@@ -46,6 +46,17 @@ FAREWELL_S: Final = 0.5
 _END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
+@contextlib.contextmanager
+def _placing(where: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        text = f"unix_listener: cannot bind to path {visible(where)}: {error.strerror}"
+        raise ForwardError(text) from None
+
+
 class Master:
     """:meth:`begin` with the login's first packet, :meth:`run` after it."""
 
@@ -76,6 +87,14 @@ class Master:
         self._asking = asyncio.Lock()
 
     # -- the life of it
+
+    def try_path(self) -> None:
+        """Before anything is asked of the host, which would run it: can others find us? Raises ForwardError if not."""
+        path = self._options.control_path
+        if path is None:
+            return
+        with contextlib.suppress(PathTooLong), _placing(where := socket_path(path)):
+            Listener.try_out(where)
 
     def begin(self, link: Link, forwards: Forwards) -> None:
         """The login is on its way; the first client's channel may follow it, unless the host is to listen before."""
@@ -116,16 +135,14 @@ class Master:
         log.debug("setting up multiplex master socket")
         try:
             where = socket_path(path)
-            self._listener = Listener(where)
+            with _placing(where):
+                self._listener = Listener(where)
         except PathTooLong as error:
             log.error(str(error))
             return
         except FileExistsError:
             log.error(f"ControlSocket {where} already exists, disabling multiplexing")
             return
-        except OSError as error:
-            log.error(f"unix_listener: cannot bind to path {where}: {error.strerror}")
-            raise ForwardError("cannot listen for clients of this connection") from None
         self._persists = bool(self._options.control_persist[0])
         self._accept(wanted=True)
 

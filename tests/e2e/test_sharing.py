@@ -209,6 +209,18 @@ def test_a_path_that_is_too_long(shared: Shared) -> None:
     assert (done.returncode, done.stderr.decode()) == (255, text)
 
 
+def test_a_directory_that_is_not_there(shared: Shared, tmp_path: Path) -> None:
+    """Nothing has been run by then: who repeats the command must not run it twice."""
+    path, trace = tmp_path / "no" / "cp", tmp_path / "trace"
+    for persist in ("no", "yes"):
+        options = ("-o", "ControlMaster=auto", "-o", f"ControlPersist={persist}", "-S", str(path))
+        done = shared.server.run(f"touch {trace}", options=options)
+        text = f"unix_listener: cannot bind to path {path}.qsh: No such file or directory\r\n"
+        assert (done.returncode, done.stderr.decode()) == (255, text)
+    assert shared.server.run("true").returncode == 0  # ample time for it
+    assert not trace.exists()
+
+
 def test_a_master_that_does_not_answer(shared: Shared) -> None:
     shared.run("true")
     pid = shared.master

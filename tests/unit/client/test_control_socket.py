@@ -51,6 +51,17 @@ def test_put_in_place_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_trying_out_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "cp.qsh"
+    Listener.try_out(str(path))
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(FileNotFoundError):
+        Listener.try_out(str(tmp_path / "no" / "cp.qsh"))
+    path.touch()
+    Listener.try_out(str(path))  # who is there may be gone when it is put in place
+    assert path.is_file()
+
+
 def test_a_path_as_long_as_can_be(tmp_path: Path) -> None:
     """There is room for the other name that it is bound under."""
     folder = tmp_path / "d"
