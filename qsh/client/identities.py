@@ -107,7 +107,8 @@ class Keyring:
         self.sealed: list[KeyFile] = []
         """Encrypted files that do not even show their public key."""
         self._holders: dict[bytes, Candidate] = {}
-        self._loaded: dict[str, SigningKey] = {}
+        self._loaded: dict[str, SigningKey | None] = {}
+        """None: it cannot be loaded, and that has been said."""
 
     def candidates(
         self, files: Sequence[str], certificates: Sequence[str], *, identities_only: bool
@@ -169,9 +170,8 @@ class Keyring:
             return
         holder = self._holders.get(ready[0].public.plain.blob)
         if holder is None or not holder.in_agent:
-            private = key_files.load_private(ready[0].path, self._prompter, 0)
-            if private is not None:
-                self._loaded[ready[0].path] = private
+            path = ready[0].path
+            self._loaded[path] = key_files.load_private(path, self._prompter, 0)
 
     def unseal(self) -> Candidate | None:
         """Ask for the passphrase of the next sealed file; None when there is none left."""
@@ -192,9 +192,10 @@ class Keyring:
                 if self.agent is None:
                     return None
                 return self.agent.sign(agent_blob, data, algorithm)
-            key = self._loaded.get(candidate.path) or key_files.load_private(
-                candidate.path, self._prompter, self._attempts
-            )
+            if candidate.path in self._loaded:
+                key = self._loaded[candidate.path]
+            else:
+                key = key_files.load_private(candidate.path, self._prompter, self._attempts)
             return key.sign(data, algorithm) if key is not None else None
         except (AgentError, KeyFormatError) as error:
             where = "agent" if candidate.in_agent or holder.in_agent else "file"

@@ -78,12 +78,28 @@ def read_certificate(path: str) -> PublicKey | None:
     return key if key is not None and key.is_certificate else None
 
 
+def _tell_useless(path: str) -> None:
+    """What is wrong with a file that shows no key, if there is one."""
+    reason = "invalid format"
+    try:
+        with open(path, "rb"):
+            pass
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return
+    except OSError as error:
+        reason = error.strerror or str(error)
+    log.error(f'Load key "{path}": {reason}')
+
+
 def read_key_file(path: str) -> KeyFile | None:
     """What ``path`` and ``path.pub`` tell; None when neither is there."""
     data = _read(path)
     if data is None or not data.lstrip().startswith(b"-----BEGIN"):
         public = _read_public(path) or _read_public(path + ".pub")
-        return KeyFile(path, public, private=False, encrypted=False) if public else None
+        if public is None:
+            _tell_useless(path)
+            return None
+        return KeyFile(path, public, private=False, encrypted=False)
     try:
         encrypted = is_encrypted(data)
         public = public_of(data) or _read_public(path + ".pub")

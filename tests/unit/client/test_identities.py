@@ -115,6 +115,36 @@ def test_too_open_key_file_is_ignored(
     assert f'Load key "{path}": bad permissions' in text
 
 
+def errors(messages: list[str]) -> list[str]:
+    return [text for text in messages if not text.startswith("debug")]
+
+
+def test_what_is_wrong_with_a_file_is_said_once(
+    keys: Keys, key_file: Callable[[int], Path], messages: list[str]
+) -> None:
+    path = key_file(0)
+    path.chmod(0o644)
+    ring = keyring()
+    (candidate,) = found = ring.candidates([str(path)], [], identities_only=False)
+    ring.preload(found, "")
+    assert ring.sign(candidate, b"data", "ssh-ed25519") is None
+    assert messages.count(f'Load key "{path}": bad permissions') == 1
+
+
+def test_a_file_that_is_no_key_is_named(tmp_path: Path, messages: list[str]) -> None:
+    path = tmp_path / "id"
+    path.write_bytes(b"\xff\x00 no key")
+    assert keyring().candidates([str(path)], [], identities_only=False) == []
+    assert errors(messages) == [f'Load key "{path}": invalid format']
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, messages: list[str]) -> None:
+    path = tmp_path / "id"
+    path.mkdir()
+    assert keyring().candidates([str(path), f"{path}2"], [], identities_only=False) == []
+    assert errors(messages) == [f'Load key "{path}": Is a directory']
+
+
 def test_encrypted_file_asks_when_it_signs(keys: Keys, key_file: Callable[[int], Path]) -> None:
     path = key_file(0)
     subprocess.run(
