@@ -414,6 +414,7 @@ def plan_of(options: ClientOptions, request: Request | None) -> Plan:
     draws = wants_tty and os.isatty(1)
     return Plan(
         host=options.host_arg,
+        as_typed=options.as_typed,
         kind=kind,
         command=command,
         pty=wants_tty,

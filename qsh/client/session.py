@@ -68,6 +68,8 @@ class Plan(NamedTuple):
     """To be printed above the screen of a running terminal."""
     tell_waiting: bool = True
     """Say at login which detached sessions wait."""
+    as_typed: str = ""
+    """What qshctl is to be told in order to get to the same host; "": the host's name."""
     detach_on_hangup: bool = False
     """A closed window detaches instead of ending the session."""
 

@@ -223,6 +223,14 @@ class ClientOptions:
         """Where the keyword was set: ``FILE line N``; empty if it was not."""
         return self.settings.sources.get(KEYWORDS[keyword.lower()].attribute, "")
 
+    @property
+    def as_typed(self) -> str:
+        """What leads to this host and user once more: the host, with the user and the port if they were typed."""
+        sources = self.settings.sources
+        user = f"{self.user}@" if sources.get("user") == "destination" else ""
+        port = f"-p {self.port} " if sources.get("port") in ("destination", "-p") else ""
+        return f"{port}{user}{self.host_arg}"
+
     def tokens(self, allowed: str = COMMON, **extra: str) -> Tokens:
         """% tokens of this connection; ``extra`` are those only the caller knows (%H, %T …)."""
         return token_values(

@@ -25,7 +25,7 @@ EXTRA = f"DetachedMax 1h\n{PLAIN_SHELL}"
 PROMPT = b"ready$ "
 SHELL = "env PS1='ready$ ' HISTFILE= sh -i"
 LIMIT_S = 20.0
-FAREWELL = re.compile(rb"\[detached from session (\S+) on \S+; qshctl attach (\S+) (\S+)\]")
+FAREWELL = re.compile(rb"\[detached from session (\S+) on \S+; qshctl attach (.+) (\S+)\]")
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,9 @@ DETACH_S: Final = 1.0
 class Ending:
     """The last words to the host and to the user."""
 
-    def __init__(self, host: str, channel: TerminalChannel, view: View) -> None:
-        """``host``: as messages call it."""
-        self._host, self._channel, self._view = host, channel, view
+    def __init__(self, host: str, reach: str, channel: TerminalChannel, view: View) -> None:
+        """``host``: as messages call it; ``reach``: as somebody would have to type it."""
+        self._host, self._reach, self._channel, self._view = host, reach, channel, view
         self._loop = asyncio.get_running_loop()
         self.farewell: str | None = None
         """What to tell the user at the end instead of the usual line."""
@@ -67,7 +67,7 @@ class Ending:
             return FAILED
         why = {"taken": " by another client", "by-command": " by command"}.get(reason, "")
         self.farewell = (
-            f"[detached{why} from session {name} on {host}; qshctl attach {host} {name}]"
+            f"[detached{why} from session {name} on {host}; qshctl attach {self._reach} {name}]"
         )
         return 0
 

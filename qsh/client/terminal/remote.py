@@ -108,7 +108,8 @@ class RemoteTerminal:
             history=self._history.receive,
             after=self._after,
         )
-        self._ending = Ending(plan.host, channel, view)
+        self._reach = visible(plan.as_typed or plan.host)
+        self._ending = Ending(plan.host, self._reach, channel, view)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
 
@@ -232,7 +233,8 @@ class RemoteTerminal:
         self._typed.resume(message.received)
         self._channel.heard = channel
         if first and self._plan.tell_waiting:
-            for text in message.waiting if log.level >= _INFO else ():
+            lines = message.waiting if log.level >= _INFO else []
+            for text in lines:
                 self._view.say(visible(text) + "\r\n")
         if len(self._typed.log):
             self._keyboard.send(now)

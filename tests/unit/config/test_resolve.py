@@ -63,6 +63,15 @@ def test_file_order() -> None:
     assert not options(world).is_set("port")
 
 
+def test_what_is_typed_again_for_the_same_host() -> None:
+    """Not what files say for the name: that holds the next time too."""
+    text = "User fred\nPort 23\n"
+    assert configured(text, "h").as_typed == "h"
+    assert configured(text, "-p", "2222", "you@h").as_typed == "-p 2222 you@h"
+    assert configured(text, "-l", "you", "h").as_typed == "you@h"
+    assert configured(text, "ssh://you@h:24").as_typed == "-p 24 you@h"
+
+
 def test_only_the_file_of_dash_f() -> None:
     world = World({USER: "Port 2\n", "/x": "User u\n"})
     found = options(world, "-F", "/x", "h")

@@ -435,6 +435,23 @@ def test_detaching(connected: bool) -> None:
     run(test)
 
 
+def test_the_way_back_to_a_session_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    async def test(setup: Setup) -> None:
+        link = FakeLink()
+        link.give(Attached("two", TICKET, 0, 0, 24, 80, ["detached session one: left 1 min ago"]))
+        running = asyncio.ensure_future(setup.remote.run(link, link))  # type: ignore[arg-type]
+        await until(lambda: setup.remote.name == "two")
+        link.give(Detached("by-command"))
+        assert await running == 0
+        assert setup.remote.farewell == (
+            "[detached by command from session two on host; qshctl attach -p 2222 you@host two]"
+        )
+
+    run(test, as_typed="-p 2222 you@host")
+    told = "detached session one: left 1 min ago\nqshctl attach -p 2222 you@host NAME goes on with it\n"
+    assert capfd.readouterr().err.replace("\r", "") == told
+
+
 def test_somebody_else_takes_over() -> None:
     async def test(setup: Setup) -> None:
         link, running = setup.start()
