@@ -225,11 +225,12 @@ class ClientOptions:
 
     @property
     def as_typed(self) -> str:
-        """What leads to this host and user once more: the host, with the user and the port if they were typed."""
+        """What leads to this host and user once more: the host, with jump hosts, the port and the user if they were typed."""
         sources = self.settings.sources
         user = f"{self.user}@" if sources.get("user") == "destination" else ""
         port = f"-p {self.port} " if sources.get("port") in ("destination", "-p") else ""
-        return f"{port}{user}{self.host_arg}"
+        jump = f"-J {self.proxy_jump or 'none'} " if sources.get("proxy_jump") == "-J" else ""
+        return f"{jump}{port}{user}{self.host_arg}"
 
     def tokens(self, allowed: str = COMMON, **extra: str) -> Tokens:
         """% tokens of this connection; ``extra`` are those only the caller knows (%H, %T …)."""

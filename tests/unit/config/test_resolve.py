@@ -70,6 +70,9 @@ def test_what_is_typed_again_for_the_same_host() -> None:
     assert configured(text, "-p", "2222", "you@h").as_typed == "-p 2222 you@h"
     assert configured(text, "-l", "you", "h").as_typed == "you@h"
     assert configured(text, "ssh://you@h:24").as_typed == "-p 24 you@h"
+    assert configured(text, "-J", "a,you@b:24", "h").as_typed == "-J a,you@b:24 h"
+    assert configured(f"{text}ProxyJump a\n", "h").as_typed == "h"
+    assert configured(f"{text}ProxyJump a\n", "-J", "none", "h").as_typed == "-J none h"
 
 
 def test_only_the_file_of_dash_f() -> None:
