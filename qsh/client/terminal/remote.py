@@ -236,6 +236,8 @@ class RemoteTerminal:
             lines = message.waiting if log.level >= _INFO else []
             for text in lines:
                 self._view.say(visible(text) + "\r\n")
+            if lines:
+                self._view.say(f"qshctl attach {self._reach} NAME goes on with it\r\n")
         if len(self._typed.log):
             self._keyboard.send(now)
         if not first:
