@@ -253,6 +253,8 @@ class ServerConnection:
             while (message := self._wire.next_message()) is not None:
                 if isinstance(message, ProveKeys):
                     self._prove(control)
+                elif isinstance(message, Listen | Unlisten) and self._remote is not None:
+                    await self._remote.request(message)
                 self._handle(message)
             data = await control.recv.read(READ_BYTES)
             if not data:
@@ -260,8 +262,6 @@ class ServerConnection:
             self._wire.receive(data)
 
     def _handle(self, message: Message) -> None:
-        if isinstance(message, Listen | Unlisten) and self._remote is not None:
-            self._remote.request(message)
         if not isinstance(message, WindowChange | Signal):
             return
         channel = self._channels.get(message.channel)

@@ -11,11 +11,12 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from qsh.channels.frames import read_frame
-from qsh.errors import ChannelError, ProtocolError, StreamReset
+from qsh.errors import ChannelError, ProtocolError, StreamReset, TransportError
 from qsh.forward.relay import Relay
 from qsh.forward.udp_flow import MAX_FLOWS, MAX_PEERS, lead
 from qsh.quic import UdpListener
 from qsh.server.client_calls import AGENT_REFUSES
+from qsh.server.listeners import MAX_LISTENERS
 from qsh.server.requests import (
     Accepted,
     Called,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteForwards"]
 
+MAX_UNREAD: Final = 256
+"""Answers that wait for a client which does not read: then its requests wait too."""
 CALL_ANSWER_S: Final = 30.0
 """How long a client may take to answer a call, and a program to say to a display who it is: neither is to wait for the dead."""
 
@@ -51,34 +54,58 @@ class RemoteForwards:
         connection: Connection,
         host: HostLink,
         while_forward: Callable[[], AbstractContextManager[None]],
-        tell: Callable[[Listening], object],
+        write: Callable[[Listening], asyncio.Future[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        """``tell`` writes to the control stream."""
+        """``write`` writes to the control stream."""
         self._connection, self._host, self._while_forward = connection, host, while_forward
-        self._tell, self._spawn = tell, spawn
-        self._idle_s: dict[int, int] = {}
-        """Of UDP listeners that the host was asked for."""
+        self._write, self._spawn = write, spawn
+        self._asked: dict[int, Listen] = {}
+        """What the host has not answered yet."""
+        self._unwanted: set[int] = set()
+        """Those of them that the client has given up meanwhile."""
+        self._unread: set[asyncio.Future[None]] = set()
         self._udp: dict[int, list[UdpListener]] = {}
         host.listening = self._from_host
 
-    def request(self, message: Listen | Unlisten) -> None:
-        """Of the client."""
+    async def request(self, message: Listen | Unlisten) -> None:
+        """Of the client. Returns when the next one may come."""
         with contextlib.suppress(ChannelError):
-            if isinstance(message, Listen):
-                if message.udp:
-                    self._idle_s.setdefault(message.listener, message.idle_s)
-                self._host.send(ListenOn(message.listener, message.target, message.udp))
+            if isinstance(message, Unlisten):
+                self._stop(message.listener)
             else:
-                for listener in self._udp.pop(message.listener, ()):
-                    listener.close()
-                self._host.send(StopListening(message.listener))
+                self._listen(message)
+        while len(self._unread) >= MAX_UNREAD:
+            await asyncio.wait(self._unread, return_when=asyncio.FIRST_COMPLETED)
+
+    def _listen(self, message: Listen) -> None:
+        """The front knows the number as long as the host does, or longer: datagrams come to sockets of its own."""
+        number = message.listener
+        if number in self._asked or number in self._udp:
+            self._tell(Listening(number, 0, "bad-channel", "there is such a listener already"))
+        elif len(self._asked) >= MAX_LISTENERS:
+            self._tell(Listening(number, 0, "resources", "too many forwards"))
+        else:
+            self._asked[number] = message
+            self._host.send(ListenOn(number, message.target, message.udp))
+
+    def _stop(self, number: int) -> None:
+        if number in self._asked:  # once it is there, or what comes too late would stay
+            self._unwanted.add(number)
+            return
+        for listener in self._udp.pop(number, ()):
+            listener.close()
+        self._host.send(StopListening(number))
+
+    def _tell(self, answer: Listening) -> None:
+        with contextlib.suppress(TransportError):  # the engine ends
+            writing = self._write(answer)
+            self._unread.add(writing)
+            writing.add_done_callback(self._unread.discard)
 
     def _from_host(self, message: ListensOn | Accepted | Called, descriptors: list[int]) -> None:
-        if isinstance(message, ListensOn) and message.listener in self._idle_s:
-            self._listens_for_datagrams(message, descriptors)
-        elif isinstance(message, ListensOn):
-            self._tell(Listening(message.listener, message.port, message.code, message.reason))
+        if isinstance(message, ListensOn):
+            self._listens(message, descriptors)
         elif isinstance(message, Accepted):
             request = Open("accepted", origin=message.origin, listener=message.listener)
             self._begin(request, descriptors, Released())
@@ -88,6 +115,18 @@ class RemoteForwards:
             self._begin(request, descriptors, CallEnded(message.channel, call.kind), CALL_ANSWER_S)
         for descriptor in descriptors:
             os.close(descriptor)
+
+    def _listens(self, message: ListensOn, descriptors: list[int]) -> None:
+        number = message.listener
+        asked = self._asked.pop(number, None)
+        if asked is not None and asked.udp and not message.code:
+            self._tell(self._listens_for_datagrams(asked, message, descriptors))
+        else:
+            self._tell(Listening(number, message.port, message.code, message.reason))
+        if number in self._unwanted:
+            self._unwanted.discard(number)
+            with contextlib.suppress(ChannelError):
+                self._stop(number)
 
     def _begin(
         self,
@@ -104,29 +143,24 @@ class RemoteForwards:
 
     # -- datagrams -----------------------------------------------------------------------------
 
-    def _listens_for_datagrams(self, message: ListensOn, descriptors: list[int]) -> None:
-        """The first answer about this number: a second request for it has the host's refusal as its answer."""
+    def _listens_for_datagrams(
+        self, asked: Listen, message: ListensOn, descriptors: list[int]
+    ) -> Listening:
         number = message.listener
-        if number in self._udp or message.code:
-            if number not in self._udp:
-                del self._idle_s[number]
-            self._tell(Listening(number, 0, message.code, message.reason))
-            return
-        idle_s = self._idle_s[number]
         try:
-            listeners = [self._hear(descriptors.pop(), idle_s) for _ in range(len(descriptors))]
+            listeners = [
+                self._hear(descriptors.pop(), asked.idle_s) for _ in range(len(descriptors))
+            ]
         except (OSError, ValueError):
             listeners = []
         if not listeners:
-            del self._idle_s[number]
             with contextlib.suppress(ChannelError):
                 self._host.send(StopListening(number))
-            self._tell(Listening(number, 0, "resources", "the server is out of descriptors"))
-            return
+            return Listening(number, 0, "resources", "the server is out of descriptors")
         self._udp[number] = listeners
         for listener in listeners:
             self._spawn(self._serve(number, listener))
-        self._tell(Listening(number, message.port))
+        return Listening(number, message.port)
 
     def _hear(self, descriptor: int, idle_s: int) -> UdpListener:
         sock = socket.socket(fileno=descriptor)

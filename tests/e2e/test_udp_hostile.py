@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qsh.channels.frames import read_frame
+from qsh.clock import monotonic_s
 from qsh.errors import QshError
 from qsh.wire import flow, framing
 from qsh.wire.channel import AnswerReader, OpenReader
@@ -233,3 +234,31 @@ def test_a_flood_of_new_peers(server: LiveServer) -> None:
             await works(client)
 
     asyncio.run(run())
+
+
+def test_listeners_that_are_given_up_at_once(server: LiveServer) -> None:
+    """None of them stays: they would be more than there may be, and the front's for all."""
+
+    async def run() -> None:
+        async with logged_in(server) as client:
+            ports = []
+            for number in range(200):
+                await client.say(Listen(number, Target("127.0.0.1", 0), True), Unlisten(number))
+                answer = await asyncio.wait_for(client.hear(), LIMIT_S)
+                assert isinstance(answer, Listening)
+                assert answer.code == ""
+                ports.append(answer.port)
+            await asyncio.to_thread(until_free, ports)
+            await works(client)
+
+    asyncio.run(run())
+
+
+def until_free(ports: list[int]) -> None:
+    """The engine closes sockets in its own time."""
+    deadline_s = monotonic_s() + LIMIT_S
+    while ports:
+        with socket.socket(type=socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", ports[-1]))
+            ports.pop()
+        assert monotonic_s() < deadline_s
