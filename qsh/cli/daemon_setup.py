@@ -17,7 +17,7 @@ from qsh.config import daemon_dump, daemon_parser
 from qsh.errors import StartupError
 from qsh.lean_imports import import_without
 from qsh.server import account as accounts
-from qsh.server import host_keys, image_layout, preload
+from qsh.server import front_secrets, host_keys, image_layout, preload
 from qsh.server.admission import Admission
 from qsh.server.image import Image
 from qsh.server.log import Log
@@ -190,22 +190,25 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
 def _front_starter(
     config: DaemonConfig, sockets: list[socket.socket], log: Log
 ) -> Callable[[socket.socket, socket.socket], NoReturn]:
-    """What a fork of the spawner does to be the front. Made before the image is: all that it holds is in it."""
+    """What a fork of the spawner does to be the front. Made before the image is: all that it holds is in it, and in every session
+    host. So the secrets that fronts share lie in a file without a name, which other children close.
+    """
     admission = Admission.from_options(config.options)
-    secrets = os.urandom(96)
+    file = front_secrets.make()
 
     def start_front(to_monitor: socket.socket, sign: socket.socket) -> NoReturn:
         import_without("asyncio", "ssl")
         from qsh.server import front
 
+        secrets = front_secrets.take(file)
         settings = front.FrontSettings(
             grace_s=config.options.login_grace_time,
             idle_s=config.options.qsh_exec_max,
             banner=_banner(config.options),
             admission=admission,
-            reset_key=secrets[:32],
-            token_key=secrets[32:64],
-            salt=secrets[64:],
+            reset_key=secrets.reset_key,
+            token_key=secrets.token_key,
+            salt=secrets.salt,
         )
         front.run(to_monitor, sign, sockets, settings, log)
 

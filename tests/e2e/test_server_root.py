@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import fcntl
 import os
 import signal
@@ -134,6 +135,20 @@ def test_the_host_key_never_was_in_front_or_spawner(server: RootServer) -> None:
         assert not _in_memory(pid, seed)
 
 
+def test_secrets_of_the_front_never_were_in_a_session(server: RootServer, anna: User) -> None:
+    """A user who breaks into his own session's host could end others' connections with them."""
+    (spawner,), (front,) = processes(server, "qshd-spawner"), processes(server, "qshd-front")
+    files = [Path(f"/proc/{spawner}/fd/{name}") for name in os.listdir(f"/proc/{spawner}/fd")]
+    (secrets,) = (file.read_bytes() for file in files if "qshd-secrets" in os.readlink(file))
+    with a_session(server, anna) as session:
+        for pid, has in ((front, True), (session, False), (spawner, False)):
+            assert _in_memory(pid, secrets[:32]) is has, "the front is the positive control"
+        links = [
+            os.readlink(f"/proc/{session}/fd/{fd}") for fd in os.listdir(f"/proc/{session}/fd")
+        ]
+    assert not [link for link in links if "qshd-secrets" in link]
+
+
 def _in_memory(pid: int, needle: bytes) -> bool:
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in maps:
@@ -150,24 +165,31 @@ def _in_memory(pid: int, needle: bytes) -> bool:
     return False
 
 
-def test_the_session_is_the_users(server: RootServer, anna: User) -> None:
-    server.user = anna.name
+@contextlib.contextmanager
+def a_session(server: RootServer, user: User) -> Iterator[int]:
+    """The process number of a session host."""
+    server.user = user.name
     client = subprocess.Popen(
         server.command("echo up; sleep 60"), env=server.env, stdout=subprocess.PIPE
     )
     assert client.stdout is not None
     assert client.stdout.readline() == b"up\n"
     (session,) = processes(server, "qshd-session")
-    for field in ("Uid", "Gid"):
-        wanted = anna.uid if field == "Uid" else anna.gid
-        assert status(session, field).split() == [str(wanted)] * 4
-    assert status(session, "Groups").split() == [str(anna.gid)]
-    assert int(status(session, "CapPrm"), 16) == 0
+    yield session
     client.kill()
     client.wait()
     client.stdout.close()
     os.kill(session, signal.SIGTERM)  # a killed client is missed only after QshExecMax
     until(lambda: not processes(server, "qshd-session"))
+
+
+def test_the_session_is_the_users(server: RootServer, anna: User) -> None:
+    with a_session(server, anna) as session:
+        for field in ("Uid", "Gid"):
+            wanted = anna.uid if field == "Uid" else anna.gid
+            assert status(session, field).split() == [str(wanted)] * 4
+        assert status(session, "Groups").split() == [str(anna.gid)]
+        assert int(status(session, "CapPrm"), 16) == 0
 
 
 def test_a_killed_front_is_replaced(server: RootServer, anna: User) -> None:
