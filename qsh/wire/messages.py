@@ -133,7 +133,7 @@ class Signal(Message, frozen=True, tag="signal"):
     """Deliver a signal (name without SIG, RFC 4254 6.9; ``BRK`` is a break) to the channel's process group."""
 
     channel: ChannelId
-    name: Annotated[str, Meta(pattern="^[A-Z0-9]{1,16}$")]
+    name: Annotated[str, Meta(pattern=r"\A[A-Z0-9]{1,16}\Z")]
 
 
 class ExitAck(Message, frozen=True, tag="exit-ack"):
@@ -268,7 +268,7 @@ class Attach(Struct, frozen=True, omit_defaults=True):
 class X11(Struct, frozen=True, omit_defaults=True):
     """How programs prove that they may use a display (docs/protocol.md 13.4)."""
 
-    protocol: Annotated[str, Meta(pattern="^[A-Za-z0-9.:_-]{1,64}$")]
+    protocol: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9.:_-]{1,64}\Z")]
     """Such as ``MIT-MAGIC-COOKIE-1``; it is given to xauth(1), so nothing else may be in it."""
     cookie: Annotated[bytes, Meta(min_length=1, max_length=256)]
     """What they show: not the display's own cookie, which the client keeps to itself."""

@@ -7,7 +7,7 @@ import pytest
 
 from qsh.errors import LocalProtocolError, RemoteProtocolError
 from qsh.wire import framing
-from qsh.wire.messages import ClientMessage, Hello, Open, Signal
+from qsh.wire.messages import X11, ClientMessage, Hello, Open, Signal
 
 HELLO = Hello(versions=[1], software="test", features=["exec"])
 
@@ -90,3 +90,16 @@ def test_signal_names() -> None:
     frames = decoder()
     frames.feed(framing.encode(Signal(channel=4, name="USR1")))
     assert frames.next() == Signal(channel=4, name="USR1")
+
+
+@pytest.mark.parametrize("end", ["\n", " ", "\0"])
+def test_names_that_are_passed_on_hold_nothing_else(end: str) -> None:
+    """A line's end in what xauth(1) reads would begin another command."""
+    channel = framing.FrameDecoder[object](Open, framing.LIMIT_OPEN)
+    channel.feed(framing.encode(Open("shell", x11=X11(f"MIT-MAGIC-COOKIE-1{end}", b"c"))))
+    with pytest.raises(RemoteProtocolError, match="bad-message"):
+        channel.next()
+    control = decoder()
+    control.feed(framing.encode(Signal(0, f"HUP{end}")))
+    with pytest.raises(RemoteProtocolError, match="bad-message"):
+        control.next()
