@@ -24,6 +24,7 @@ __all__ = ["CODE_RESET", "Relay", "close_with_reset"]
 CODE_RESET: Final = 2
 """The stream's application code where the connection behind it was reset or lost."""
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
+_LINGER_OFF: Final = struct.pack("ii", 0, 0)
 _TCP_CLOSE: Final = 7
 """State of a socket (tcp(7), TCP_INFO) that was reset, or that has said and heard the end."""
 
@@ -63,13 +64,13 @@ class Relay:
         self._stream.abort(CODE_RESET)
         if self._sending is not None:
             self._sending.cancel()
-        self._sock.close()
+        _close(self._sock)
 
     def _end(self, in_order: bool, *copies: asyncio.Task[None]) -> None:
         for copy in copies:
             copy.cancel()
         if in_order:
-            self._sock.close()
+            _close(self._sock)
             return
         close_with_reset(self._sock)
         self._stream.abort(CODE_RESET)
@@ -112,6 +113,13 @@ def close_with_reset(sock: socket.socket) -> None:
     """Close so that the other side does not take it for an end in good order, where the system can say so (TCP)."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    sock.close()
+
+
+def _close(sock: socket.socket) -> None:
+    """At once: who made the socket may have asked for a close that waits (SO_LINGER)."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
     sock.close()
 
 

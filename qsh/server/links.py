@@ -234,6 +234,9 @@ class HostLink(_Link):
             self.send(HangUp(channel))
 
     def _take(self, message: Local, descriptors: list[int]) -> None:
+        if not _are_right(message, descriptors):
+            _close_all(descriptors)
+            descriptors = []
         if isinstance(message, ChannelOpened):
             future = self._opening.get(message.channel)
             leave = message.channel in self._attaching
@@ -288,6 +291,28 @@ class HostLink(_Link):
                     future.exception()  # may be nobody's business any more
         if not self.lost.done():
             self.lost.set_result(None)
+
+
+def _are_right(message: Local, descriptors: list[int]) -> bool:
+    """Whether they are sockets, where sockets are due. They may come from any program of the user's, which still has them and may
+    take O_NONBLOCK off: that makes all but sockets block the front, and with it everybody.
+    """
+    if isinstance(message, ChannelOpened) and not message.terminal:
+        return True
+    return all(_is_socket(descriptor) for descriptor in descriptors)
+
+
+def _is_socket(descriptor: int) -> bool:
+    """Not by its mode: O_PATH has that, too."""
+    with contextlib.suppress(OSError):
+        socket.socket(fileno=descriptor).detach()
+        return True
+    return False
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _unclaimed(future: asyncio.Future[T]) -> T | None:

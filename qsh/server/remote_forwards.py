@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteForwards"]
 
+MAX_OPEN: Final = 2048
+"""Connections and calls at a time. The host allows fewer; but it is the user's, and descriptors are the front's for all."""
 MAX_UNREAD: Final = 256
 """Answers that wait for a client which does not read: then its requests wait too."""
 CALL_ANSWER_S: Final = 30.0
@@ -66,6 +68,7 @@ class RemoteForwards:
         """Those of them that the client has given up meanwhile."""
         self._unread: set[asyncio.Future[None]] = set()
         self._udp: dict[int, list[UdpListener]] = {}
+        self._open = 0
         host.listening = self._from_host
 
     async def request(self, message: Listen | Unlisten) -> None:
@@ -135,8 +138,9 @@ class RemoteForwards:
         release: Released | CallEnded,
         limit_s: float | None = None,
     ) -> None:
-        if descriptors:
+        if descriptors and self._open < MAX_OPEN:
             sock = socket.socket(fileno=descriptors.pop())
+            self._open += 1
             self._spawn(self._lead(request, sock, release, limit_s))
         else:
             self._release(release)
@@ -218,6 +222,7 @@ class RemoteForwards:
         except (ProtocolError, StreamReset, TimeoutError):
             pass  # nothing but this one is concerned
         finally:
+            self._open -= 1
             self._release(release)
 
 
@@ -225,4 +230,4 @@ def _turn_away(request: Open, sock: socket.socket) -> None:
     """An agent's caller, who has asked by now if the client is not very near, gets the agent's own refusal."""
     if request.kind == "agent":
         with contextlib.suppress(OSError):
-            sock.send(AGENT_REFUSES)
+            sock.send(AGENT_REFUSES, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

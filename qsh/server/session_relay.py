@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from qsh.errors import RemoteProtocolError
+from qsh.server.client_calls import Callee
 from qsh.server.event_loop import READ, WRITE
 from qsh.server.session_directory import CallOver, LinkState, Opened, PassCall, Refused, UserHangUp
 
@@ -38,7 +39,8 @@ class SessionRelay:
     ) -> None:
         self._loop, self._peer = loop, peer
         self._on_open, self._on_fail, self._on_end = on_open, on_fail, on_end
-        self._on_call = on_call
+        self._callee = Callee(question.calls, lambda call, descriptor: on_call(call, [descriptor]))
+        """Counts here, too: whoever made the socket that is taken for another host's is the user, but need not be qshd."""
         self._opened = False
         self._send(question)
 
@@ -69,7 +71,10 @@ class SessionRelay:
             self._on_open(descriptors)
             return
         if isinstance(answer, PassCall) and self._opened:
-            self._on_call(answer.call, descriptors)
+            if answer.call.kind in self._callee.kinds and len(descriptors) == 1:
+                self._callee.call(answer.call, descriptors.pop())
+            for descriptor in descriptors:
+                os.close(descriptor)
             return
         for descriptor in descriptors:
             os.close(descriptor)
@@ -88,6 +93,7 @@ class SessionRelay:
 
     def call_ended(self, kind: CallKind) -> None:
         """Of a call that came this way."""
+        self._callee.ended(kind)
         self._send(CallOver(kind))
 
     def close(self, code: str = "", text: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 
 import pytest
 
@@ -52,9 +53,12 @@ def test_a_forward_gets_its_socket_or_the_reason() -> None:
         got = asyncio.create_task(link.connect(Connect(4, Target("a", 1))))
         failed = asyncio.create_task(link.connect(Connect(8, Target("b", 1))))
         empty = asyncio.create_task(link.connect(Connect(12, Target("c", 1))))
+        wrong = asyncio.create_task(link.connect(Connect(16, Target("d", 1))))
         await asyncio.sleep(0)
+        near, far = socket.socketpair()
         read, write = os.pipe()
-        host.send(Connected(4), [read])
+        host.send(Connected(4), [near.detach()])
+        host.send(Connected(16), [read])  # it would block, and all connections with it
         host.send(ChannelFailed(8, "connect-failed", "Connection refused", "ECONNREFUSED"))
         host.send(Connected(12))
         os.close(await got)
@@ -63,8 +67,13 @@ def test_a_forward_gets_its_socket_or_the_reason() -> None:
         assert (error.value.code, error.value.detail) == ("connect-failed", "ECONNREFUSED")
         with pytest.raises(ChannelError, match="out of descriptors"):
             await empty
+        with pytest.raises(ChannelError, match="out of descriptors"):
+            await wrong
+        with pytest.raises(BrokenPipeError):
+            far.send(b"x")
         with pytest.raises(BrokenPipeError):
             os.write(write, b"x")
+        far.close()
         os.close(write)
         link.close()
         host.close()
