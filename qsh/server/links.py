@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qsh.errors import ChannelError, RemoteProtocolError
 from qsh.server.packets import PacketSocket
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["HostLink", "MonitorLink"]
 
 T = TypeVar("T")
+
+_FAMILIES: Final = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+"""Of sockets that a session host gives us; of terminals only the first, whose close never waits (SO_LINGER)."""
 
 
 class _Link:
@@ -297,17 +300,21 @@ def _are_right(message: Local, descriptors: list[int]) -> bool:
     """Whether they are sockets, where sockets are due. They may come from any program of the user's, which still has them and may
     take O_NONBLOCK off: that makes all but sockets block the front, and with it everybody.
     """
-    if isinstance(message, ChannelOpened) and not message.terminal:
-        return True
-    return all(_is_socket(descriptor) for descriptor in descriptors)
+    families = _FAMILIES
+    if isinstance(message, ChannelOpened):
+        if not message.terminal:
+            return True
+        families = _FAMILIES[:1]
+    return all(_family(descriptor) in families for descriptor in descriptors)
 
 
-def _is_socket(descriptor: int) -> bool:
-    """Not by its mode: O_PATH has that, too."""
+def _family(descriptor: int) -> int | None:
+    """Of a socket. Its mode does not tell: O_PATH has that, too."""
     with contextlib.suppress(OSError):
-        socket.socket(fileno=descriptor).detach()
-        return True
-    return False
+        sock = socket.socket(fileno=descriptor)
+        sock.detach()
+        return sock.family
+    return None
 
 
 def _close_all(descriptors: list[int]) -> None:

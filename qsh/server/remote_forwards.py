@@ -122,7 +122,9 @@ class RemoteForwards:
     def _listens(self, message: ListensOn, descriptors: list[int]) -> None:
         number = message.listener
         asked = self._asked.pop(number, None)
-        if asked is not None and asked.udp and not message.code:
+        if asked is None:
+            return  # nobody has asked
+        if asked.udp and not message.code:
             self._tell(self._listens_for_datagrams(asked, message, descriptors))
         else:
             self._tell(Listening(number, message.port, message.code, message.reason))

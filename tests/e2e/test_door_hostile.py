@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,22 @@ def test_a_pipe_for_a_terminal(server: LiveServer) -> None:
             assert answer.code == "resources"
         os.close(reader)
         os.close(both)
+
+    asyncio.run(run())
+
+
+def test_a_socket_for_a_terminal_whose_close_waits(server: LiveServer) -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def play(door: Door) -> None:
+                sock = socket.create_connection(listener.getsockname())
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+                door.send(TerminalOpened(), [sock.detach(), socketpair(socket.SOCK_SEQPACKET)[0]])
+
+            async with attached(server, play) as (_, _, answer):
+                assert isinstance(answer, Failed)
+                await others_are_served(server)
 
     asyncio.run(run())
 

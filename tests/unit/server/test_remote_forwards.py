@@ -158,3 +158,15 @@ def test_sockets_that_did_not_come(number: int) -> None:
         assert front.host.asked[-1] == StopListening(number)
 
     asyncio.run(run())
+
+
+def test_answers_that_nobody_has_asked_for() -> None:
+    async def run() -> None:
+        front = Front()
+        front.host.answers(1)
+        await front.remote.request(Listen(1, TARGET))
+        front.host.answers(1)
+        front.host.answers(1)
+        assert len(front.answers) == 1
+
+    asyncio.run(run())
