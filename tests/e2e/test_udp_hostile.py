@@ -262,3 +262,27 @@ def until_free(ports: list[int]) -> None:
             sock.bind(("127.0.0.1", ports[-1]))
             ports.pop()
         assert monotonic_s() < deadline_s
+
+
+def test_empty_datagrams_without_end(server: LiveServer) -> None:
+    """Two bytes of a stream are one: they must leave the engine's thread to others."""
+
+    async def run() -> None:
+        async with logged_in(server) as client, logged_in(server) as other:
+            with UdpTarget() as target:
+                request = Open("udp", target=Target("127.0.0.1", target.port))
+                streams = [(await asked(client, request))[0] for _ in range(4)]
+                pouring = [asyncio.ensure_future(pour(stream)) for stream in streams]
+                for _ in range(3):
+                    await works(other)
+                for each in pouring:
+                    each.cancel()
+                await asyncio.gather(*pouring, return_exceptions=True)
+            await works(client)
+
+    asyncio.run(run())
+
+
+async def pour(stream: Stream) -> None:
+    while True:
+        await stream.send.write(bytes(1 << 18))

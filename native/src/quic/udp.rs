@@ -306,8 +306,13 @@ impl Pipe {
             buffer.extend_from_slice(&chunk);
         }
         loop {
+            let mut count = 0;
             while let Some(payload) = take_frame(&mut buffer) {
                 self.deliver(&payload);
+                count += 1;
+                if count % BATCH == 0 {
+                    yield_now().await; // empty ones take two bytes each: a megabyte would hold up every connection
+                }
             }
             match stream.read_chunk(BUFFER, true).await {
                 Ok(Some(chunk)) => buffer.extend_from_slice(&chunk.bytes),
