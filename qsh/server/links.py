@@ -39,7 +39,7 @@ __all__ = ["HostLink", "MonitorLink"]
 
 T = TypeVar("T")
 
-_FAMILIES: Final = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+_FAMILIES: Final[tuple[int, ...]] = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
 """Of sockets that a session host gives us; of terminals only the first, whose close never waits (SO_LINGER)."""
 
 
