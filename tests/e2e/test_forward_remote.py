@@ -265,6 +265,8 @@ def _refuses(port: int) -> bool:
         connect(port).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it closed meanwhile
+        return False
     return False
 
 
