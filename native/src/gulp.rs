@@ -26,7 +26,7 @@ pub(crate) fn gulp(py: Python<'_>, fd: RawFd, limit: usize) -> (Bound<'_, PyByte
 fn read(fd: RawFd, limit: usize) -> (Vec<u8>, Behind) {
     let mut data = Vec::with_capacity(limit);
     while data.len() < limit {
-        match crate::fd::read(fd, &mut data) {
+        match crate::raw::read(fd, &mut data) {
             Ok(0) => return (data, Behind::End),
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return (data, Behind::Nothing),

@@ -14,7 +14,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use crate::fd::{drop_page, map_over, thread_block};
+use crate::raw::{drop_page, map_over, thread_block};
 
 const PAGE: usize = 4096;
 /// What surrounds the address of `errno` belongs to the C library and to the kernel, which writes there whenever it likes (rseq).

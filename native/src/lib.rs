@@ -4,12 +4,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod error;
-mod fd;
 mod gulp;
 mod image;
 mod peel;
 mod pour;
 mod quic;
+mod raw;
 mod runtime;
 mod sign;
 mod splice;

@@ -29,12 +29,12 @@ fn write(fd: RawFd, data: &[u8], limit: Duration) -> Result<usize, Errno> {
     let end = Instant::now() + limit;
     let mut done = 0;
     while done < data.len() {
-        match crate::fd::write(fd, &data[done..]) {
+        match crate::raw::write(fd, &data[done..]) {
             Ok(size) => done += size,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() || !crate::fd::is_writable(fd, left.min(PATIENCE))? {
+                if left.is_zero() || !crate::raw::is_writable(fd, left.min(PATIENCE))? {
                     return Ok(done);
                 }
             }

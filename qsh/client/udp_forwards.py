@@ -97,9 +97,7 @@ class UdpForwards:
         while (peer := await listener.peer()) is not None:
             link = self._link
             if link is None or link.lost.done() or self._flows >= MAX_UNDER_WAY:
-                listener.forget(
-                    peer
-                )  # what is late is worth nothing: nobody waits for the next connection
+                listener.forget(peer)  # what is late is worth nothing: no waiting for another link
             else:
                 yield peer, link
 

@@ -182,7 +182,7 @@ impl Connection {
     }
 
     fn splice_flow(&self, py: Python<'_>, token: u64, flow: u64, fd: RawFd) -> PyResult<()> {
-        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        let fd = crate::raw::adopt(fd).map_err(os_error)?;
         let number = varint("flow", flow)?;
         py.detach(|| {
             self.flows
@@ -204,7 +204,7 @@ impl Connection {
         by_stream: usize,
         idle_s: f64,
     ) -> PyResult<()> {
-        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        let fd = crate::raw::adopt(fd).map_err(os_error)?;
         py.detach(|| udp::splice(self, token, flow, fd, send, recv, by_stream, idle_s))
     }
 

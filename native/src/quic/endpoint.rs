@@ -46,7 +46,7 @@ fn setup(error: Error) -> PyErr {
 }
 
 fn udp_socket(fd: RawFd) -> PyResult<UdpSocket> {
-    crate::fd::duplicate(fd)
+    crate::raw::duplicate(fd)
         .map(UdpSocket::from)
         .map_err(os_error)
 }

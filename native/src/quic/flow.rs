@@ -490,7 +490,7 @@ fn open(engine: &Engine, fd: OwnedFd) -> Result<Flow, Refusal> {
     }
     let port = Port::new(fd, false, OFlags::RDWR).map_err(Refusal::Descriptor)?;
     let _inside = engine.handle.enter();
-    let socket = crate::fd::watch(port, Interest::READABLE)
+    let socket = crate::raw::watch(port, Interest::READABLE)
         .map_err(|e| Refusal::Descriptor(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
     Ok(Flow {
         socket,

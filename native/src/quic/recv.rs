@@ -259,7 +259,7 @@ impl RecvStream {
 
     #[pyo3(signature = (token, fd, *, shared = false))]
     fn splice_to(&self, py: Python<'_>, token: u64, fd: RawFd, shared: bool) -> PyResult<()> {
-        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        let fd = crate::raw::adopt(fd).map_err(os_error)?;
         py.detach(|| {
             let port = Port::new(fd, shared, OFlags::WRONLY).map_err(os_error)?;
             self.shared.splice(self.shared.engine.ticket(token), port);

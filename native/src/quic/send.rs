@@ -335,7 +335,7 @@ impl SendStream {
         shared: bool,
         finish: bool,
     ) -> PyResult<()> {
-        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        let fd = crate::raw::adopt(fd).map_err(os_error)?;
         py.detach(|| {
             let port = Port::new(fd, shared, OFlags::RDONLY).map_err(os_error)?;
             self.shared

@@ -204,7 +204,7 @@ impl Signer {
             .map(PublicKey::new)
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| PyValueError::new_err("public_keys: unknown kind of key"))?;
-        let socket = crate::fd::duplicate(socket_fd).map_err(os_error)?;
+        let socket = crate::raw::duplicate(socket_fd).map_err(os_error)?;
         let line = Mutex::new(Line {
             socket: Some(socket),
             next: 0,

@@ -427,7 +427,7 @@ fn open(engine: &Engine, fd: OwnedFd) -> Result<AsyncFd<Port>, Refusal> {
     }
     let port = Port::new(fd, false, OFlags::RDWR).map_err(Refusal::Descriptor)?;
     let _inside = engine.handle.enter();
-    crate::fd::watch(port, WATCHED)
+    crate::raw::watch(port, WATCHED)
         .map_err(|e| Refusal::Descriptor(Errno::from_io_error(&e).unwrap_or(Errno::IO)))
 }
 
@@ -735,7 +735,7 @@ impl UdpListener {
         socks: bool,
         only: Option<(String, u16)>,
     ) -> PyResult<Self> {
-        let fd = crate::fd::adopt(fd).map_err(os_error)?;
+        let fd = crate::raw::adopt(fd).map_err(os_error)?;
         let idle = idle_time(idle_s)?;
         let only = only
             .map(|(host, port)| {

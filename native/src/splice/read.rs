@@ -161,7 +161,7 @@ enum Source {
 impl Source {
     fn open(port: Port, threads: &Threads) -> Result<Self, Error> {
         if !port.needs_thread() {
-            let fd = crate::fd::watch(port, Interest::READABLE)?;
+            let fd = crate::raw::watch(port, Interest::READABLE)?;
             return Ok(Self::Polled {
                 fd,
                 reader: Reader::new(),

@@ -98,7 +98,7 @@ impl Sink {
         if port.never_blocks() {
             return Ok(Self::Ready(port));
         }
-        Ok(Self::Watched(crate::fd::watch(port, Interest::WRITABLE)?))
+        Ok(Self::Watched(crate::raw::watch(port, Interest::WRITABLE)?))
     }
 
     fn port(&self) -> &Port {
