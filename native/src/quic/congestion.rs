@@ -3,6 +3,10 @@
 //! quinn holds CONNECTION_CLOSE back like any packet while the congestion window is full, and in a closing connection
 //! nothing is acknowledged that would make room: the peer would never be told. (Seen in quinn-proto 0.11.19: closing while
 //! an MTU probe or bulk data was in flight; `poll_transmit` asks `ack_eliciting`, which pending data set, before `close`.)
+//!
+//! An acknowledgement is held back in the same way while data waits for a full window. Where both sides' windows are full of
+//! packets that were lost neither tells the other, and each answers only the probes that it sends itself, at doubling intervals. So
+//! once nothing was sent for a round trip a packet goes beyond the window, and takes the acknowledgement along.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ use quinn_proto::RttEstimator;
 
 use crate::quic::silence::{GRANT, Silence};
 
+/// Less than a round trip that is worth waiting for.
+const STALL_MIN: Duration = Duration::from_millis(10);
 /// Larger than quinn's pacer heeds, small enough to be added to.
 const OPEN: u64 = 1 << 40;
 
@@ -70,6 +76,8 @@ impl Factory {
             works: false,
             silent_at: None,
             restart: 0,
+            sent_at: None,
+            stall: STALL_MIN,
         }
     }
 }
@@ -87,6 +95,9 @@ struct Closable {
     /// What was lost in a silence tells of an outage, not of a queue: after it the window is not less than a new connection's
     /// (RFC 5681 4.1), up to the next loss.
     restart: u64,
+    sent_at: Option<Instant>,
+    /// Not less than a round trip.
+    stall: Duration,
 }
 
 impl Closable {
@@ -100,12 +111,30 @@ impl Closable {
             silence.rtt(rtt);
         }
     }
+
+    /// Nothing was sent for a round trip: whoever asks now may have something to acknowledge.
+    fn stalls(&self, now: Instant) -> bool {
+        self.sent_at
+            .is_some_and(|sent| now.saturating_duration_since(sent) >= self.stall)
+    }
+
+    fn window_at(&self, now: Instant) -> u64 {
+        let window = self.inner.window().max(self.restart);
+        // quinn asks for room for one whole packet more, or two; a search for the MTU is in flight uncounted.
+        let next = self.in_flight + 2 * self.mtu;
+        match self.closing.silence.room() {
+            0 if window <= next && self.stalls(now) => next + 1,
+            0 => window,
+            room => window.max(next + room),
+        }
+    }
 }
 
 impl Controller for Closable {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.inner.on_sent(now, bytes, last_packet_number);
         self.closing.silence.sent(now, bytes, self.in_flight == 0);
+        self.sent_at = Some(now);
         self.in_flight += bytes;
     }
 
@@ -118,6 +147,7 @@ impl Controller for Closable {
         rtt: &RttEstimator,
     ) {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        self.stall = rtt.get().max(STALL_MIN);
         self.acknowledged(now, sent, rtt.get());
     }
 
@@ -159,12 +189,7 @@ impl Controller for Closable {
         if self.closing.is_set() {
             return OPEN;
         }
-        let window = self.inner.window().max(self.restart);
-        match self.closing.silence.room() {
-            0 => window,
-            // quinn asks for room for one whole packet more, or two; a search for the MTU is in flight uncounted.
-            room => window.max(self.in_flight + 2 * self.mtu + room),
-        }
+        self.window_at(Instant::now())
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -180,6 +205,8 @@ impl Controller for Closable {
             works: false,
             silent_at: self.silent_at,
             restart: self.restart,
+            sent_at: self.sent_at,
+            stall: self.stall,
         })
     }
 
@@ -243,6 +270,26 @@ mod tests {
         assert!(closing.silence.room() > 0);
         controller.on_end_acks(later(1720), 0, true, Some(3));
         assert_eq!(closing.silence.room(), 0);
+    }
+
+    #[test]
+    fn a_full_window_lets_one_packet_through_when_nothing_was_sent_for_a_round_trip() {
+        let factory = Factory {
+            closing: Closing::default(),
+            inner: Arc::default(),
+        };
+        let start = Instant::now();
+        let later = |ms| start + Duration::from_millis(ms);
+        let mut controller = factory.controller(start, 1200);
+        controller.stall = Duration::from_millis(40);
+        let window = controller.window_at(start);
+        controller.on_sent(start, window, 1);
+        assert_eq!(controller.window_at(later(39)), window);
+        let open = controller.window_at(later(40));
+        assert!(open > window + 2 * 1200 && open < window + 3 * 1200);
+        controller.on_sent(later(40), 1200, 2);
+        assert_eq!(controller.window_at(later(79)), window);
+        assert!(controller.window_at(later(80)) > window + 1200);
     }
 
     #[test]
