@@ -52,7 +52,7 @@ class Direction:
     on_way: int = 0
     """Packets admitted and not yet at the sink."""
     counters: dict[str, int] = field(
-        default_factory=lambda: {"passed": 0, "lost": 0, "overflow": 0, "too_big": 0}
+        default_factory=lambda: {"passed": 0, "lost": 0, "overflow": 0, "too_big": 0, "largest": 0}
     )
 
     def admit(self, size: int, now: float) -> float | None:
@@ -141,6 +141,7 @@ class Wire:
             try:
                 os.write(direction.sink, packet)
                 direction.counters["passed"] += 1
+                direction.counters["largest"] = max(direction.counters["largest"], len(packet))
             except OSError:
                 direction.counters["lost"] += 1
 
