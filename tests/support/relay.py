@@ -41,6 +41,9 @@ class Relay:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._near, selectors.EVENT_READ, None)
         self._ends = False
+        self.moved = 0
+        """How often the client got another address, in the server's eyes."""
+        self._moves = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -48,8 +51,14 @@ class Relay:
         """A client's command line with this port instead of the server's."""
         return [str(self.port) if word == str(self._server[1]) else word for word in argv]
 
+    def move(self) -> None:
+        """What the client sends from now on comes from another port, as when a NAT forgets; what goes to the old one is lost."""
+        self._moves = True
+
     def _run(self) -> None:
         while not self._ends:
+            if self._moves:
+                self._forget()
             timeout_s = IDLE_S
             if self._flying:
                 timeout_s = max(0.0, self._flying[0][0] - time.monotonic())
@@ -69,6 +78,14 @@ class Relay:
                 self._send(self._near, client, data)
             else:
                 self._send(self._upstream(address), self._server, data)
+
+    def _forget(self) -> None:
+        self._moves = False
+        while self._far:
+            _, sock = self._far.popitem()
+            self._selector.unregister(sock)
+            sock.close()
+            self.moved += 1
 
     def _upstream(self, client: tuple[str, int]) -> socket.socket:
         found = self._far.get(client)
@@ -90,7 +107,7 @@ class Relay:
                 try:
                     sock.sendto(data, to)
                 except OSError:
-                    continue  # lost, as packets are
+                    continue  # lost, as packets are: its socket may be closed
 
     def close(self) -> None:
         """End it. Idempotent."""
