@@ -1,0 +1,113 @@
+"""Silence of seconds, minutes and a day, and clocks that jump: what runs goes on, and no byte is lost or doubled.
+
+Minutes and days are jumps of both sides' monotonic clocks (libfaketime), which is what each of them sees of an outage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.test_terminal_kill import EXTRA, Work, words, work_on
+from tests.support.live_server import LiveServer
+from tests.support.procs import tree
+from tests.support.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.tool("tmux"), pytest.mark.tool("faketime"), pytest.mark.slow]
+
+SEED = 6
+
+
+class Clock:
+    """The time of all processes that begin with :attr:`prefix`, as far ahead as the file says."""
+
+    def __init__(self, file: Path, *, wall_only: bool = False) -> None:
+        self._file = file
+        self.advance(0)
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        self.prefix = (
+            "env",
+            f"LD_PRELOAD={library}",
+            f"FAKETIME_TIMESTAMP_FILE={file}",
+            "FAKETIME_NO_CACHE=1",
+            *(["FAKETIME_DONT_FAKE_MONOTONIC=1"] if wall_only else []),
+        )
+
+    def advance(self, seconds: float) -> None:
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+.0f}\n")
+        new.replace(self._file)
+
+
+@contextlib.contextmanager
+def faked(folder: Path, clock: Clock) -> Iterator[LiveServer]:
+    """A server that has the clock, and so have its clients."""
+
+    class Faked(LiveServer):
+        prefix = clock.prefix
+
+        def command(self, *words: str, options: tuple[str, ...] = ()) -> list[str]:
+            return [*clock.prefix, *super().command(*words, options=options)]
+
+    home = folder / "qshd"
+    home.mkdir()
+    server = Faked(home, extra=EXTRA)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def has_the_clock(name: str, server: LiveServer) -> bool:
+    """Whether the library is in the server's process of this name."""
+    for pid in tree(server.process.pid):
+        if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+            return "libfaketime" in Path(f"/proc/{pid}/maps").read_text()
+    raise AssertionError(f"no process {name}")
+
+
+@pytest.mark.parametrize(
+    ("silence_s", "told"), [(60, "60 s"), (600, "10 min"), (24 * 3600, "24 h 0 min")]
+)
+def test_a_terminal_after_a_long_silence(tmp_path: Path, silence_s: int, told: str) -> None:
+    clock = Clock(tmp_path / "clock")
+    source = random.Random(SEED)
+    with faked(tmp_path, clock) as server, Relay(server.port, delay_ms=10) as relay:
+        work, typing = Work(server, tmp_path, relay.through), words(source)
+        try:
+            assert all(has_the_clock(name, server) for name in ("qshd-front", "qshd-session"))
+            work_on(work, source, 0.3, typing)
+            relay.cut = True
+            work.type("unheard ")
+            clock.advance(silence_s)
+            work.type("silent ")
+            work.screen.wait_for(f"no contact for {told}")
+            relay.cut = False
+            work_on(work, source, 0.3, typing)
+            work.end()
+        finally:
+            work.screen.close()
+
+
+def test_a_wall_clock_that_jumps(tmp_path: Path) -> None:
+    """Forward by a year, back by two days: nobody should care."""
+    clock = Clock(tmp_path / "clock", wall_only=True)
+    source = random.Random(SEED)
+    with faked(tmp_path, clock) as server, Relay(server.port, delay_ms=10) as relay:
+        work, typing = Work(server, tmp_path, relay.through), words(source)
+        try:
+            for ahead_s in (365 * 86400, -2 * 86400, 0):
+                work_on(work, source, 0.2, typing)
+                clock.advance(ahead_s)
+                work_on(work, source, 0.2, typing)
+            work.end()
+            assert "no contact" not in "".join(work.screen.lines())
+        finally:
+            work.screen.close()
