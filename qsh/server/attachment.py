@@ -385,6 +385,7 @@ class Attachment:
     def repaint(self, now: float) -> None:
         """The client's terminal shows something else: paint all, then go on."""
         if self.flow.mode is Mode.PASS:
+            self._send_raw(now)  # what has left the screen by now is not painted
             self._skip(now)
         self._painting.begin(self._model.screen.history_end)
         self.flow.changed(now)
@@ -475,7 +476,12 @@ class Attachment:
         if not final and (not late or self._model.synchronising(now) is not None):
             return
         drawn = self._painting.draw(
-            now, self.flow.sent, self.flow.rate_bytes_s, final=final, window=self.size[:2]
+            now,
+            self.flow.sent,
+            self.flow.rate_bytes_s,
+            final=final,
+            window=self.size[:2],
+            exact=self.flow.exact,
         )
         if drawn is None:
             if self._at_once and self._model.screen.boundary == self.flow.sent:

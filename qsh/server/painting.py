@@ -80,11 +80,19 @@ class Painting:
         return screen.paint(end, _marker(end - history), window=window), (history, end)
 
     def draw(
-        self, now: float, sent: int, rate_bytes_s: float, *, final: bool, window: tuple[int, int]
+        self,
+        now: float,
+        sent: int,
+        rate_bytes_s: float,
+        *,
+        final: bool,
+        window: tuple[int, int],
+        exact: bool = False,
     ) -> Drawn | None:
         """The frame from ``sent`` to the newest boundary; None: nothing to be seen, or a sequence is open that began before.
 
         ``window``: rows and columns of the client's terminal. A smaller screen stands in its upper left corner.
+        ``exact``: no line is left out that is still known.
         """
         screen = self._model.screen
         offset = screen.boundary
@@ -97,8 +105,8 @@ class Painting:
         if window != self._window:
             self._base, self._window = None, window
         first, end = self._history, screen.history_end
-        kept = max(first, end - self._budget(rate_bytes_s, screen.rows, final=final))
-        kept = max(kept, screen.history_first)
+        budget = end if exact else self._budget(rate_bytes_s, screen.rows, final=final)
+        kept = max(first, end - budget, screen.history_first)
         if end > first:
             marker = _marker(kept - first) if kept > first else ""
             data = screen.paint(kept, marker, window=window)

@@ -266,6 +266,8 @@ class FlowControl:
         self._changed_at = self._output_at = self._calm_since = self._produced_since = now
         self._produced = 0
         self._frame_at = float("-inf")
+        if self.exact:  # the first frame waits for nothing: each line until then would be one that is painted, not passed
+            self._merge_flights()
 
     # -- frames --------------------------------------------------------------------------------
 

@@ -163,6 +163,11 @@ class Display:
                 self._ahead = None  # what follows on the stream starts from the same screen
             return self.refresh(now)
         self._ahead = None
+        if (
+            offset < self.position
+        ):  # asked for, and overtaken by output in datagrams: going back would double that
+            self.needs_painting |= not self._painted
+            return self.refresh(now)
         return self._frame(offset, data, now)
 
     def painted(self, offset: int, data: bytes, now: float) -> bytes:

@@ -72,10 +72,17 @@ def front_of(server: LiveServer) -> int | None:
 class Work:
     """A counter behind qsh on a terminal emulator, and what was typed to it."""
 
-    def __init__(self, server: LiveServer, folder: Path, through: Callable[[list[str]], list[str]]):
+    def __init__(
+        self,
+        server: LiveServer,
+        folder: Path,
+        through: Callable[[list[str]], list[str]],
+        pause_s: float = 0.004,
+    ):
+        """``pause_s``: between the program's lines."""
         self.folder, self.server, self.through = folder, server, through
         self.typed = b""
-        command = f"{sys.executable} -S {counter.__file__} {folder}"
+        command = f"{sys.executable} -S {counter.__file__} {folder} {pause_s}"
         self._show(server.command(command, options=("-t", "-o", "QshSkip=exact")))
         try:
             self.screen.wait_for("said ")

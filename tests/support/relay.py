@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 import selectors
 import socket
 import threading
@@ -27,7 +28,10 @@ IDLE_S = 0.5
 class Relay:
     """Each address of a client gets a socket of its own towards the server, as a NAT does it."""
 
-    def __init__(self, port: int, *, delay_ms: float = 0.0) -> None:
+    def __init__(self, port: int, *, delay_ms: float = 0.0, seed: int = 1) -> None:
+        self.loss = 0.0
+        """The probability for each packet."""
+        self._chance = random.Random(seed)
         self.delay_ms = delay_ms
         """One way."""
         self.cut = False
@@ -95,7 +99,7 @@ class Relay:
         return found
 
     def _send(self, sock: socket.socket, to: tuple[str, int], data: bytes) -> None:
-        if not self.cut:
+        if not self.cut and self._chance.random() >= self.loss:
             due = time.monotonic() + self.delay_ms / 1000
             heapq.heappush(self._flying, (due, next(self._numbers), sock, to, data))
 

@@ -232,3 +232,16 @@ def test_who_was_only_silent_gets_nothing_twice(idle_s: float) -> None:
     del world.datagrams[:]
     world.report()
     assert all(isinstance(message, Note) for message in world.datagrams)
+
+
+def test_a_painting_that_was_asked_for_comes_after_all_output() -> None:
+    """What scrolls away meanwhile is passed, or it would be in nobody's scrollback."""
+    world = World()
+    world.put_out(LINES[:500])
+    world.model.feed(world.now, LINES[500:1500])
+    world.host.repaint(world.now)
+    world.wait(0.0)
+    outputs = [message for message in world.stream if isinstance(message, Output)]
+    assert outputs[-1].offset + len(outputs[-1].data) == 1500
+    world.finish()
+    assert world.client.display.position == 1500

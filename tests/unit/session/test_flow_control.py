@@ -177,3 +177,14 @@ def test_consumed_from_the_future() -> None:
         flow.acknowledge(0.0, 101)
     assert not flow.acknowledge(0.0, 50)
     assert flow.consumed == 100
+
+
+def test_an_exact_client_gets_its_first_frame_at_once() -> None:
+    """However much raw output is under way: what the program says until then would have to be painted."""
+    for exact in (True, False):
+        flow = FlowControl(0.0, 0, exact=exact)
+        for number in range(3):
+            flow.send(number * 0.01, 100 * (number + 1), 100)
+        flow.start_skip(0.1)
+        assert (flow.frame_due_at() is not None) == exact
+        assert flow.wants_pass(0.1) == exact

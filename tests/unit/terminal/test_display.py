@@ -248,3 +248,14 @@ def test_a_resize_with_an_overlay_asks_for_a_painting() -> None:
     predictor.on = False
     display.refresh(0.0)
     assert not display.resized(6, 20, 0.0)
+
+
+def test_a_painting_that_output_has_overtaken_is_dropped() -> None:
+    """It was asked for, and took nothing's place; datagrams brought what came after it. Going back would print that twice."""
+    display = Display(None)
+    assert display.output(0, b"one\r\n", 0.0) == b"one\r\n"
+    assert display.output(5, b"two\r\n", 0.0) == b"two\r\n"
+    assert display.frame(5, b"\x18\x1b[H\x1b[Jone\r\n", 0.0) == b""
+    assert display.position == 10
+    assert display.needs_painting, "it is still not known what the terminal shows"
+    assert display.output(5, b"two\r\nthree", 0.0) == b"three"
