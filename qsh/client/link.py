@@ -10,6 +10,7 @@ from qsh import __version__
 from qsh.channels.frames import read_frame
 from qsh.channels.session import ClientChannel
 from qsh.client.log import log
+from qsh.client.path_history import PathHistory
 from qsh.client.text import visible, visible_lines
 from qsh.errors import (
     AuthenticationError,
@@ -55,8 +56,10 @@ _REASONS: Final = {
 class Link:
     """Made by :meth:`start`. All its tasks end with :meth:`close`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, history: PathHistory | None = None) -> None:
+        """``history``: of the connections before this one."""
         self.connection = connection
+        self.history = history or PathHistory()
         self._control = ClientControl()
         self._channels: dict[int, ClientChannel] = {}
         self._since_s = asyncio.get_running_loop().time()

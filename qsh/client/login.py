@@ -18,6 +18,7 @@ from qsh.client.environment import to_send
 from qsh.client.identities import Keyring
 from qsh.client.link import ABANDONED, Link
 from qsh.client.log import log
+from qsh.client.path_history import PathHistory
 from qsh.client.session import FAILED, Ended, Plan, Session
 from qsh.client.text import visible, visible_lines
 from qsh.errors import AgentError, ChannelError, ConnectionLost, HostKeyError, UsageError
@@ -81,6 +82,7 @@ class Login:
         self._known: KnownHost | None = None
         self._key: PublicKey | None = None
         self._used: Candidate | None = None
+        self._history = PathHistory()
         self._prompter, self._background = prompter, background
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
@@ -120,7 +122,7 @@ class Login:
 
     async def run(self, connection: Connection, known: KnownHost) -> tuple[int, str]:
         """Exit status, and the mark of the key that logged in."""
-        link = Link(connection)
+        link = Link(connection, self._history)
         link.listen()
         if self._owner is not None:
             return await self._share(self._owner, link, known)
@@ -233,7 +235,7 @@ class Login:
 
     async def hold(self, connection: Connection, known: KnownHost) -> Link:
         """Log in and run nothing: other connections lead through this one. Raises QshError."""
-        link = Link(connection)
+        link = Link(connection, self._history)
         link.listen()
         try:
             key = self._key = await self._check_host(link, known)
@@ -250,7 +252,7 @@ class Login:
 
     async def hold_again(self, connection: Connection) -> Link:
         """The same with a later connection; nobody is asked."""
-        link = Link(connection)
+        link = Link(connection, self._history)
         link.listen()
         try:
             authenticator = await self._authenticate_again(link)
@@ -320,16 +322,18 @@ class Login:
     async def _again(self, message: Open | None) -> tuple[Link, ClientChannel | None]:
         assert self._connect_again is not None  # noqa: S101 - see run()
         assert self._key is not None  # noqa: S101 - as above
-        link = Link(await self._connect_again())
+        link = Link(await self._connect_again(), self._history)
         link.listen()
         try:
-            return link, await asyncio.wait_for(self._log_in_again(link, message), _AGAIN_S)
+            channel = await asyncio.wait_for(self._log_in_again(link, message), _AGAIN_S)
         except TimeoutError:
             await link.close(ABANDONED)
             raise ConnectionLost("no answer to the login", kind="timeout") from None
         except BaseException:
             link.connection.close(ABANDONED)
             raise
+        self._history.resumed()
+        return link, channel
 
     async def _authenticate_again(self, link: Link) -> Authenticator:
         """With the key of before, on a new connection whose control stream it opens."""
