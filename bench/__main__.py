@@ -26,6 +26,7 @@ from bench import (
     idle,
     jump,
     keys,
+    lossy_login,
     outage,
     report,
     shared,
@@ -41,7 +42,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
-    "jump",
+    "jump", "lossy-login",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -112,6 +113,7 @@ def main() -> int:
         "shared": lambda: shared.measure(given.repetitions),
         "udp": lambda: udp.measure(min(100, given.keys), few),
         "jump": lambda: jump.measure(given.repetitions * 2, min(100, given.keys)),
+        "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

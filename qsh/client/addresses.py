@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 
 from qsh.errors import ConnectError
 
-__all__ = ["Address", "Target", "resolve", "udp_socket"]
+__all__ = ["Address", "Target", "has_route", "in_order", "resolve", "udp_socket"]
 
 _BUFFER_BYTES: Final = 7 << 20
 """Socket buffers asked for; the system gives what its limit allows (the default 208 KiB overflows).
 """
 
+_SOME: Final = 2
+"""Addresses that have an order."""
 _FAMILIES: Final = {"any": 0, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
@@ -56,6 +58,26 @@ def resolve(target: Target) -> list[Address]:
         ) from None
     addresses = (Address(int(each[0]), str(each[4][0])) for each in found)
     return list(dict.fromkeys(addresses))
+
+
+def in_order(found: list[Address], port: int, winner: str) -> list[Address]:
+    """As they are to be tried: the one that answered last time first, if there is a way to it now, then the families by turns."""
+    if len(found) < _SOME:
+        return found
+    from qsh.forward.dialing import by_turns
+
+    first = [address for address in found if address.host == winner and has_route(address, port)]
+    return by_turns([*first, *(address for address in found if address not in first)])
+
+
+def has_route(address: Address, port: int) -> bool:
+    """Whether the system knows a way there. Nothing is sent."""
+    try:
+        with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
+            sock.connect((address.host, port))
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _name(host: str) -> str | bytes:

@@ -5,11 +5,12 @@ answers.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client import probe
-from qsh.client.addresses import udp_socket
+from qsh.client.addresses import has_route, udp_socket
 from qsh.client.log import log
+from qsh.client.race import Race
 from qsh.errors import ConnectError, QshError, TransportError
 from qsh.quic import Endpoint, client_endpoint
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connector", "Fallback"]
 
-_STAGGER_S: Final = 0.25
-"""Between attempts at one address and the next (RFC 8305 connection attempt delay)."""
 _DEFAULT_TIMEOUT_S: Final = 30.0
 """ConnectTimeout when none is set."""
 _PROBE_S: Final = 5.0
@@ -53,6 +52,9 @@ class Connector:
         self._driver, self._target, self._addresses = driver, target, addresses
         self._known, self._tuning = known, tuning
         self._early = early
+        self._refusals: list[asyncio.Future[None]] = []
+        self._failure: TransportError | None = None
+        """Of the last attempt that failed."""
         self.endpoint: Endpoint | None = None
         """The endpoint of the connection that won."""
         self.under_way = asyncio.Event()
@@ -67,7 +69,7 @@ class Connector:
         looked at.
         """
         race = asyncio.ensure_future(self._race())
-        refused = asyncio.ensure_future(probe.udp_refused(self._addresses, self._target.udp_port))
+        refused = asyncio.ensure_future(self._all_closed())
         limit_s = timeout_s or _DEFAULT_TIMEOUT_S
         start_s = asyncio.get_running_loop().time()
         try:
@@ -79,6 +81,7 @@ class Connector:
         finally:
             race.cancel()
             refused.cancel()
+            self._stop_probes()
 
     async def again(self, limit_s: float) -> Connection:
         """A later connection: nothing else is looked at. Raises ConnectError."""
@@ -90,6 +93,11 @@ class Connector:
             raise ConnectError("no answer", kind="timeout")
         finally:
             race.cancel()
+            self._stop_probes()
+
+    def _stop_probes(self) -> None:
+        for closed in self._refusals:
+            closed.cancel()
 
     def _outcome(self, race: asyncio.Task[Connection]) -> Connection:
         try:
@@ -143,34 +151,59 @@ class Connector:
         return "\n".join(lines)
 
     async def _race(self) -> Connection:
-        """Addresses one after the other, each with a head start; the first connection wins."""
-        pending: set[asyncio.Task[tuple[Endpoint, Connection]]] = set()
-        waiting = list(self._addresses)
-        last: TransportError | None = None
+        """Attempts as they are due; the first connection wins."""
+        loop = asyncio.get_running_loop()
+        race = Race(self._addresses, self._tuning.initial_rtt_ms)
+        attempts: dict[asyncio.Future[tuple[Endpoint, Connection]], Address] = {}
+        refusals = dict(zip(self._closed_ports(), self._addresses, strict=True))
         try:
-            while waiting or pending:
-                if waiting:
-                    pending.add(asyncio.ensure_future(self._attempt(waiting.pop(0))))
-                done, pending = await asyncio.wait(
-                    pending,
-                    timeout=_STAGGER_S if waiting else None,
-                    return_when=asyncio.FIRST_COMPLETED,
+            while True:
+                while (address := race.due(loop.time())) is not None:
+                    again = address in attempts.values()
+                    attempts[asyncio.ensure_future(self._attempt(address, again=again))] = address
+                if race.over:
+                    raise self._failure or ConnectError("no address", kind="resolve")
+                limit_s = None if race.deadline is None else max(0.0, race.deadline - loop.time())
+                waited: set[asyncio.Future[Any]] = {*attempts, *refusals}
+                done, _ = await asyncio.wait(
+                    waited, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
                 )
-                for attempt in done:
-                    error = attempt.exception()
-                    if error is None:
-                        self.endpoint, connection = attempt.result()
+                for future in done:
+                    if future in refusals:
+                        race.refused(refusals.pop(future))
+                    elif (error := future.exception()) is not None:
+                        self._take_failure(error)
+                        race.failed(attempts.pop(future))
+                    else:
+                        won: tuple[Endpoint, Connection] = future.result()
+                        self.endpoint, connection = won
                         return connection
-                    if not isinstance(error, TransportError) or error.kind in _FINAL_KINDS:
-                        raise error
-                    last = error
-            raise last or ConnectError("no address", kind="resolve")
         finally:
-            for attempt in pending:
-                attempt.cancel()
+            for future in attempts:
+                future.cancel()
 
-    async def _attempt(self, address: Address) -> tuple[Endpoint, Connection]:
-        endpoint, outcome = self._start(address)
+    def _closed_ports(self) -> list[asyncio.Future[None]]:
+        """One for each address, done when somebody says that nobody is there."""
+        if not self._refusals:
+            port = self._target.udp_port
+            self._refusals = [
+                asyncio.ensure_future(probe.refused(address, port)) for address in self._addresses
+            ]
+        return self._refusals
+
+    async def _all_closed(self) -> None:
+        """Return when all of them are done."""
+        await asyncio.wait(self._closed_ports())
+
+    def _take_failure(self, error: BaseException) -> None:
+        """Raises what ends the race: another attempt would not fare better."""
+        if not isinstance(error, TransportError) or error.kind in _FINAL_KINDS:
+            raise error
+        self._failure = error
+
+    async def _attempt(self, address: Address, *, again: bool) -> tuple[Endpoint, Connection]:
+        """``again``: beside one that has no answer yet."""
+        endpoint, outcome = self._start(address, again=again)
         self.under_way.set()  # whoever waits runs after the call below has started
         try:
             connection = await outcome
@@ -183,16 +216,24 @@ class Connector:
         log.debug("Connection established.")
         return endpoint, connection
 
-    def _start(self, address: Address) -> tuple[Endpoint, Awaitable[Connection]]:
+    def _start(self, address: Address, *, again: bool) -> tuple[Endpoint, Awaitable[Connection]]:
         early, self._early = self._early, None
         if early is not None:
             return Endpoint.adopt(self._driver, early)
         target = self._target
-        log.debug(f"Connecting to {target.host} [{address.host}] port {target.udp_port}.")
+        port = target.udp_port
+        if again:
+            log.debug(f"no answer from {address.host} port {port} yet, trying beside it", 2)
+        else:
+            log.debug(f"Connecting to {target.host} [{address.host}] port {port}.")
+        if not target.bind_interface and not has_route(address, port):
+            reason = "Network is unreachable"
+            log.debug(f"connect to address {address.host} port {port}: {reason}")
+            raise ConnectError(reason, kind="unreachable")
         with udp_socket(target, address.family) as sock:
             endpoint = client_endpoint(self._driver, sock, **self._tuning.endpoint())
         handshake = self._tuning.handshake(self._known)
-        return endpoint, endpoint.connect(address.host, target.udp_port, **handshake)
+        return endpoint, endpoint.connect(address.host, port, **handshake)
 
 
 def _is_timeout(race: asyncio.Task[Connection]) -> bool:

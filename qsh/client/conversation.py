@@ -8,7 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client import fallback, host_state
-from qsh.client.addresses import resolve
+from qsh.client.addresses import in_order, resolve
 from qsh.client.connect import Connector, Fallback
 from qsh.client.log import log
 from qsh.client.login import Login
@@ -58,6 +58,8 @@ class Conversation:
         self._hops = hops
         self._options, self._state, self._background = options, state, background
         self._reach, self._request, self._owner = reach, request, owner
+        self._answered_at = ""
+        """An address of the host."""
 
     def run(self, early: Early | None) -> int | None:
         """The exit status; None when ssh(1) is to take over. Raises QshError."""
@@ -117,6 +119,7 @@ class Conversation:
             login.remember = self._remember
             login.prepare()
             connection = await connecting
+            self._answered_at = connection.remote_address[0]
         except BaseException:
             connecting.cancel()
             raise
@@ -144,31 +147,33 @@ class Conversation:
     async def _connect_again(self, driver: Driver) -> Connection:
         """For a terminal that lost its connection: the name may mean another address by now."""
         target, addresses, known, tuning = self._reach
-        addresses = await _resolve_aside(target) or addresses
+        if found := await _resolve_aside(target):
+            addresses = in_order(found, target.udp_port, self._answered_at or self._state.address)
         return await Connector(driver, target, addresses, known, tuning).again(_AGAIN_S)
 
     def _remember(self, connection: Connection, key: str) -> None:
         rtt_ms = connection.stats()["rtt_us"] / 1000
-        state = host_state.HostState(rtt_ms, answered=True, key=key or self._state.key)
+        address = "" if self._hops else connection.remote_address[0]
+        state = host_state.HostState(rtt_ms, True, key or self._state.key, address)
         if not state.is_like(self._state):
             port = self._reach[0].udp_port
             host_state.save(self._options.user, self._options.hostname, port, state)
 
 
-async def _resolve_aside(target: Target) -> Sequence[Address]:
+async def _resolve_aside(target: Target) -> list[Address]:
     """The addresses of now; nothing where the resolver does not answer in time, as without a network it does not.
 
     A thread of its own: a hung one must not hold up the end of the process.
     """
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[Sequence[Address]] = loop.create_future()
+    found: asyncio.Future[list[Address]] = loop.create_future()
 
-    def give(result: Sequence[Address]) -> None:
+    def give(result: list[Address]) -> None:
         if not found.done():
             found.set_result(result)
 
     def work() -> None:
-        result: Sequence[Address] = ()
+        result: list[Address] = []
         with contextlib.suppress(QshError, OSError):
             result = resolve(target)
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -176,7 +181,7 @@ async def _resolve_aside(target: Target) -> Sequence[Address]:
 
     Thread(target=work, daemon=True).start()
     await asyncio.wait({found}, timeout=_RESOLVE_S)
-    return found.result() if found.done() else ()
+    return found.result() if found.done() else []
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

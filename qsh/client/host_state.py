@@ -15,6 +15,7 @@ __all__ = ["HostState", "load", "save"]
 
 _MAX_FILE: Final = 4096
 _MAX_RTT_MS: Final = 60_000.0
+_MAX_ADDRESS: Final = 128
 _SAME_RTT: Final = 0.25
 
 
@@ -28,10 +29,13 @@ class HostState(NamedTuple):
     key: str = ""
     """Mark of the key that last logged in (:attr:`qsh.client.identities.Candidate.mark`)."""
 
+    address: str = ""
+    """Where it answered last."""
+
     def is_like(self, other: HostState) -> bool:
         """The difference is not worth a write."""
         near = abs(self.rtt_ms - other.rtt_ms) <= _SAME_RTT * max(self.rtt_ms, other.rtt_ms)
-        return near and self.answered == other.answered and self.key == other.key
+        return near and self._replace(rtt_ms=0.0) == other._replace(rtt_ms=0.0)
 
 
 def _directory() -> str:
@@ -67,6 +71,8 @@ def load(user: str, host: str, port: int) -> HostState:
             state = state._replace(answered=value == "yes")
         elif name == "key":
             state = state._replace(key=value.strip()[:128])
+        elif name == "address":
+            state = state._replace(address=value.strip()[:_MAX_ADDRESS])
     return state
 
 
@@ -75,6 +81,7 @@ def save(user: str, host: str, port: int, state: HostState) -> None:
     path = _path(user, host, port)
     lines = [f"rtt_ms {state.rtt_ms:.1f}", f"answered {'yes' if state.answered else 'no'}"]
     lines += [f"key {state.key}"] if state.key else []
+    lines += [f"address {state.address}"] if state.address else []
     scratch = f"{path}.{os.getpid()}"
     with contextlib.suppress(OSError):
         try:

@@ -11,23 +11,19 @@ if TYPE_CHECKING:
 
     from qsh.client.addresses import Address
 
-__all__ = ["ssh_greets", "udp_refused"]
+__all__ = ["refused", "ssh_greets"]
 
 _GREETING: Final = b"SSH-2.0-"
 _MAX_GREETING: Final = 8192
 """A server may send lines before its version (RFC 4253 4.2)."""
 
 
-async def udp_refused(addresses: Sequence[Address], port: int) -> None:
-    """Return when every address has said "port unreachable" (ICMP); else wait for ever.
+async def refused(address: Address, port: int) -> None:
+    """Return when this address has said "port unreachable" (ICMP); else wait for ever.
 
     The engine's socket is not connected and so hears no ICMP; a connected one that sends one byte
     does. A qshd drops it.
     """
-    await asyncio.gather(*(_refused(address, port) for address in addresses))
-
-
-async def _refused(address: Address, port: int) -> None:
     loop = asyncio.get_running_loop()
     with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)

@@ -106,7 +106,7 @@ class Client:
         options = self._options
         self._redirect()
         target = _target(options)
-        found = [] if self._hops else addresses.resolve(target)
+        found = [] if self._hops else _find(target, self._state)
         known = _known_host(options, found)
         tuning = self._tuning()
         early = None if self._hops else _begin(target, found[0], known, tuning)
@@ -134,10 +134,8 @@ class Client:
             if path:
                 log.info(f"Warning: {path} will hold secrets or traffic data of this connection.")
         interval_s = options.server_alive_interval
-        rtt_ms = self._state.rtt_ms
-        low_ms, high_ms = _RTT_RANGE_MS
         return Tuning(
-            initial_rtt_ms=min(max(rtt_ms, low_ms), high_ms) if rtt_ms else _INITIAL_RTT_MS,
+            initial_rtt_ms=_initial_rtt_ms(self._state),
             keep_alive_s=float(interval_s) or _KEEP_ALIVE_S,
             idle_s=float(interval_s * options.server_alive_count_max) if interval_s else _IDLE_S,
             terminal=self._is_terminal(),
@@ -249,6 +247,16 @@ def _target(options: ClientOptions) -> addresses.Target:
     )
 
 
+def _find(target: addresses.Target, state: host_state.HostState) -> list[addresses.Address]:
+    """The best first."""
+    return addresses.in_order(addresses.resolve(target), target.udp_port, state.address)
+
+
+def _initial_rtt_ms(state: host_state.HostState) -> float:
+    low_ms, high_ms = _RTT_RANGE_MS
+    return min(max(state.rtt_ms, low_ms), high_ms) if state.rtt_ms else _INITIAL_RTT_MS
+
+
 def _known_host(options: ClientOptions, found: Sequence[addresses.Address]) -> KnownHost:
     port = options.qsh_port or options.port
     return KnownHost(_host_key_policy(options, found, port), options.hostname, port, options.port)
@@ -261,9 +269,11 @@ def _reaches(hops: Sequence[ClientOptions]) -> list[Reach]:
     reaches: list[Reach] = []
     for options in hops:
         target = _target(options)
-        found = [] if reaches else addresses.resolve(target)
         state = host_state.load(options.user, options.hostname, target.udp_port)
-        tuning = Tuning(initial_rtt_ms=_INITIAL_RTT_MS, keep_alive_s=_KEEP_ALIVE_S, idle_s=_IDLE_S)
+        found = [] if reaches else _find(target, state)
+        tuning = Tuning(
+            initial_rtt_ms=_initial_rtt_ms(state), keep_alive_s=_KEEP_ALIVE_S, idle_s=_IDLE_S
+        )
         known = _known_host(options, found)
         reaches.append(Reach(options, target, found, known, tuning, state))
     return reaches

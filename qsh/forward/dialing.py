@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Address", "Dial", "for_datagrams"]
+__all__ = ["Address", "Dial", "by_turns", "for_datagrams"]
 
 PAUSE_S: Final = 0.25
 """A silent address is given so long before the next one is tried beside it."""
+
+
+class _Of(Protocol):
+    @property
+    def family(self) -> int: ...
+
+
+A = TypeVar("A", bound=_Of)
 
 
 class Address(NamedTuple):
@@ -26,7 +34,7 @@ class Dial:
     """The attempts at one target. The first that succeeds ends it."""
 
     def __init__(self, addresses: Sequence[Address]) -> None:
-        self._waiting = deque(_by_turns(addresses))
+        self._waiting = deque(by_turns(addresses))
         self._under_way = 0
         self._next_at = 0.0
         self.error = 0
@@ -64,7 +72,7 @@ def for_datagrams(addresses: list[Address]) -> list[Address]:
     return sorted(addresses, key=lambda address: address.where[0] == "::1")
 
 
-def _by_turns(addresses: Sequence[Address]) -> list[Address]:
+def by_turns(addresses: Sequence[A]) -> list[A]:
     """The families alternate, beginning with that of the first; one that does not work costs one pause, not many."""
     if not addresses:
         return []
