@@ -257,6 +257,11 @@ impl Connection {
         let rtt_us = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
         for (name, value) in [
             ("rtt_us", rtt_us),
+            (
+                "shortest_rtt_us",
+                self.closing.silence.shortest_rtt().unwrap_or(rtt_us),
+            ),
+            ("path_challenges", stats.frame_rx.path_challenge),
             ("cwnd", path.cwnd),
             ("mtu", u64::from(path.current_mtu)),
             ("mtu_limit", u64::from(self.largest)),

@@ -32,6 +32,8 @@ struct Shared {
     /// Microseconds after `start`: since when an acknowledgement is waited for.
     since: AtomicU64,
     patience: AtomicU64,
+    /// Microseconds: the shortest round trip so far.
+    shortest: AtomicU64,
     /// Bytes that may go beyond what is in flight.
     room: AtomicU64,
     budget: Mutex<Budget>,
@@ -52,6 +54,7 @@ impl Default for Shared {
             start: Instant::now(),
             since: AtomicU64::new(NOTHING),
             patience: AtomicU64::new(micros(PATIENCE)),
+            shortest: AtomicU64::new(NOTHING),
             room: AtomicU64::new(0),
             budget: Mutex::new(Budget {
                 bytes: 0,
@@ -110,8 +113,15 @@ impl Silence {
     }
 
     pub(crate) fn rtt(&self, rtt: Duration) {
+        self.0.shortest.fetch_min(micros(rtt), Ordering::Relaxed);
         let patience = micros(PATIENCE).max(ROUND_TRIPS * micros(rtt));
         self.0.patience.store(patience, Ordering::Relaxed);
+    }
+
+    /// The shortest round trip that was told, in microseconds.
+    pub(crate) fn shortest_rtt(&self) -> Option<u64> {
+        let shortest = self.0.shortest.load(Ordering::Relaxed);
+        (shortest != NOTHING).then_some(shortest)
     }
 
     /// The path works: `in_flight` bytes are waited for from now on.
@@ -188,6 +198,16 @@ mod tests {
             silence.datagram(after(start, silent_ms + 1), 100);
             assert_eq!(silence.room(), 100 + OVERHEAD);
         }
+    }
+
+    #[test]
+    fn the_shortest_round_trip_is_kept() {
+        let silence = Silence::default();
+        assert_eq!(silence.shortest_rtt(), None);
+        for rtt_ms in [40, 20, 300] {
+            silence.rtt(Duration::from_millis(rtt_ms));
+        }
+        assert_eq!(silence.shortest_rtt(), Some(20_000));
     }
 
     #[test]
