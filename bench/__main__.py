@@ -24,6 +24,7 @@ from bench import (
     flood,
     forward,
     idle,
+    idle_traffic,
     jump,
     keys,
     lossy_login,
@@ -42,7 +43,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
-    "jump", "lossy-login",
+    "jump", "lossy-login", "idle-traffic",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -113,6 +114,7 @@ def main() -> int:
         "shared": lambda: shared.measure(given.repetitions),
         "udp": lambda: udp.measure(min(100, given.keys), few),
         "jump": lambda: jump.measure(given.repetitions * 2, min(100, given.keys)),
+        "idle-traffic": lambda: idle_traffic.measure(5.0 if given.quick else idle_traffic.SECONDS),
         "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }

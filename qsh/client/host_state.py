@@ -11,7 +11,7 @@ import contextlib
 import os
 from typing import Final, NamedTuple
 
-__all__ = ["HostState", "load", "save"]
+__all__ = ["HostState", "load", "place", "read", "replace", "save"]
 
 _MAX_FILE: Final = 4096
 _MAX_RTT_MS: Final = 60_000.0
@@ -38,31 +38,37 @@ class HostState(NamedTuple):
         return near and self._replace(rtt_ms=0.0) == other._replace(rtt_ms=0.0)
 
 
-def _directory() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(base, "qsh", "hosts")
-
-
-def _path(user: str, host: str, port: int) -> str:
-    """A host name is not a file name: the file is named by two checksums of it.
+def place(kind: str, name: bytes) -> str:
+    """The file of what has this name. A host name is not a file name: the file is named by two checksums of it.
 
     Loading hashlib would take longer than all the rest here; should two hosts meet in one file,
     the worst is a wrong guess at the round-trip time.
     """
-    name = f"{user}@[{host.lower()}]:{port}".encode("utf-8", "surrogateescape")
-    return os.path.join(_directory(), f"{binascii.crc32(name):08x}{binascii.crc32(name[::-1]):08x}")
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    file = f"{binascii.crc32(name):08x}{binascii.crc32(name[::-1]):08x}"
+    return os.path.join(base, "qsh", kind, file)
+
+
+def read(path: str) -> list[tuple[str, str]]:
+    """Names and values; nothing where nothing can be read."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_MAX_FILE).decode("utf-8", "replace")
+    except OSError:
+        return []
+    pairs = (line.partition(" ") for line in text.splitlines())
+    return [(name, value) for name, _, value in pairs]
+
+
+def _path(user: str, host: str, port: int) -> str:
+    name = f"{user}@[{host.lower()}]:{port}"
+    return place("hosts", name.encode("utf-8", "surrogateescape"))
 
 
 def load(user: str, host: str, port: int) -> HostState:
     """What is remembered; an empty state when nothing is."""
-    try:
-        with open(_path(user, host, port), "rb") as file:
-            text = file.read(_MAX_FILE).decode("utf-8", "replace")
-    except OSError:
-        return HostState()
     state = HostState()
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
+    for name, value in read(_path(user, host, port)):
         if name == "rtt_ms":
             with contextlib.suppress(ValueError):
                 rtt_ms = float(value)
@@ -78,10 +84,14 @@ def load(user: str, host: str, port: int) -> HostState:
 
 def save(user: str, host: str, port: int, state: HostState) -> None:
     """Replace what was remembered, atomically."""
-    path = _path(user, host, port)
     lines = [f"rtt_ms {state.rtt_ms:.1f}", f"answered {'yes' if state.answered else 'no'}"]
     lines += [f"key {state.key}"] if state.key else []
     lines += [f"address {state.address}"] if state.address else []
+    replace(_path(user, host, port), lines)
+
+
+def replace(path: str, lines: list[str]) -> None:
+    """Write a file anew; whoever reads it meets either the old one or the new one, whole."""
     scratch = f"{path}.{os.getpid()}"
     with contextlib.suppress(OSError):
         try:

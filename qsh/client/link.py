@@ -170,6 +170,16 @@ class Link:
         if self._control.state is State.OPEN:
             self._spawn(_ignore_loss(self._send.write(self._control.send(message))))
 
+    def stay(self) -> None:
+        """Keep the connection alive. A short command does without it."""
+        asyncio.get_running_loop().call_later(_STAY_S, self._stay)
+
+    def _stay(self) -> None:
+        if not self.lost.done():
+            from qsh.client.staying import keep_alive
+
+            self._spawn(keep_alive(self))
+
     def describe_channels(self) -> list[str]:
         """For ``~#``."""
         return [*(f"#{number} session" for number in sorted(self._channels)), *self.forwards()]
@@ -305,6 +315,8 @@ class Link:
 
 
 _CONTROL_PRIORITY: Final = 100
+_STAY_S: Final = 10.0
+"""From a login to thoughts of the keep-alive: no NAT forgets sooner."""
 _FAREWELL_S: Final = 0.3
 """How long an ended client waits for the server to hear of it: a dead connection must not hold it up."""
 ABANDONED: Final = 6

@@ -223,10 +223,16 @@ class Login:
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
         self._tell_login(link)
+        self._keep(link)
         if log.debugging:
             _tell_plan(self._plan)
         for notice in accepted.notices:
             log.info(visible_lines(notice.rstrip("\n")))
+
+    def _keep(self, link: Link) -> None:
+        """Alive: by what is learned, unless an interval is set or the connection is inside another; then the engine pings."""
+        if not self._options.server_alive_interval and not self._through:
+            link.stay()
 
     def _tell_login(self, link: Link) -> None:
         ip, port = link.connection.remote_address
@@ -333,6 +339,7 @@ class Login:
             link.connection.close(ABANDONED)
             raise
         self._history.resumed()
+        self._keep(link)
         return link, channel
 
     async def _authenticate_again(self, link: Link) -> Authenticator:

@@ -48,7 +48,7 @@ FAILED: Final = 255
 _IDLE_S: Final = 30 * 86400.0
 """QUIC uses the smaller idle timeout of both ends: without ServerAliveInterval that is the server's QshExecMax."""
 _KEEP_ALIVE_S: Final = 20.0
-"""Between pings without ServerAliveInterval: NATs forget UDP after 30 s (RFC 4787 asks for 120)."""
+"""Between pings to and through jump hosts without ServerAliveInterval. Other connections learn how long they may be silent."""
 _SSH_PORT: Final = 22
 """Where known_hosts has names without a port."""
 _INITIAL_RTT_MS: Final = 100.0
@@ -133,11 +133,11 @@ class Client:
         for path in (options.qsh_key_log, options.qsh_qlog):
             if path:
                 log.info(f"Warning: {path} will hold secrets or traffic data of this connection.")
-        interval_s = options.server_alive_interval
+        interval_s, count = options.server_alive_interval, options.server_alive_count_max
         return Tuning(
             initial_rtt_ms=_initial_rtt_ms(self._state),
-            keep_alive_s=float(interval_s) or _KEEP_ALIVE_S,
-            idle_s=float(interval_s * options.server_alive_count_max) if interval_s else _IDLE_S,
+            keep_alive_s=float(interval_s) or (_KEEP_ALIVE_S if self._hops else 0.0),
+            idle_s=float(interval_s * max(count, 1)) if interval_s else _IDLE_S,
             terminal=self._is_terminal(),
             key_log=options.qsh_key_log,
             qlog=options.qsh_qlog,

@@ -287,6 +287,9 @@ def test_rebind_migrates() -> None:
             assert server.remote_address != before
             await theirs.send.write(b"seen")
             assert await stream.recv.read() == b"seen"
+            stats = client.stats()
+            assert stats["path_challenges"] >= 1, "that is how a client hears of a NAT that forgot"
+            assert 0 < stats["shortest_rtt_us"] <= stats["rtt_us"]
 
     asyncio.run(main())
 
@@ -300,6 +303,8 @@ def test_statistics() -> None:
             assert stats["mtu"] >= 1200
             assert set(stats) == {
                 "rtt_us",
+                "shortest_rtt_us",
+                "path_challenges",
                 "cwnd",
                 "mtu",
                 "mtu_limit",
