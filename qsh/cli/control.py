@@ -114,6 +114,16 @@ def history(
     raise typer.Exit(print_history(session, lines))
 
 
+@app.command()
+def status(
+    json: Annotated[bool, typer.Option("--json", help="Print all figures, for programs.")] = False,
+) -> None:
+    """Show how the connections of your running clients and masters do."""
+    from qsh.cli.status import status as print_status
+
+    raise typer.Exit(print_status(as_json=json))
+
+
 def main() -> None:
     """Entry point."""
     app(prog_name="qshctl")

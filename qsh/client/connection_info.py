@@ -1,44 +1,104 @@
-"""How a connection does, for ``~s``, ``~I`` and ``-O conninfo``: OpenSSH's connection_info_message with what QUIC has instead."""
+"""How a connection does: lines for ``~s``, ``~I`` and ``-O conninfo`` (OpenSSH's connection_info_message with what QUIC has
+instead), and figures for ``qshctl status``.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qsh.auth.keys import PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qsh.client.path_history import PathHistory
     from qsh.quic import Connection
 
-__all__ = ["connection_info", "duration", "path_lines"]
+__all__ = ["connection_info", "duration", "figures", "path_lines", "rate"]
 
 
-def connection_info(connection: Connection, since_s: float) -> str:
-    """Lines that end with CR LF."""
-    ip, port = connection.remote_address
-    mine = connection.endpoint.local_address[1]
+def connection_info(connection: Connection, history: PathHistory, since_s: float) -> str:
+    """Lines that end with CR LF. ``since_s``: how long the connection has been there."""
+    mine, theirs = _ends(connection)
     key = PublicKey.from_spki(connection.peer_key)
+    stats = connection.stats()
+    received, sent = (stats[f"{way}_bytes"] / max(since_s, 1.0) for way in ("received", "sent"))
     lines = (
         f"Connection information for {os.uname().nodename} pid {os.getpid()}",
-        f"  udp {connection.local_ip or '*'}:{mine} -> {ip}:{port}",
+        f"  udp {mine} -> {theirs}",
         f"  duration {duration(since_s)}",
         f"  hostkeyalgorithm {key.type}",
-        *path_lines(connection.stats()),
+        *path_lines(stats),
+        f"  on average {rate(received)} in, {rate(sent)} out",
+        f"  {_past(history)}",
     )
     return "".join(f"{line}\r\n" for line in lines)
+
+
+def figures(connection: Connection, history: PathHistory, since_s: float) -> dict[str, Any]:
+    """The same for programs: what ``qshctl status --json`` prints, but for rates."""
+    mine, theirs = _ends(connection)
+    stats = connection.stats()
+    return {
+        "transport": "udp",
+        "local": mine,
+        "remote": theirs,
+        "duration_s": round(since_s),
+        "rtt_ms": stats["rtt_us"] / 1000,
+        "shortest_rtt_ms": stats["shortest_rtt_us"] / 1000,
+        "queue_ms": _queue_us(stats) / 1000,
+        "lost_packets": stats["lost_packets"],
+        "sent_packets": stats["sent_packets"],
+        "sent_bytes": stats["sent_bytes"],
+        "received_packets": stats["received_packets"],
+        "received_bytes": stats["received_bytes"],
+        "mtu": stats["mtu"],
+        "window": stats["cwnd"],
+        "migrations": history.migrations,
+        "last_migration": history.last_move,
+        "resumes": history.resumes,
+    }
 
 
 def path_lines(stats: Mapping[str, int]) -> list[str]:
     """Round trip, loss, what may be under way, traffic."""
     sent, lost = stats["sent_packets"], stats["lost_packets"]
     share = 100 * lost / sent if sent else 0.0
+    queue = ""
+    if "shortest_rtt_us" in stats:
+        queue = f" ({_queue_us(stats) / 1000:.1f} ms of it in queues)"
     return [
-        f"  round trip {stats['rtt_us'] / 1000:.1f} ms, lost {lost} of {sent} packets ({share:.1f} %)",
+        f"  round trip {stats['rtt_us'] / 1000:.1f} ms{queue}, lost {lost} of {sent} packets ({share:.1f} %)",
         f"  path mtu {stats['mtu']} bytes, congestion window {stats['cwnd']} bytes",
         f"  traffic {_traffic(stats, 'received')} in, {_traffic(stats, 'sent')} out",
     ]
+
+
+def _queue_us(stats: Mapping[str, int]) -> int:
+    """What a packet waits on the way: the shortest round trip had the least of it."""
+    return max(0, stats["rtt_us"] - stats["shortest_rtt_us"])
+
+
+def _ends(connection: Connection) -> tuple[str, str]:
+    ip, port = connection.remote_address
+    mine = connection.endpoint.local_address[1]
+    return f"{connection.local_ip or '*'}:{mine}", f"{ip}:{port}"
+
+
+def _past(history: PathHistory) -> str:
+    last = ""
+    if history.last_move is not None:
+        last = " (last {} -> {})".format(*history.last_move)
+    return f"migrations {history.migrations}{last}, resumes {history.resumes}"
+
+
+def rate(bytes_per_s: float) -> str:
+    """For people."""
+    for unit, size in (("MB", 1e6), ("kB", 1e3)):
+        if bytes_per_s >= size:
+            return f"{bytes_per_s / size:.1f} {unit}/s"
+    return f"{bytes_per_s:.0f} B/s"
 
 
 def _traffic(stats: Mapping[str, int], way: str) -> str:

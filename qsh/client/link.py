@@ -188,7 +188,17 @@ class Link:
         """For ``~I`` and ``~s``; lines that end with CR LF."""
         from qsh.client.connection_info import connection_info
 
-        return connection_info(self.connection, asyncio.get_running_loop().time() - self._since_s)
+        return connection_info(self.connection, self.history, self._age_s)
+
+    def figures(self) -> dict[str, Any]:
+        """For ``qshctl status``."""
+        from qsh.client.connection_info import figures
+
+        return figures(self.connection, self.history, self._age_s)
+
+    @property
+    def _age_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._since_s
 
     # -- the end
 

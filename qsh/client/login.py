@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from qsh.client.prompt import Prompter
     from qsh.client.request import Request
     from qsh.client.session import CommandRunner
+    from qsh.client.status_socket import StatusSocket
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection
     from qsh.wire.messages import AuthAccepted, Open
@@ -51,6 +52,8 @@ _UPDATE_S: Final = 0.5
 """How long a short command waits at its end for proofs of the host's other keys: it happens once, since they are learned then."""
 _NO_ADDRESS: Final = "<no hostip for proxy command>"
 """What ssh says where it has no address of the host."""
+_TELL_S: Final = 2.0
+"""From a login to the socket that ``qshctl status`` asks."""
 _AGAIN_S: Final = 15.0
 """From a later connection's handshake to its channel."""
 
@@ -83,6 +86,8 @@ class Login:
         self._key: PublicKey | None = None
         self._used: Candidate | None = None
         self._history = PathHistory()
+        self._in_use: Callable[[], Link]
+        self._telling: asyncio.TimerHandle | StatusSocket | None = None
         self._prompter, self._background = prompter, background
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
@@ -127,6 +132,7 @@ class Login:
         if self._owner is not None:
             return await self._share(self._owner, link, known)
         session = Session(self._plan, self._reopen if self._connect_again else None)
+        self._in_use = lambda: session.link or link
         try:
             key = self._key = await self._check_host(link, known)
             self._known = known
@@ -134,6 +140,7 @@ class Login:
             authenticator = self._authenticator(link, key, self._candidates)
             status = await self._session(session, link, authenticator)
         finally:
+            self._stop_telling()
             if self._updating is not None:
                 await asyncio.wait({self._updating}, timeout=_UPDATE_S)
                 self._updating.cancel()
@@ -196,6 +203,7 @@ class Login:
 
         assert self._forwards is not None  # noqa: S101 - a master always has them
         master = Master(self._options, owner, self._link_again)
+        self._in_use = lambda: master.in_use or link
         try:
             key = self._key = await self._check_host(link, known)
             await self._bind_agent(link, key)
@@ -218,12 +226,14 @@ class Login:
             _local_command(self._options)
             await master.run()
         finally:
+            self._stop_telling()
             await (master.in_use or link).close()
         return 0, mark
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
         self._tell_login(link)
         self._keep(link)
+        self._telling = asyncio.get_running_loop().call_later(_TELL_S, self._tell_status)
         if log.debugging:
             _tell_plan(self._plan)
         for notice in accepted.notices:
@@ -233,6 +243,24 @@ class Login:
         """Alive: by what is learned, unless an interval is set or the connection is inside another; then the engine pings."""
         if not self._options.server_alive_interval and not self._through:
             link.stay()
+
+    def _tell_status(self) -> None:
+        """To ``qshctl status``, from now on. A short command is over before it."""
+        from qsh.client.status_socket import StatusSocket
+
+        about = {
+            "host": self._options.host_arg,
+            "user": self._options.user,
+            "port": self._options.qsh_port or self._options.port,
+            "kind": "client" if self._owner is None else "master",
+        }
+        self._telling = StatusSocket(about, lambda: self._in_use().figures())
+
+    def _stop_telling(self) -> None:
+        if isinstance(self._telling, asyncio.TimerHandle):
+            self._telling.cancel()
+        elif self._telling is not None:
+            self._telling.close()
 
     def _tell_login(self, link: Link) -> None:
         ip, port = link.connection.remote_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qsh.client.connection_info import duration, path_lines
+from qsh.client.connection_info import duration, path_lines, rate
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,12 @@ def test_lines() -> None:
         "  traffic 7 packets 8 bytes in, 200 packets 9 bytes out",
     ]
     assert "lost 0 of 0 packets (0.0 %)" in path_lines(dict.fromkeys(stats, 0))[0]
+    queued = path_lines({**stats, "shortest_rtt_us": 30_023})
+    assert queued[0].startswith("  round trip 40.1 ms (10.1 ms of it in queues), lost")
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(0, "0 B/s"), (999, "999 B/s"), (1500, "1.5 kB/s"), (2.5e7, "25.0 MB/s")]
+)
+def test_rate(per_s: float, text: str) -> None:
+    assert rate(per_s) == text
