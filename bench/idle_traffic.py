@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-SETTLE_S = 5.0
+SETTLE_S = 65.0
+"""A terminal counts as in use for a minute after its prompt, and asks whether the host is there."""
 SECONDS = 60.0
 TOOLS = (OPENSSH, MOSH, QSH)
 

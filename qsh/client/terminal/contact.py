@@ -21,6 +21,8 @@ PROBE_S: Final = 1.0
 """Silence after which a terminal in use asks whether the host is there."""
 IN_USE_S: Final = 60.0
 """A terminal is in use for so long after a key or an output."""
+LONGER: Final = 5
+"""The silence grows with the time that nobody has used it: by a fifth of that."""
 WATCH_S: Final = 0.25
 """Between looks for a word while contact is lost."""
 GRACE_S: Final = 0.5
@@ -146,7 +148,9 @@ class ContactWatch:
     @property
     def _ask_s(self) -> float | None:
         """When to ask whether the host is there."""
-        due = self._contact.heard_s + PROBE_S
+        heard_s = self._contact.heard_s
+        unused_s = heard_s - (self._in_use_s - IN_USE_S)
+        due = heard_s + max(PROBE_S, unused_s / LONGER)
         return due if due <= self._in_use_s else None
 
     def _is_lost(self, now: float) -> bool:

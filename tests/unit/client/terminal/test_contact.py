@@ -64,6 +64,20 @@ def test_a_terminal_in_use_asks_after_silence(setup: Setup) -> None:
     assert setup.notices == []
 
 
+def test_the_longer_it_was_not_used_the_seldomer_it_asks(setup: Setup) -> None:
+    now = NOW
+    asked = []
+    while (due := setup.watch.deadline(now)) is not None:
+        now = due
+        setup.watch.look(now)
+        asked.append(now - NOW)
+        setup.watch.heard(now)
+    assert setup.reports == len(asked)
+    assert asked[:5] == [1, 2, 3, 4, 5]
+    assert len(asked) <= 20, "not every second of the minute"
+    assert asked[-1] > IN_USE_S - 15
+
+
 def test_nobody_asks_for_a_terminal_that_is_not_used(setup: Setup) -> None:
     later = NOW + IN_USE_S + PROBE_S
     setup.watch.heard(later)
