@@ -330,6 +330,21 @@ def _jump(rows: list[dict[str, Any]]) -> str:
     return _table(("through a jump host, ms", "`host true`", "a key: median", "p99"), lines)
 
 
+def _lossy_login(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        (row["tool"], f"{row['failed']} of {row['n']}", row["median_s"], row["p90_s"])
+        for row in rows
+    ]
+    return _table(("29 % lost both ways, s", "no login", "login: median", "90 %"), lines)
+
+
+def _idle_traffic(rows: list[dict[str, Any]]) -> str:
+    return _table(
+        ("a terminal that is merely open", "packets an hour"),
+        [(row["tool"], row["per_hour"]) for row in rows],
+    )
+
+
 def _terminal_memory(rows: list[dict[str, Any]]) -> str:
     def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for key, name, goal in MEMORY:
@@ -364,6 +379,8 @@ TABLES = {
     "shared": _shared,
     "udp": _udp,
     "jump": _jump,
+    "lossy-login": _lossy_login,
+    "idle-traffic": _idle_traffic,
     "keys": _keys,
     "flood": _flood,
     "outage": _outage,
