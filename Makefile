@@ -13,6 +13,7 @@ demo: build
 
 test: build test-native
 	$(SETUP) interop
+	$(SETUP) openssh-tests
 	$(BIN)/python -m pytest
 
 test-native: build

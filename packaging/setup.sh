@@ -2,7 +2,8 @@
 # Set-up behind the Makefile: `check` looks for what cannot be installed without root, `build` makes .venv
 # with the locked packages and the compiled module, `interop` an environment with the programs that call ssh
 # and come from PyPI, `cargo-deny` installs that tool. Each does nothing
-# when it has been done already for the files as they are now.
+# when it has been done already for the files as they are now. `openssh-tests` brings the scripts that
+# OpenSSH is tested with, which this system's package archive has the sources of.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -104,6 +105,39 @@ interop() {
     echo "$state" > .venv/stamp-interop
 }
 
+# The archive's binary packages are what this machine is set up for; the same lines, asked for sources, in an apt of their own.
+openssh_sources() {
+    command -v apt-get >/dev/null || return 1
+    mkdir -p apt/sources apt/lists/partial
+    for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ ! -r "$list" ] || sed -n 's/^deb[[:space:]]/deb-src /p' "$list" > "apt/sources/$(basename "$list" .list).list"
+    done
+    for list in /etc/apt/sources.list.d/*.sources; do
+        [ ! -r "$list" ] || sed 's/^Types:.*/Types: deb-src/' "$list" > "apt/sources/$(basename "$list")"
+    done
+    options="-qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$PWD/apt/sources -o Dir::State::Lists=$PWD/apt/lists -o Dir::Cache=$PWD/apt -o APT::Sandbox::User="
+    # shellcheck disable=SC2086
+    apt-get $options update || true    # of several archives one has it
+    # shellcheck disable=SC2086
+    apt-get $options source --download-only openssh || return 1
+    mkdir source
+    tar -xzf openssh_*.orig.tar.gz -C source --strip-components=1
+}
+
+openssh_tests() {
+    build
+    version=$(dpkg-query -W -f '${source:Version}' openssh-client 2>/dev/null) || version=none
+    up_to_date .venv/stamp-openssh "$version" && return
+    rm -rf .venv/openssh
+    mkdir .venv/openssh
+    if (cd .venv/openssh && openssh_sources >&2 && mv source/regress . && rm -r source apt); then
+        chmod +x .venv/openssh/regress/test-exec.sh
+        echo "$version" > .venv/stamp-openssh
+    else
+        echo "OpenSSH's test scripts could not be had; what needs them is left out, or fails in CI." >&2
+    fi
+}
+
 cargo_deny() {
     command -v cargo-deny >/dev/null && return
     # Without optimisation: a minute to build, and a check takes a second.
@@ -132,7 +166,8 @@ case ${1:-} in
     build) build ;;
     bench) build && packages .venv/stamp-bench requirements-bench.lock ;;
     interop) interop ;;
+    openssh-tests) openssh_tests ;;
     cargo-deny) cargo_deny ;;
     lock) lock ;;
-    *) echo "usage: $0 check|apt|build|bench|interop|cargo-deny|lock" >&2; exit 2 ;;
+    *) echo "usage: $0 check|apt|build|bench|interop|openssh-tests|cargo-deny|lock" >&2; exit 2 ;;
 esac

@@ -23,7 +23,11 @@ hypothesis.settings.load_profile("qsh")
 IN_CI = bool(os.environ.get("CI"))
 INTEROP = Path(sys.prefix, "interop", "bin")
 """What `packaging/setup.sh interop` installs."""
-SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(INTEROP)))
+OPENSSH_TESTS = Path(sys.prefix, "openssh", "regress")
+"""What `packaging/setup.sh openssh-tests` brings; `test-exec.sh` runs one of them."""
+SBIN = os.pathsep.join(
+    (os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(INTEROP), str(OPENSSH_TESTS))
+)
 
 _left_out: dict[str, int] = {}
 
