@@ -103,6 +103,19 @@ class PrivateKey:
 
         return self._rsa.sign(message, PSS(MGF1(digest), digest.digest_size), digest)
 
+    def derive(self, label: bytes) -> bytes:
+        """32 bytes that only the key's holders know, the same every time, and that tell nothing of the key (HKDF, RFC 5869)."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
+        key = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return HKDF(SHA256(), 32, b"qsh/1 derived\0", label).derive(key)
+
     # ``public.type`` has settled the type of the key: these three only tell the type checker.
     @property
     def _ed25519(self) -> Ed25519PrivateKey:

@@ -155,8 +155,12 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
     _write_pid(options)
     ours, theirs = packet_pair()
     monitor_end: PacketSocket[SpawnerReport] = PacketSocket(ours, SpawnerReport)
+    secrets = front_secrets.make()
     spawner = Spawner(
-        PacketSocket(theirs, SpawnerRequest), config, log, _front_starter(config, sockets, log)
+        PacketSocket(theirs, SpawnerRequest),
+        config,
+        log,
+        _front_starter(config, sockets, log, secrets),
     )
     spawner.image = _freeze(config, log)
     try:
@@ -174,6 +178,7 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
     except StartupError as error:
         log.fatal(str(error))
         return 255
+    front_secrets.keep(secrets, keys.derive)
     monitor = Monitor(
         monitor_end,
         keys,
@@ -188,13 +193,12 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
 
 
 def _front_starter(
-    config: DaemonConfig, sockets: list[socket.socket], log: Log
+    config: DaemonConfig, sockets: list[socket.socket], log: Log, file: int
 ) -> Callable[[socket.socket, socket.socket], NoReturn]:
     """What a fork of the spawner does to be the front. Made before the image is: all that it holds is in it, and in every session
-    host. So the secrets that fronts share lie in a file without a name, which other children close.
+    host. So the secrets that fronts share lie in ``file``, which has no name and which other children close.
     """
     admission = Admission.from_options(config.options)
-    file = front_secrets.make()
 
     def start_front(to_monitor: socket.socket, sign: socket.socket) -> NoReturn:
         import_without("asyncio", "ssl")

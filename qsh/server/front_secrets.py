@@ -1,15 +1,19 @@
 """Secrets that all fronts of a daemon use, one front after the other, and that no other process is to have.
 
 What is in the spawner's memory is in that of every session host, which is its user's. So they are in a file without a name: the
-front reads it, and the spawner's other children close it.
+front reads it, and the spawner's other children close it. The monitor fills in what must be the same after a restart of qshd: it
+derives that from a host key, so that nothing is stored, and the front, which has no host key, could not make it itself.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-__all__ = ["FrontSecrets", "make", "take"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FrontSecrets", "keep", "make", "take"]
 
 EACH: Final = 32
 SOURCE: Final = "/dev/urandom"
@@ -24,6 +28,9 @@ class FrontSecrets(NamedTuple):
 
 
 SIZE: Final = EACH * len(FrontSecrets._fields)
+LASTING: Final = (b"stateless resets", b"address tokens")
+"""What the first ones are derived for. A successor that has them tells the clients of its predecessor at once that it is gone
+(RFC 9000 10.3; connection ids hang on the reset key, native/src/quic/config.rs)."""
 
 
 def make() -> int:
@@ -35,6 +42,12 @@ def make() -> int:
     os.write(descriptor, buffer)
     buffer[:] = bytes(SIZE)
     return descriptor
+
+
+def keep(descriptor: int, derive: Callable[[bytes], bytes]) -> None:
+    """In the monitor, before there is a front: put in those that outlive qshd, and close."""
+    os.pwrite(descriptor, b"".join(derive(label) for label in LASTING), 0)
+    os.close(descriptor)
 
 
 def take(descriptor: int) -> FrontSecrets:

@@ -37,6 +37,18 @@ def test_openssh_files(key_files: dict[str, Path], kind: str) -> None:
     assert public_of(data) == key.public
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_derived_is_the_same_for_every_reader(
+    key_files: dict[str, Path], kind: str
+) -> None:
+    first, second = (PrivateKey.load(key_files[kind].read_bytes()) for _ in range(2))
+    assert first.derive(b"a") == second.derive(b"a")
+    assert len({first.derive(b"a"), first.derive(b"b"), first.derive(b"")}) == 3
+    assert len(first.derive(b"a")) == 32
+    other = PrivateKey.load(generate_ed25519()[0].encode())
+    assert other.derive(b"a") != first.derive(b"a")
+
+
 @pytest.mark.parametrize("form", ["PEM", "PKCS8"])
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa384"])
 @pytest.mark.parametrize("passphrase", ["", "secret"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
@@ -18,3 +19,16 @@ def test_every_front_has_the_same() -> None:
     assert len(set(found)) == len(found)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_what_outlives_qshd_is_derived() -> None:
+    """Only the monitor can do that. The salt is anew with each start."""
+    found = []
+    for _ in range(2):
+        descriptor = front_secrets.make()
+        front_secrets.keep(os.dup(descriptor), lambda label: hashlib.sha256(label).digest())
+        found.append(front_secrets.take(descriptor))
+    first, second = found
+    assert first.reset_key == second.reset_key == hashlib.sha256(b"stateless resets").digest()
+    assert first.token_key == second.token_key == hashlib.sha256(b"address tokens").digest()
+    assert first.salt != second.salt
