@@ -38,6 +38,7 @@ __all__ = [
     "Signer",
     "Snapshot",
     "UdpListener",
+    "ed25519_public",
     "ed25519_sign",
     "gulp",
     "peel",
@@ -453,6 +454,9 @@ def peel(runtime: Runtime, send: SendStream, recv: RecvStream) -> int:
 
     The caller owns the returned descriptor. shutdown(SHUT_WR) on it half-closes the stream.
     """
+
+def ed25519_public(seed: bytes) -> bytes:
+    """The public half (32 bytes) of the Ed25519 key with this seed. ValueError: the seed has not 32 bytes."""
 
 def ed25519_sign(seed: bytes, message: bytes) -> bytes:
     """The Ed25519 signature (64 bytes) by the key with this seed. ValueError: the seed has not 32 bytes."""

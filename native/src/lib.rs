@@ -53,6 +53,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     vt::py::register(m)?;
     m.add_function(wrap_pyfunction!(version, m)?)?;
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;
+    m.add_function(wrap_pyfunction!(sign::ed25519_public, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
     m.add_function(wrap_pyfunction!(gulp::gulp, m)?)?;
     m.add_function(wrap_pyfunction!(pour::pour, m)?)?;

@@ -1,6 +1,6 @@
 //! Signing with a key that the caller holds: one Ed25519 signature, without another crypto library in the process.
 
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -16,6 +16,14 @@ pub(crate) fn ed25519_sign<'py>(
         .map_err(|_| PyValueError::new_err("an Ed25519 seed has 32 bytes"))?;
     let signature = py.detach(|| key.sign(message));
     Ok(PyBytes::new(py, signature.as_ref()))
+}
+
+/// The public half (32 bytes) of that key.
+#[pyfunction]
+pub(crate) fn ed25519_public<'py>(py: Python<'py>, seed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let key = Ed25519KeyPair::from_seed_unchecked(seed)
+        .map_err(|_| PyValueError::new_err("an Ed25519 seed has 32 bytes"))?;
+    Ok(PyBytes::new(py, key.public_key().as_ref()))
 }
 
 #[cfg(test)]

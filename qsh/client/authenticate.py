@@ -49,8 +49,10 @@ class Authenticator:
         session_id: bytes,
         host_key: bytes,
         remembered: str = "",
+        resume_key: bytes = b"",
     ) -> None:
-        self._user = user
+        """``resume_key``: the public half of a key that is to resume this login's terminals."""
+        self._user, self._resume_key = user, resume_key
         self._keyring = keyring
         self._session_id, self._host_key = session_id, host_key
         self._remembered = remembered
@@ -72,7 +74,7 @@ class Authenticator:
             proof = self._prove(candidate, self._offers.index(candidate))
             if proof is not None:
                 break
-        return Auth(self._user, [Offer(each.public.blob) for each in self._offers], proof)
+        return self._auth(self._offers, proof)
 
     def answer(self, message: AuthContinue | AuthRefused) -> Auth | None:
         """The next AUTH; None when there is nothing left to try."""
@@ -93,13 +95,17 @@ class Authenticator:
             log.debug(f"Server accepts key: {candidate}")
             proof = self._prove(candidate, 0)
             if proof is not None:
-                return Auth(self._user, [Offer(candidate.public.blob)], proof)
+                return self._auth([candidate], proof)
         while (late := self._keyring.unseal()) is not None:
             log.debug(f"Offering public key: {late}")
             proof = self._prove(late, 0)
             if proof is not None:
-                return Auth(self._user, [Offer(late.public.blob)], proof)
+                return self._auth([late], proof)
         return None
+
+    def _auth(self, offers: Sequence[Candidate], proof: Proof | None) -> Auth:
+        named = [Offer(each.public.blob) for each in offers]
+        return Auth(self._user, named, proof, self._resume_key)
 
     def _at_once(self) -> list[Candidate]:
         """Those that may sign before the server was asked, the best first."""

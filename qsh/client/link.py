@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from qsh.client.authenticate import Authenticator
+    from qsh.client.resume_key import ResumeFirst
     from qsh.quic import Connection, RecvStream
     from qsh.wire.messages import Listen, Message, Open, Signal, Unlisten, WindowChange
 
@@ -93,6 +94,12 @@ class Link:
 
     # -- login
 
+    @property
+    def host_auth_now(self) -> HostAuth | None:
+        """The same, if it is there."""
+        told = self._host_auth.done() and not self._host_auth.cancelled()
+        return self._host_auth.result() if told else None
+
     async def host_auth(self, limit_s: float) -> HostAuth | None:
         """The server's HOSTAUTH; None when it does not come in time."""
         try:
@@ -100,7 +107,7 @@ class Link:
         except TimeoutError:
             return None
 
-    async def login(self, authenticator: Authenticator, first: Auth) -> AuthAccepted:
+    async def login(self, authenticator: Authenticator | ResumeFirst, first: Auth) -> AuthAccepted:
         """The whole dialogue. Raises AuthenticationError, TransportError, ProtocolError."""
         hello = self._control.send_hello(f"qsh_{__version__}")
         await self._send.write(hello + self._control.send(first))
@@ -123,8 +130,8 @@ class Link:
     @property
     def other_keys(self) -> list[bytes]:
         """Host keys that the server says it has besides the one it has shown, as far as it has said so by now."""
-        told = self._host_auth.done() and not self._host_auth.cancelled()
-        return self._host_auth.result().other_keys if told else []
+        told = self.host_auth_now
+        return [] if told is None else told.other_keys
 
     async def prove_keys(self) -> list[bytes]:
         """Signatures by which the server proves that it has them, in their order; none from one that does not know how to."""

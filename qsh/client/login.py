@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from qsh.client.identities import Candidate
     from qsh.client.prompt import Prompter
     from qsh.client.request import Request
+    from qsh.client.resume_key import ResumeFirst, ResumeKey
     from qsh.client.session import CommandRunner
     from qsh.client.status_socket import StatusSocket
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection
-    from qsh.wire.messages import AuthAccepted, Open
+    from qsh.wire.messages import Auth, AuthAccepted, HostAuth, Open
 
     ConnectAgain = Callable[[], Awaitable[Connection]]
 
@@ -88,6 +89,8 @@ class Login:
         self._history = PathHistory()
         self._in_use: Callable[[], Link]
         self._telling: asyncio.TimerHandle | StatusSocket | None = None
+        self._resume: ResumeKey | None = None
+        """Where there may be terminals to come back to."""
         self._prompter, self._background = prompter, background
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
@@ -129,6 +132,10 @@ class Login:
         """Exit status, and the mark of the key that logged in."""
         link = Link(connection, self._history)
         link.listen()
+        if self._connect_again is not None and (self._plan.pty or self._owner is not None):
+            from qsh.client.resume_key import ResumeKey
+
+            self._resume = ResumeKey()
         if self._owner is not None:
             return await self._share(self._owner, link, known)
         session = Session(self._plan, self._reopen if self._connect_again else None)
@@ -158,6 +165,7 @@ class Login:
             session_id=link.connection.session_id,
             host_key=key.blob,
             remembered=self._state.key,
+            resume_key=b"" if self._resume is None else self._resume.public,
         )
 
     async def _session(self, session: Session, link: Link, authenticator: Authenticator) -> int:
@@ -175,7 +183,7 @@ class Login:
         if plan.kind != "none" and not later:
             channel = await self._open(session, link)
         accepted = await login
-        self._used = authenticator.used
+        self._accepted(accepted, authenticator)
         session.catch_signals()
         self._logged_in(link, accepted)
         if options.update_host_keys != "no":
@@ -215,7 +223,7 @@ class Login:
             await asyncio.sleep(0)  # AUTH goes first
             master.begin(link, self._forwards)
             accepted = await login
-            used = self._used = authenticator.used
+            used = self._accepted(accepted, authenticator)
             self._logged_in(link, accepted)
             mark = "" if used is None else used.mark
             if self.remember is not None:
@@ -229,6 +237,13 @@ class Login:
             self._stop_telling()
             await (master.in_use or link).close()
         return 0, mark
+
+    def _accepted(self, accepted: AuthAccepted, authenticator: Authenticator) -> Candidate | None:
+        """The key that did it."""
+        used = self._used = authenticator.used
+        if self._resume is not None and used is not None:
+            self._resume.granted(accepted.resume, used.public.blob)
+        return used
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
         self._tell_login(link)
@@ -290,6 +305,7 @@ class Login:
         link.listen()
         try:
             authenticator = await self._authenticate_again(link)
+            await link.open_control()
             await asyncio.wait_for(link.login(authenticator, authenticator.first()), _AGAIN_S)
         except TimeoutError:
             await link.close(ABANDONED)
@@ -338,28 +354,31 @@ class Login:
     # -- later connections
 
     async def _reopen(self, message: Open) -> tuple[Link, ClientChannel]:
-        """Connect again, log in with the same key to the same host, and open this channel. Nobody is asked.
+        """Connect again, log in to the same host, and open this channel. Nobody is asked.
 
         Raises QshError, OSError.
         """
-        link, channel = await self._again(message)
+        link, channel = await self._again(message, opens=True)
         assert channel is not None  # noqa: S101 - asked for
         if self._forwards is not None:
             self._forwards.go_on(link)
         return link, channel
 
-    async def _link_again(self) -> Link:
-        """The same without a channel, for a master."""
-        link, _ = await self._again(None)
+    async def _link_again(self, message: Open | None) -> Link:
+        """The same for a master, which opens this itself."""
+        link, _ = await self._again(message, opens=False)
         return link
 
-    async def _again(self, message: Open | None) -> tuple[Link, ClientChannel | None]:
+    async def _again(
+        self, message: Open | None, *, opens: bool
+    ) -> tuple[Link, ClientChannel | None]:
         assert self._connect_again is not None  # noqa: S101 - see run()
         assert self._key is not None  # noqa: S101 - as above
         link = Link(await self._connect_again(), self._history)
         link.listen()
         try:
-            channel = await asyncio.wait_for(self._log_in_again(link, message), _AGAIN_S)
+            work = self._log_in_again(link, message, opens=opens)
+            channel = await asyncio.wait_for(work, _AGAIN_S)
         except TimeoutError:
             await link.close(ABANDONED)
             raise ConnectionLost("no answer to the login", kind="timeout") from None
@@ -371,27 +390,61 @@ class Login:
         return link, channel
 
     async def _authenticate_again(self, link: Link) -> Authenticator:
-        """With the key of before, on a new connection whose control stream it opens."""
-        key = PublicKey.from_spki(link.connection.peer_key)
-        if key != self._key:
-            raise HostKeyError("the host shows another key than before: not reconnecting")
-        used = self._used
-        if used is not None and used.in_agent:
+        """With the key of before, on a new connection."""
+        key = self._same_host(link)
+        if self._used is not None and self._used.in_agent:
             self._keyring.agent = self._agent()  # an agent binds each of its connections once
         await self._bind_agent(link, key)
-        await link.open_control()
+        return self._authenticator_again(link, key)
+
+    def _authenticator_again(self, link: Link, key: PublicKey) -> Authenticator:
+        used = self._used
         candidates = [] if used is None else [used._replace(encrypted=False)]
         return self._authenticator(link, key, candidates)
 
-    async def _log_in_again(self, link: Link, message: Open | None) -> ClientChannel | None:
-        authenticator = await self._authenticate_again(link)
-        login = asyncio.ensure_future(link.login(authenticator, authenticator.first()))
+    def _same_host(self, link: Link) -> PublicKey:
+        key = PublicKey.from_spki(link.connection.peer_key)
+        if key != self._key:
+            raise HostKeyError("the host shows another key than before: not reconnecting")
+        return key
+
+    async def _resume_first(
+        self, link: Link, message: Open | None
+    ) -> tuple[Authenticator | ResumeFirst, Auth]:
+        """Who answers, and what is said first. An agent is not even looked for before it is needed: it may be gone, or ask."""
+        key, resume = self._same_host(link), self._resume
+        auth = None
+        if resume is not None:
+            auth = resume.auth(self._options.user, link.connection.session_id, message)
+        if resume is None or auth is None:
+            authenticator = await self._authenticate_again(link)
+            return authenticator, authenticator.first()
+        from qsh.client.resume_key import ResumeFirst
+
+        def otherwise() -> Authenticator:
+            if self._used is not None and self._used.in_agent:
+                self._keyring.agent = self._agent()
+                self._bind(link, key, link.host_auth_now)
+            return self._authenticator_again(link, key)
+
+        return ResumeFirst(resume, otherwise), auth
+
+    async def _log_in_again(
+        self, link: Link, message: Open | None, *, opens: bool
+    ) -> ClientChannel | None:
+        authenticator, first = await self._resume_first(link, message)
+        await link.open_control()
+        login = asyncio.ensure_future(link.login(authenticator, first))
         try:
             await asyncio.sleep(0)  # AUTH goes first
-            channel = None if message is None else await link.open_channel(self._offer(message))
-            await login
+            channel = None
+            if message is not None and opens:
+                channel = await link.open_channel(self._offer(message))
+            accepted = await login
         finally:
             login.cancel()
+        if self._resume is not None and self._used is not None:
+            self._resume.granted(accepted.resume, self._used.public.blob)
         if channel is not None and not (await channel.answer()).terminal:
             raise ChannelError("the server has no running terminals")
         return channel
@@ -417,10 +470,13 @@ class Login:
 
     async def _bind_agent(self, link: Link, key: PublicKey) -> None:
         """Tell the agent where this leads, proved by the host's signature, before it signs."""
+        if self._keyring.agent is not None:
+            self._bind(link, key, await link.host_auth(_HOST_AUTH_S))
+
+    def _bind(self, link: Link, key: PublicKey, host_auth: HostAuth | None) -> None:
         agent = self._keyring.agent
         if agent is None:
             return
-        host_auth = await link.host_auth(_HOST_AUTH_S)
         if host_auth is None or host_auth.key != key.blob:
             log.debug("no host signature for the agent (session-bind)")
             return

@@ -64,9 +64,12 @@ class Master:
         self,
         options: ClientOptions,
         owner: socket.socket,
-        connect_again: Callable[[], Awaitable[Link]],
+        connect_again: Callable[[Open | None], Awaitable[Link]],
     ) -> None:
-        """``owner`` leads to the process that started this one; ``connect_again`` logs in once more, and asks nobody."""
+        """``owner`` leads to the process that started this one; ``connect_again`` logs in once more, and asks nobody.
+
+        It gets what is to be opened, where that is known: to come back to a terminal needs no key of the user's.
+        """
         self._options, self._connect_again = options, connect_again
         self._connecting = asyncio.Lock()
         self._clients: set[SharedClient] = set()
@@ -319,10 +322,11 @@ class Master:
         """The latest connection."""
         return self._link
 
-    async def link(self, suspect: Link | None = None) -> Link:
+    async def link(self, suspect: Link | None = None, message: Open | None = None) -> Link:
         """The connection, as soon as channels may be opened; another one if it is lost. Raises QshError, OSError.
 
-        ``suspect``: the connection on which a client hears nothing. One that others hear of stays.
+        ``suspect``: the connection on which a client hears nothing. One that others hear of stays. ``message``: what is to be
+        opened on it.
         """
         await self._may_open.wait()
         if (link := self._link) is not None and link is not suspect and not link.lost.done():
@@ -334,7 +338,7 @@ class Master:
             if link is not suspect and not link.lost.done():
                 return link
             heard = link.connection.stats()["received_packets"]
-            other = await self._connect_again()
+            other = await self._connect_again(message)
             if not link.lost.done() and link.connection.stats()["received_packets"] != heard:
                 await other.close()
                 return link

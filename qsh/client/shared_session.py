@@ -235,7 +235,7 @@ class SharedClient:
     async def _session(self, request: SessionRequest, descriptors: list[int]) -> None:
         number = request.request
         try:
-            link = await self._master.link(self._used)
+            link = await self._master.link(self._used, request.open)
         except (QshError, OSError) as error:
             final = isinstance(error, QshError) and is_final(error)
             reason = str(error) if isinstance(error, QshError) else os.strerror(error.errno or 0)

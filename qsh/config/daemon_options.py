@@ -155,6 +155,8 @@ class DaemonOptions:
     """Every detached session ends after this; 0: a session ends at once when its last client is lost."""
     detached_per_user: int = 10
     """A user's detached sessions; one more ends the oldest idle one. 0: no limit."""
+    resume: bool = True
+    """A client that lost its connection comes back to its terminals with a key of its own (docs/protocol.md 5.6)."""
     session_directory: str = "none"
     """Parent of the users' directories of sockets; none: where the system keeps such things."""
     qsh_exec_max: int = 900

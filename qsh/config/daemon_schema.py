@@ -368,6 +368,7 @@ SCHEMA: Final = (
     _row("DetachedIdleMax", "detached_idle_max", "timeout", flags="m"),
     _row("DetachedMax", "detached_max", "timeout", flags="m"),
     _row("DetachedPerUser", "detached_per_user", "integer", flags="m"),
+    _row("Resume", "resume", "flag", flags="m"),
     _row("SessionDirectory", "session_directory", "file", flags="h"),
     _row("QshExecMax", "qsh_exec_max", "timeout", flags="m"),
     _row("QshRetryThreshold", "qsh_retry_threshold", "integer"),

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from qsh.quic.connection import Closed, Connection
     from qsh.quic.early import Early
     from qsh.quic.endpoint import Endpoint, Incoming, Signer, client_endpoint, server_endpoint
-    from qsh.quic.runtime import Driver, ed25519_sign, engine_version, warm_up
+    from qsh.quic.runtime import (
+        Driver,
+        ed25519_public,
+        ed25519_sign,
+        engine_version,
+        warm_up,
+    )
     from qsh.quic.sockets import client_socket, server_socket
     from qsh.quic.stream import RecvStream, SendStream, Stream
     from qsh.quic.udp import FlowEnd, Peer, UdpListener, flow_end, splice_udp
@@ -33,6 +39,7 @@ __all__ = [
     "UdpListener",
     "client_endpoint",
     "client_socket",
+    "ed25519_public",
     "ed25519_sign",
     "engine_version",
     "flow_end",
@@ -49,6 +56,7 @@ _MODULES = {
     "client_socket": "sockets",
     "server_socket": "sockets",
     "Driver": "runtime",
+    "ed25519_public": "runtime",
     "ed25519_sign": "runtime",
     "engine_version": "runtime",
     "warm_up": "runtime",

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     Taker = Callable[[Any, Exception | None], None]
 
-__all__ = ["Driver", "Pending", "ed25519_sign", "engine_version", "warm_up"]
+__all__ = ["Driver", "Pending", "ed25519_public", "ed25519_sign", "engine_version", "warm_up"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+ed25519_public = _native.ed25519_public
 ed25519_sign = _native.ed25519_sign
 engine_version = _native.version
 warm_up = _native.warm_up

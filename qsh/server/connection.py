@@ -196,6 +196,8 @@ class ServerConnection:
             server=self.server_address,
             offers=[offer.blob for offer in auth.offers],
             proof=auth.proof,
+            resume_key=auth.resume_key,
+            resume=auth.resume,
         )
         watch = asyncio.create_task(self._watch_client())
         try:
@@ -213,7 +215,11 @@ class ServerConnection:
             )
             self.authenticated()
             await control.send.write(
-                self._wire.send(AuthAccepted(session=verdict.session, notices=verdict.notices))
+                self._wire.send(
+                    AuthAccepted(
+                        session=verdict.session, notices=verdict.notices, resume=verdict.resume
+                    )
+                )
             )
         elif verdict.outcome == Outcome.ACCEPTED:
             raise ChannelError("the server cannot start a session now")

@@ -497,7 +497,9 @@ class SessionHost:
             )
         elif terminal.over:
             self._fail(channel, "session-lost", f"session {name[:64]} has ended")
-        elif not terminal.has_ticket(attach) and not rights.may_visit(terminal.rights):
+        elif not terminal.has_ticket(attach.client, attach.ticket) and not rights.may_visit(
+            terminal.rights
+        ):
             self._fail(channel, *NOT_PERMITTED)
         else:
             visitor = self._visitor(request)

@@ -13,11 +13,11 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from qsh.auth import authorized_keys, signatures, userauth
+from qsh.auth import authorized_keys, resume_proof, signatures, userauth
 from qsh.auth.keys import PublicKey
 from qsh.errors import KeyFormatError
 from qsh.server import account as accounts
-from qsh.server import safe_files
+from qsh.server import safe_files, session_directory, session_question
 from qsh.server.requests import Outcome
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qsh.config.daemon_options import DaemonOptions
     from qsh.server.account import Account
     from qsh.server.requests import Login
+    from qsh.wire.messages import Resume
 
 __all__ = ["Judge", "Opinion", "group_names"]
 
@@ -58,6 +59,8 @@ class Judge:
     now: float
     only_uid: int | None = None
     """Without root: the one user that may be admitted."""
+    resumes: int | None = None
+    """The uid in the record of a login that resumes, which the monitor has opened."""
     complaints: list[str] = field(default_factory=list)
     """For the log: files that could not be trusted."""
     _files: list[tuple[str, str]] = field(default_factory=list)
@@ -72,6 +75,8 @@ class Judge:
         if refusal is not None or account is None:
             self._equal_work()
             return Opinion(Outcome.REFUSED, refusal or "unknown user")
+        if self.login.resume is not None:
+            return self._judge_resume(self.login.resume, account, options)
         return self._judge_keys(account, options)
 
     def _account_refusal(self, account: Account | None, options: DaemonOptions) -> str | None:
@@ -85,6 +90,47 @@ class Judge:
         if refusal is None and not options.pubkey_authentication:
             return "PubkeyAuthentication no"
         return refusal
+
+    def _judge_resume(self, resume: Resume, account: Account, options: DaemonOptions) -> Opinion:
+        """As a login with the key of the one that is continued, whose proof is this one."""
+        if not options.resume:
+            return Opinion(Outcome.REFUSED, "Resume no")
+        if self.resumes != account.uid:
+            return Opinion(Outcome.REFUSED, "the record is none of this user's")
+        if not self._resume_holds(resume):
+            return Opinion(Outcome.REFUSED, "the signature is wrong")
+        blob = self.login.offers[0]
+        found = self._permitted(blob, account, options)
+        if isinstance(found, str):
+            return Opinion(Outcome.REFUSED, found)
+        if not self._is_attached(resume, account, options):
+            return Opinion(Outcome.REFUSED, "no such session has this client")
+        return Opinion(Outcome.ACCEPTED, "", (), account, options, found, _describe(blob))
+
+    def _resume_holds(self, resume: Resume) -> bool:
+        data = resume_proof.resume_data(
+            self.login.session_id,
+            self.login.user,
+            resume.record,
+            resume.session,
+            resume.client,
+            resume.ticket,
+        )
+        try:
+            key = PublicKey.from_blob(resume_proof.public_blob(resume.key))
+        except KeyFormatError:
+            return False
+        return signatures.verify(key, resume_proof.signature_blob(resume.signature), data)
+
+    def _is_attached(self, resume: Resume, account: Account, options: DaemonOptions) -> bool:
+        """The terminal still runs, and knows the client. Only its session host can say so, which is the user's: who lies there
+        gives a right to a key that the monitor has sealed for the same user, and to nobody else.
+        """
+        path = session_directory.path_of(
+            account, options.session_directory, root=self.only_uid is None
+        )
+        with _user_rights(account):
+            return session_question.holds(path, resume.session, resume.client, resume.ticket)
 
     def _judge_keys(self, account: Account, options: DaemonOptions) -> Opinion:
         proof, reason = self.login.proof, "no key of those offered is authorized"

@@ -44,6 +44,8 @@ from qsh.server.requests import (
     TerminalLogin,
     Verdict,
 )
+from qsh.server.resume_records import LABEL as RECORDS
+from qsh.server.resume_records import ResumeRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,8 @@ MAX_JUDGING: Final = 256
 """Login children at a time: a front that was broken into must not fill the machine with them."""
 STOP_S: Final = 2.0
 """How long qshd waits at its end for the front to say goodbye to its clients."""
+KEY_BYTES: Final = 32
+"""Of the public half of a client's key."""
 TERMINAL: Final = re.compile(r"pts/[0-9]{1,9}")
 
 
@@ -107,6 +111,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self.table = LoginTable(self.grace_s, self.max_attempts)
+        self._records = ResumeRecords(self.keys.derive(RECORDS))
 
     def run(self) -> int:
         """The monitor's loop; returns the exit status of qshd."""
@@ -355,7 +360,8 @@ class Monitor:
             session.link, selectors.EVENT_READ, lambda: self._read_session(session)
         )
         try:
-            self.spawner.send(SpawnLogin(session.number, login, host_key), [theirs.detach()])
+            request = SpawnLogin(session.number, login, host_key, self._records.opened(login))
+            self.spawner.send(request, [theirs.detach()])
         except OSError:
             self._forget(session)
             raise
@@ -407,9 +413,11 @@ class Monitor:
             judgement.acceptable,
             final and not accepted,
             str(session.number),
+            resume=self._record_of(login, judgement),
         )
+        method = "publickey" if login.resume is None else "resume"
         if accepted and judgement.grant is not None:
-            self.log.info(f"Accepted publickey for {login.user} {where}: {judgement.key}")
+            self.log.info(f"Accepted {method} for {login.user} {where}: {judgement.key}")
             try:
                 self._answer(verdict, [self._spawn_session(session, judgement.grant)])
             except OSError as error:
@@ -423,12 +431,25 @@ class Monitor:
                 if judgement.reason.startswith(("invalid user", "unknown user"))
                 else ""
             )
-            self.log.info(f"Failed publickey for {invalid}{login.user} {where}")
+            self.log.info(f"Failed {method} for {invalid}{login.user} {where}")
             # why a key is not taken is told to those who look for it; why an account is not, to everybody, as sshd does
             level = self.log.verbose if judgement.reason.startswith("key ") else self.log.info
             level(f"{login.user} {where}: {judgement.reason}")
         self._answer(verdict, [])
         self._forget(session)
+
+    def _record_of(self, login: Login, judgement: Judgement) -> bytes:
+        """For a client that has proved the key of its login, and brings another to come back with. Once for each login."""
+        if (
+            judgement.grant is None
+            or not judgement.resumable
+            or login.resume is not None
+            or login.proof is None
+            or len(login.resume_key) != KEY_BYTES
+        ):
+            return b""
+        key = login.offers[login.proof.offer]
+        return self._records.seal(login.user, judgement.grant.account.uid, key, login.resume_key)
 
     def _spawn_session(self, session: _Session, grant: Grant) -> int:
         """Replace the login child by a session host; returns the front's end of its socket."""

@@ -19,7 +19,18 @@ from msgspec import Meta, Struct
 from qsh.auth.key_options import KeyOptions  # noqa: TC001 - msgspec reads the annotations
 from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
 from qsh.server.account import Account  # noqa: TC001
-from qsh.wire.messages import MAX_BLOB, MAX_COMMAND, MAX_OFFERS, X11, Attach, Proof, Pty, Target
+from qsh.wire.messages import (
+    MAX_BLOB,
+    MAX_COMMAND,
+    MAX_OFFERS,
+    X11,
+    Attach,
+    Proof,
+    Pty,
+    Record,
+    Resume,
+    Target,
+)
 
 __all__ = [
     "Accepted",
@@ -91,6 +102,8 @@ class Login(Local, frozen=True, tag="login"):
     server: Address
     offers: Annotated[list[Blob], Meta(max_length=MAX_OFFERS)] = []
     proof: Proof | None = None
+    resume_key: Annotated[bytes, Meta(max_length=32)] = b""
+    resume: Resume | None = None
 
 
 class Forget(Local, frozen=True, tag="forget"):
@@ -124,6 +137,7 @@ class Verdict(Local, frozen=True, tag="verdict"):
     final: bool = False
     session: str = ""
     notices: list[Text] = []
+    resume: Record = b""
 
 
 class Proofs(Local, frozen=True, tag="proofs"):
@@ -166,6 +180,8 @@ class SpawnLogin(Local, frozen=True, tag="spawn"):
     number: int
     login: Login
     host_key: Blob
+    resumes: int | None = None
+    """Of a login that resumes: the uid in its record, which the monitor has opened; None: it is not one of ours."""
 
 
 class SpawnSession(Local, frozen=True, tag="session"):
@@ -238,6 +254,8 @@ class Judgement(Local, frozen=True, tag="judgement"):
     """For the log only."""
     key: Text = ""
     """Type and fingerprint of the key that counted, for the log."""
+    resumable: bool = False
+    """The configuration lets such logins be resumed."""
 
 
 class TerminalLogin(Local, frozen=True, tag="tty"):

@@ -6,13 +6,11 @@ Runs in a child of the session host and may wait; every terminal, the host's own
 from __future__ import annotations
 
 import os
-import select
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.errors import RemoteProtocolError
 from qsh.server.session_directory import (
     Describe,
     Described,
@@ -23,6 +21,7 @@ from qsh.server.session_directory import (
     Kill,
     Refused,
 )
+from qsh.server.session_question import ask, receive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +85,7 @@ def _list(directory: SessionDirectory, user: str, rights: Rights) -> bytes:
 def _command(directory: SessionDirectory, name: str, question: Local) -> None:
     peer = _connect(directory, name)
     try:
-        answer = _ask(peer, question, monotonic_s() + COMMAND_S)
+        answer = ask(peer, question, monotonic_s() + COMMAND_S)
     finally:
         peer.close()
     if isinstance(answer, Refused):
@@ -100,12 +99,12 @@ def _history(directory: SessionDirectory, name: str, question: History) -> bytes
     deadline = monotonic_s() + COMMAND_S
     parts: list[bytes] = []
     try:
-        answer = _ask(peer, question, deadline)
+        answer = ask(peer, question, deadline)
         while isinstance(answer, HistoryPart):
             parts.append(answer.data)
             if answer.last:
                 return b"".join(parts)
-            answer = _receive(peer, deadline)
+            answer = receive(peer, deadline)
     finally:
         peer.close()
     raise CommandError(answer.text if isinstance(answer, Refused) else f"session {name} is gone")
@@ -116,28 +115,6 @@ def _connect(directory: SessionDirectory, name: str) -> PacketSocket[Any]:
     if peer is None:
         raise CommandError(f"there is no session {name[:64]!r}")
     return peer
-
-
-def _ask(peer: PacketSocket[Any], question: Local, deadline: float) -> Any:
-    """The first answer; None: there is none in time."""
-    try:
-        peer.send(question)
-    except OSError:
-        return None
-    return _receive(peer, deadline)
-
-
-def _receive(peer: PacketSocket[Any], deadline: float) -> Any:
-    while True:
-        left_s = deadline - monotonic_s()
-        if left_s <= 0 or not select.select([peer], [], [], left_s)[0]:
-            return None
-        try:
-            received = peer.receive()
-        except (EOFError, OSError, RemoteProtocolError):
-            return None
-        if received is not None:
-            return received[0]
 
 
 def describe_all(
@@ -155,7 +132,7 @@ def describe_all(
             peers.append(peer)
         except OSError:
             peer.close()
-    answers = [_receive(peer, deadline) for peer in peers]
+    answers = [receive(peer, deadline) for peer in peers]
     for peer in peers:
         peer.close()
     return [answer for answer in answers if isinstance(answer, Described)]
@@ -194,7 +171,7 @@ def make_room(directory: SessionDirectory, limit: int) -> int:
     for found in detached[: max(0, len(detached) - limit)]:
         peer = directory.connect(found.description.name)
         if peer is not None:  # a limit holds for all: with the rights of who made it
-            _ask(
+            ask(
                 peer,
                 Kill(found.rights, "the oldest of too many detached sessions"),
                 monotonic_s() + 1,

@@ -24,7 +24,7 @@ from qsh.server.packets import PacketSocket
 from qsh.server.requests import MAX_PACKET, Call, CallKind, Local  # msgspec reads the annotations
 from qsh.server.session_rules import Rights  # noqa: TC001 - msgspec reads the annotations
 from qsh.server.terminal_session import Description  # noqa: TC001
-from qsh.wire.messages import Attach  # noqa: TC001
+from qsh.wire.messages import Attach, ClientName  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ __all__ = [
     "Done",
     "History",
     "HistoryPart",
+    "Holds",
     "Kill",
     "LinkState",
     "Opened",
@@ -53,6 +54,7 @@ __all__ = [
     "directory_of",
     "is_same_user",
     "make_root_directory",
+    "path_of",
 ]
 
 ROOT_PARENT: Final = "/run/qshd/sessions"
@@ -120,7 +122,16 @@ class History(Local, frozen=True, tag="history"):
     lines: Annotated[int, Meta(ge=0, le=100_000)] = 10_000
 
 
-Question = Describe | AttachTo | UserHangUp | LinkState | CallOver | DetachAll | Kill | History
+class Holds(Local, frozen=True, tag="holds"):
+    """Was this client attached, and may it come back? Done, or Refused: no rights are asked for, since the ticket is one."""
+
+    client: ClientName
+    ticket: Annotated[bytes, Meta(max_length=16)]
+
+
+Question = (
+    Describe | Holds | AttachTo | UserHangUp | LinkState | CallOver | DetachAll | Kill | History
+)
 
 
 class Described(Local, frozen=True, tag="described"):
@@ -148,7 +159,7 @@ class Refused(Local, frozen=True, tag="refused"):
 
 
 class Done(Local, frozen=True, tag="done"):
-    """Of DetachAll and Kill."""
+    """Of DetachAll, Kill and Holds."""
 
 
 class HistoryPart(Local, frozen=True, tag="lines"):
@@ -181,6 +192,13 @@ def make_root_directory(uid: int, gid: int, parent: str = ROOT_PARENT) -> str:
     finally:
         os.close(descriptor)
     return path
+
+
+def path_of(account: Account, setting: str, *, root: bool) -> str:
+    """Where a session host of this user's has its sockets. With ``root`` :func:`make_root_directory` has made it."""
+    if not root:
+        return directory_of(account, setting)
+    return os.path.join(ROOT_PARENT if setting in ("", "none") else setting, str(account.uid))
 
 
 def directory_of(account: Account, setting: str) -> str:

@@ -19,6 +19,7 @@ from qsh.server.session_directory import (
     Done,
     History,
     HistoryPart,
+    Holds,
     Kill,
     LinkState,
     Opened,
@@ -74,6 +75,9 @@ class _Caller:
             self._packets.send(Described(terminal.describe(), terminal.rights))
         elif isinstance(question, AttachTo):
             self._attach(question)
+        elif isinstance(question, Holds):
+            holds = not terminal.over and terminal.has_ticket(question.client, question.ticket)
+            self._packets.send(Done() if holds else Refused(*NOT_PERMITTED))
         elif isinstance(question, UserHangUp | LinkState | CallOver):
             if self._visitor is not None:
                 self._tell_of(self._visitor, question)
@@ -102,7 +106,7 @@ class _Caller:
 
     def _attach(self, question: AttachTo) -> None:
         terminal = self._door.terminal
-        ticket = terminal.has_ticket(question.request)
+        ticket = terminal.has_ticket(question.request.client, question.request.ticket)
         if self._visitor is not None:
             raise RemoteProtocolError("local-message", "attached already")
         if not ticket and not question.rights.may_visit(terminal.rights):

@@ -198,6 +198,7 @@ class Spawner:
             self._options_for,
             wall_s(),
             None if root else os.geteuid(),
+            request.resumes,
         )
         opinion = judge.judge()
         for complaint in judge.complaints:
@@ -210,6 +211,7 @@ class Spawner:
                 grant_of(request.login, opinion, self.config.options, read_records=root),
                 opinion.reason,
                 opinion.key,
+                opinion.options is not None and opinion.options.resume,
             )
         )
         os._exit(0)
@@ -252,12 +254,12 @@ class Spawner:
     def _session_directory(self, rules: SessionRules) -> str:
         """The user's directory of sockets, made by root; without it his sessions cannot be attached from elsewhere."""
         setting, account = rules.options.session_directory, rules.grant.account
-        parent = session_directory.ROOT_PARENT if setting in ("", "none") else setting
+        path = session_directory.path_of(account, setting, root=True)
         try:
-            return session_directory.make_root_directory(account.uid, account.gid, parent)
+            session_directory.make_root_directory(account.uid, account.gid, os.path.dirname(path))
         except OSError as error:
             self.log.error(f"session directory: {error}")
-            return os.path.join(parent, str(account.uid))
+        return path
 
     def _options_for(self, login: Login, account: Account | None) -> DaemonOptions:
         return self.config.for_connection(

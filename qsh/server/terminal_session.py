@@ -175,10 +175,10 @@ class TerminalSession:
 
     # -- clients -------------------------------------------------------------------------------
 
-    def has_ticket(self, request: Attach) -> bool:
+    def has_ticket(self, client: bytes, ticket: bytes) -> bool:
         """The client was attached before and proves it."""
-        known = self._tickets.get(request.client)
-        return known is not None and secrets.compare_digest(known.ticket, request.ticket)
+        known = self._tickets.get(client)
+        return known is not None and secrets.compare_digest(known.ticket, ticket)
 
     def attach(
         self,
@@ -193,7 +193,7 @@ class TerminalSession:
         now = self.now = monotonic_s()
         if len(self.guests) >= MAX_ATTACHMENTS:
             raise OSError("too many clients are attached")
-        resumes = self.has_ticket(request)
+        resumes = self.has_ticket(request.client, request.ticket)
         known = self._tickets.get(request.client)
         read_only = request.read_only or (resumes and known is not None and known.read_only)
         for guest in list(self.guests):

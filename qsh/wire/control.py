@@ -51,6 +51,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "agent",
     "x11",
     "prove-keys",
+    "resume",
 )
 """What this version offers in HELLO; names are listed in docs/protocol.md 4.1."""
 

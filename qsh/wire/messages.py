@@ -36,6 +36,7 @@ __all__ = [
     "Proof",
     "ProveKeys",
     "Pty",
+    "Resume",
     "ServerMessage",
     "Signal",
     "StderrHeader",
@@ -66,6 +67,11 @@ Count = Annotated[int, Meta(ge=0, le=0xFFFF)]
 Offset = Annotated[int, Meta(ge=0, le=2**62)]
 ChannelId = Annotated[int, Meta(ge=0, le=2**62)]
 ListenerId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+RawKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Record = Annotated[bytes, Meta(max_length=64)]
+ClientName = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
 class Message(Struct, frozen=True, tag_field="t", omit_defaults=True):
@@ -110,12 +116,29 @@ class Proof(Struct, frozen=True, omit_defaults=True):
     signature: Blob
 
 
+class Resume(Struct, frozen=True, omit_defaults=True):
+    """The proof of a client that comes back to a terminal (docs/protocol.md 5.7)."""
+
+    key: RawKey
+    record: Record
+    """From AuthAccepted."""
+    session: Name
+    client: ClientName
+    ticket: Annotated[bytes, Meta(min_length=1, max_length=16)]
+    """These three as in the Attach that is to follow."""
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
 class Auth(Message, frozen=True, tag="auth"):
     """A login attempt (docs/protocol.md 5.1)."""
 
     user: Name
     offers: Annotated[list[Offer], Meta(max_length=MAX_OFFERS)] = []
     proof: Proof | None = None
+    resume_key: Annotated[bytes, Meta(max_length=32)] = b""
+    """With ``proof``: the public half of a key that may resume this login's terminals (5.6); empty, or 32 bytes."""
+    resume: Resume | None = None
+    """Instead of ``proof``."""
 
 
 class WindowChange(Message, frozen=True, tag="window"):
@@ -189,6 +212,8 @@ class AuthAccepted(Message, frozen=True, tag="auth-ok"):
     session: Name = ""
     notices: Annotated[list[Text], Meta(max_length=16)] = []
     """Lines for the user's standard error."""
+    resume: Record = b""
+    """Whoever has it and the private half of ``resume_key`` may resume this login's terminals."""
 
 
 class AuthContinue(Message, frozen=True, tag="auth-more"):
@@ -250,7 +275,7 @@ class Pty(Struct, frozen=True, omit_defaults=True):
 class Attach(Struct, frozen=True, omit_defaults=True):
     """What OPEN asks of a terminal (``Open.terminal``): of a new one, or of a running one (kind ``attach``)."""
 
-    client: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    client: ClientName
     """Random, for the life of the client process: who types."""
     ticket: Annotated[bytes, Meta(max_length=16)] = b""
     """From Attached: resume what this client was attached to, without asking for more rights."""

@@ -100,7 +100,7 @@ class LoginUser:
 
     def __exit__(self, *_: object) -> None:
         deadline = time.monotonic() + END_S
-        while (pids := self._pids()) and time.monotonic() < deadline:
+        while (pids := self.pids()) and time.monotonic() < deadline:
             for pid in pids:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -109,7 +109,8 @@ class LoginUser:
             time.sleep(0.02)
         subprocess.run(["userdel", "-r", self.name], check=True, capture_output=True)
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
+        """Of all his processes."""
         found = []
         for entry in os.listdir("/proc"):
             try:

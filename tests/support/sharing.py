@@ -65,7 +65,7 @@ class Shared:
         return int(found[1])
 
     def _accepted(self) -> int:
-        return sum("Accepted publickey" in line for line in self.server.log)
+        return sum("Accepted " in line for line in self.server.log)
 
     @property
     def logins(self) -> int:

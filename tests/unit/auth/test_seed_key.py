@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsh.auth.keys import PublicKey
 from qsh.auth.openssh_file import OpensshFile, armour, encode_ed25519
 from qsh.auth.private import PrivateKey, generate_ed25519
+from qsh.auth.resume_proof import public_blob, signature_blob
 from qsh.auth.seed_key import SeedKey
 from qsh.auth.signatures import verify
 from qsh.errors import KeyFormatError
-from qsh.quic import ed25519_sign
+from qsh.quic import ed25519_public, ed25519_sign
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +74,11 @@ def _with(public: bytes, sealed: bytes) -> bytes:
 def test_a_seed_has_32_bytes() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         ed25519_sign(b"short", b"data")
+
+
+def test_the_public_half_of_a_seed() -> None:
+    seed = bytes(range(32))
+    blob = public_blob(ed25519_public(seed))
+    assert verify(PublicKey.from_blob(blob), signature_blob(ed25519_sign(seed, b"data")), b"data")
+    with pytest.raises(ValueError, match="32 bytes"):
+        ed25519_public(seed[1:])

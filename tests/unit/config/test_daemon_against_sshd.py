@@ -21,7 +21,7 @@ DIFFERENT = {"pidfile", "persourcenetblocksize"}
 OWN = {
     keyword.name.lower()
     for keyword in SCHEMA
-    if keyword.name.startswith(("Qsh", "Detached", "SessionDirectory"))
+    if keyword.name.startswith(("Qsh", "Detached", "Resume", "SessionDirectory"))
 }
 
 FILES = {

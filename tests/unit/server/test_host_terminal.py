@@ -28,6 +28,7 @@ from qsh.server.requests import (
     HostRequest,
     OpenChannel,
 )
+from qsh.server.session_question import holds
 from qsh.server.session_rules import SessionRules
 from qsh.terminal.screen import Screen
 from qsh.wire.messages import Attach, Pty
@@ -684,3 +685,29 @@ def test_a_client_that_falls_silent_counts_no_more(
     assert row() == (2, 0, 40)
     for client in (dead, other):
         client.close()
+
+
+def test_a_terminal_says_whom_it_knows(host: Played, tmp_path: Path) -> None:
+    """What a login child asks when a client comes back (docs/protocol.md 5.7)."""
+    client = host.open(b"read x")
+    assert client.attached is not None
+    path, name, ticket = (
+        str(tmp_path / "sessions" / str(os.getuid())),
+        client.attached.name,
+        client.attached.ticket,
+    )
+    assert holds(path, name, ME, ticket)
+    assert not holds(path, name, OTHER, ticket)
+    assert not holds(path, name, ME, bytes(16))
+    assert not holds(path, name, ME, b"")
+    assert not holds(path, "2", ME, ticket)
+    assert not holds(path, "../" + name, ME, ticket)
+    assert not holds(str(tmp_path), name, ME, ticket)
+    client.type(b"\r")
+    client.until(lambda: isinstance(client.messages[-1], Ended))
+    assert holds(path, name, ME, ticket), "its end is still to be delivered"
+    client.send(EndedAck())
+    client.stream.close()
+    host.leave()
+    host.thread.join(LIMIT_S)
+    assert not holds(path, name, ME, ticket)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from qsh.auth.key_options import KeyOptions
@@ -47,6 +48,7 @@ from qsh.server.requests import (
     TerminalLogin,
     Verdict,
 )
+from qsh.wire.messages import Proof, Resume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -597,3 +599,78 @@ def test_unknown_children_are_ignored(world: World) -> None:
         world.spawner.send(report)
     world.turn()
     assert not world.front_dropped
+
+
+# -- resuming (docs/protocol.md 5.6) -------------------------------------------------------------
+
+PUBLIC = b"p" * 32
+
+
+def resumable(number: int) -> Login:
+    offers, proof = [b"other", b"blob"], Proof(1, "ssh-ed25519", b"")
+    found = login(number)
+    return msgspec.structs.replace(found, offers=offers, proof=proof, resume_key=PUBLIC)
+
+
+def resuming(number: int, record: bytes) -> Login:
+    resume = Resume(PUBLIC, record, "1", b"c" * 16, b"t" * 16, b"s" * 64)
+    return msgspec.structs.replace(login(number), offers=[b"blob"], resume=resume)
+
+
+def judged(world: World, request: Login, judgement: Judgement) -> tuple[SpawnLogin, Verdict]:
+    world.ask(request)
+    spawn, (link,) = world.asked()
+    assert isinstance(spawn, SpawnLogin)
+    world.open.append(child := PacketSocket(socket.socket(fileno=link), HostReport))
+    world.judge(child, judgement)
+    answer = world.verdict()
+    assert answer is not None
+    for descriptor in answer[1]:
+        os.close(descriptor)
+    if judgement.grant is not None:
+        _, descriptors = world.asked()
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return spawn, answer[0]
+
+
+ACCEPTED = Judgement(Outcome.ACCEPTED, grant=grant(), resumable=True)
+
+
+def test_a_login_gets_a_record_of_its_key(world: World) -> None:
+    for number in (1, 2):
+        assert world.handshake(number)
+    spawn, verdict = judged(world, resumable(1), ACCEPTED)
+    assert spawn.resumes is None
+    spawn, again = judged(world, resuming(2, verdict.resume), ACCEPTED)
+    assert spawn.resumes == os.getuid()
+    assert again.resume == b"", "the record that it has stays good"
+    assert "Accepted publickey for anna" in (log := world.log())
+    assert "Accepted resume for anna" in log
+
+
+@pytest.mark.parametrize(
+    ("changes", "judgement"),
+    [
+        ({}, Judgement(Outcome.ACCEPTED, grant=grant())),
+        ({}, Judgement(Outcome.CONTINUE, [1], resumable=True)),
+        ({}, Judgement(Outcome.REFUSED, resumable=True)),
+        ({"resume_key": b""}, ACCEPTED),
+        ({"resume_key": b"short"}, ACCEPTED),
+    ],
+)
+def test_who_gets_no_record(world: World, changes: dict[str, Any], judgement: Judgement) -> None:
+    assert world.handshake(1)
+    _, verdict = judged(world, msgspec.structs.replace(resumable(1), **changes), judgement)
+    assert verdict.resume == b""
+
+
+def test_a_record_of_another_server_is_judged_like_none(world: World) -> None:
+    """The login child runs all the same: a refusal takes as long as any."""
+    assert world.handshake(1)
+    spawn, verdict = judged(
+        world, resuming(1, bytes(36)), Judgement(Outcome.REFUSED, reason="the record is not ours")
+    )
+    assert spawn.resumes is None
+    assert verdict.outcome == Outcome.REFUSED
+    assert "Failed resume for anna" in world.log()

@@ -1,0 +1,46 @@
+"""Who may resume what: a record, sealed by the monitor, that the client keeps (docs/protocol.md 5.6).
+
+It says that a login of this user, with this key, brought this public half of a client's in-memory key. Nothing is stored: a
+monitor that was started again has the same secret, since that hangs on the host key, and knows its records again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from qsh.auth.sshwire import Writer
+
+if TYPE_CHECKING:
+    from qsh.server.requests import Login
+
+__all__ = ["LABEL", "ResumeRecords"]
+
+LABEL: Final = b"resume records"
+"""What the secret is derived for."""
+UID_BYTES: Final = 4
+
+
+class ResumeRecords:
+    """Seals records, and opens its own. ``secret`` must never be in a front."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def seal(self, user: str, uid: int, key: bytes, public: bytes) -> bytes:
+        """``uid`` in the clear, and a seal over everything: a name may be another's by the time it is used."""
+        number = uid.to_bytes(UID_BYTES, "big")
+        text = Writer().text(user).string(number).string(key).string(public).bytes()
+        return number + hmac.digest(self._secret, text, hashlib.sha256)
+
+    def opened(self, login: Login) -> int | None:
+        """The uid that the record was made for; None: it is not ours, or of another user or key. It proves nothing by itself:
+        the signature does.
+        """
+        resume = login.resume
+        if resume is None or len(login.offers) != 1:
+            return None
+        uid = int.from_bytes(resume.record[:UID_BYTES], "big")
+        sealed = self.seal(login.user, uid, login.offers[0], resume.key)
+        return uid if hmac.compare_digest(sealed, resume.record) else None
