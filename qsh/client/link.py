@@ -51,6 +51,8 @@ __all__ = ["ABANDONED", "Link"]
 _REASONS: Final = {
     "grace-exceeded": "the login took too long (LoginGraceTime)",
     "too-many-attempts": "Too many authentication failures",
+    "address-refused": "the server does not take this login from the address that we have now",
+    "address-rules": "other rules hold for the address that we have now",
 }
 
 

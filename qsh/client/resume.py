@@ -33,8 +33,8 @@ PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 5.0
 """Between the end of an attempt and the next: a second more each time."""
 
-_FINAL_CODES: Final = (1, 2, 3, 4)
-"""Close codes of protocol errors and refused logins (docs/protocol.md 9)."""
+_FINAL_CODES: Final = (1, 2, 3, 4, 7)
+"""Close codes of protocol errors, refused logins and refused addresses (docs/protocol.md 9)."""
 _PASSING: Final = ("resources", "max-sessions")
 """Refusals of a channel that may be another tomorrow."""
 

@@ -18,6 +18,7 @@ from qsh.errors import (
     TransportError,
 )
 from qsh.forward.windows import BASE_BYTES, MAX_STREAMS, ReceiveWindow
+from qsh.server.address_watch import AddressWatch, Whereabouts
 from qsh.server.channel import ServerChannel
 from qsh.server.failure_delay import failure_delay_s
 from qsh.server.links import HostLink
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from qsh.quic import Connection, Stream
     from qsh.server.links import MonitorLink
     from qsh.server.log import Log
-    from qsh.server.requests import Identity
+    from qsh.server.requests import Identity, MoveVerdict
     from qsh.wire.messages import Message
 
 __all__ = ["Limits", "ServerConnection"]
@@ -66,6 +67,7 @@ CODE_PROTOCOL: Final = 2
 CODE_GRACE: Final = 3
 CODE_TRIES: Final = 4
 CODE_SERVER: Final = 5
+CODE_ADDRESS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class ServerConnection:
     server_address: tuple[str, int]
     authenticated: Callable[[], None]
     log: Log
+    watch: AddressWatch = field(default_factory=AddressWatch)
+    """Of all connections of the front."""
     _wire: ServerControl = field(default_factory=ServerControl)
     _host: HostLink | None = None
     _path: PathReporter | None = None
@@ -106,6 +110,9 @@ class ServerConnection:
     _user: str = ""
     _banner_due: bool = False
     _proves: bool = False
+    _where_now: Whereabouts | None = None
+    _judging: bool = False
+    """Whether the client may stay where it is."""
 
     def __post_init__(self) -> None:
         host, port = self.connection.remote_address
@@ -137,6 +144,7 @@ class ServerConnection:
         if in_good_order:  # said before the sockets of the terminals are closed, which says less
             for channel in self._channels.values():
                 channel.client_ended()
+        self.watch.discard(self._look)
         self.connection.close(code, reason.encode()[:200])
         for task in self._tasks:
             task.cancel()
@@ -214,6 +222,8 @@ class ServerConnection:
                 self.connection, bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI
             )
             self.authenticated()
+            self._where_now = Whereabouts(self._client)
+            self.watch.add(self._look)
             await control.send.write(
                 self._wire.send(
                     AuthAccepted(
@@ -236,6 +246,34 @@ class ServerConnection:
                 control.send.finish()
                 await control.send.acknowledged()
                 raise _TooManyTries
+
+    # -- a client that moves ---------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        """Has it moved, and may it?"""
+        if self._where_now is None or self._judging:
+            return
+        host, port = self.connection.remote_address
+        rtt_s = self.connection.stats()["rtt_us"] / 1e6
+        found = self._where_now.look(now, (plain_ip(host), port), rtt_s)
+        if found is None:
+            return
+        self._judging = True
+        with contextlib.suppress(ChannelError):
+            self.monitor.moved(
+                self.connection.session_id, found, lambda verdict: self._move(found, verdict)
+            )
+
+    def _move(self, address: tuple[str, int], verdict: MoveVerdict) -> None:
+        self._judging = False
+        if self._where_now is None or verdict.outcome == Outcome.CONTINUE:
+            return
+        if verdict.outcome == Outcome.ACCEPTED:
+            self._where_now.approve(address)
+        elif verdict.rules:
+            self.connection.close(CODE_SERVER, b"address-rules")
+        else:
+            self.connection.close(CODE_ADDRESS, b"address-refused")
 
     async def _watch_client(self) -> None:
         """A client that leaves while its login is judged: nobody needs the judgement any more."""

@@ -18,6 +18,7 @@ from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, TransportError
 from qsh.quic import Driver, Signer, server_endpoint, warm_up
 from qsh.server import imports
+from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
 from qsh.server.connection import Limits, ServerConnection, plain_ip
 from qsh.server.links import MonitorLink
@@ -123,6 +124,7 @@ class _Front:
         self._admission = settings.admission
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = 0
+        self._watch = AddressWatch()
 
     async def run(
         self, monitor: socket.socket, sign: socket.socket, udp: list[socket.socket]
@@ -212,6 +214,7 @@ class _Front:
                 server_address=(plain_ip(connection.local_ip or local[0]), local[1]),
                 authenticated=lambda: self._admission.authenticated(number),
                 log=self._log,
+                watch=self._watch,
             ).run()
         except TransportError as error:
             self._log.debug(f"handshake with {address} failed: {error}")

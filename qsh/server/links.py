@@ -26,6 +26,8 @@ from qsh.server.requests import (
     Local,
     Login,
     MonitorAnswer,
+    Moved,
+    MoveVerdict,
     OpenChannel,
     Proofs,
     Prove,
@@ -105,6 +107,7 @@ class MonitorLink(_Link):
         self._on_lost = on_lost
         self._logins: dict[bytes, asyncio.Future[tuple[Verdict, int]]] = {}
         self._proofs: dict[bytes, Callable[[list[bytes]], None]] = {}
+        self._moves: dict[bytes, Callable[[MoveVerdict], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
 
     async def login(self, request: Login) -> tuple[Verdict, int]:
@@ -126,8 +129,16 @@ class MonitorLink(_Link):
         self._proofs[session_id] = take
         self.send(Prove(session_id))
 
+    def moved(
+        self, session_id: bytes, client: tuple[str, int], take: Callable[[MoveVerdict], None]
+    ) -> None:
+        """The client is at another address now; ``take`` gets the judgement. Raises ChannelError."""
+        self._moves[session_id] = take
+        self.send(Moved(session_id, client))
+
     def forget(self, session_id: bytes) -> None:
         """The connection is gone. Raises ChannelError."""
+        self._moves.pop(session_id, None)
         self._proofs.pop(session_id, None)
         self.send(Forget(session_id))
 
@@ -144,6 +155,9 @@ class MonitorLink(_Link):
             future = self._logins.get(message.session_id)
             if future is not None and not future.done():
                 future.set_result((message, descriptors.pop() if descriptors else -1))
+        elif isinstance(message, MoveVerdict):
+            if (judged := self._moves.pop(message.session_id, None)) is not None:
+                judged(message)
         elif (
             isinstance(message, Proofs)
             and (take := self._proofs.pop(message.session_id, None)) is not None

@@ -79,6 +79,23 @@ class Judge:
             return self._judge_resume(self.login.resume, account, options)
         return self._judge_keys(account, options)
 
+    def judge_again(self) -> Opinion:
+        """As :meth:`judge` for a login that was accepted: what it proved it has proved."""
+        account = accounts.lookup(self.login.user)
+        options = self.options_for(self.login, account)
+        refusal = self._account_refusal(account, options)
+        if account is None or refusal is not None:
+            return Opinion(Outcome.REFUSED, refusal or "unknown user")
+        self._files = list(self._key_files(account, options))
+        proof = self.login.proof
+        blob = self.login.offers[
+            0 if self.login.resume is not None or proof is None else proof.offer
+        ]
+        found = self._permitted(blob, account, options)
+        if isinstance(found, str):
+            return Opinion(Outcome.REFUSED, found)
+        return Opinion(Outcome.ACCEPTED, "", (), account, options, found)
+
     def _account_refusal(self, account: Account | None, options: DaemonOptions) -> str | None:
         if account is None:
             return f"invalid user {self.login.user!r}"

@@ -2,6 +2,7 @@
 
     (nothing) ──sign──► SIGNED ──login──► JUDGING ──refused, continue──► SIGNED
                                              └──accepted──► ADMITTED (once, never again) ──prove──► ADMITTED (once)
+                                                               └──moved──► ADMITTED
     any ──forget, time-out──► (nothing), but an id that was ADMITTED is remembered and never signed again
 
 A session id exists only because this monitor signed it, so a front that was broken into can neither replay a user's
@@ -96,6 +97,14 @@ class LoginTable:
             state = "unknown" if entry is None else "proved" if entry.proved else entry.phase.name
             raise RemoteProtocolError("not-permitted", f"prove: session id is {state}")
         entry.proved = True
+        return entry.host_key
+
+    def moved(self, session_id: bytes) -> int:
+        """The client is at another address; returns the number of the key that signed its handshake."""
+        entry = self._entries.get(session_id)
+        if entry is None or entry.phase is not Phase.ADMITTED:
+            state = "unknown" if entry is None else entry.phase.name
+            raise RemoteProtocolError("not-permitted", f"moved: session id is {state}")
         return entry.host_key
 
     def forget(self, session_id: bytes) -> None:

@@ -17,12 +17,15 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from qsh.clock import monotonic_s, wall_s
 from qsh.errors import KeyFormatError, RemoteProtocolError
 from qsh.server import host_keys, login_records
 from qsh.server.login_table import LoginTable
 from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
 from qsh.server.requests import (
+    OTHER_RULES,
     Forget,
     FrontRequest,
     Grant,
@@ -30,6 +33,8 @@ from qsh.server.requests import (
     Identity,
     Judgement,
     Login,
+    Moved,
+    MoveVerdict,
     Outcome,
     Proofs,
     Reaped,
@@ -52,7 +57,7 @@ if TYPE_CHECKING:
 
     from qsh.server.host_keys import HostKeys
     from qsh.server.log import Log
-    from qsh.server.requests import LoginRecord
+    from qsh.server.requests import Address, LoginRecord
 
 __all__ = ["Monitor"]
 
@@ -78,6 +83,12 @@ class _Session:
     deadline_s: float
     judged: bool = False
     accepted: bool = False
+    since_s: float = 0.0
+    """When it was accepted, on the wall's clock."""
+    client: Address = ("", 0)
+    """Where the client is, as far as that was judged."""
+    moved_from: Address | None = None
+    """Not a login, but the question whether one may go on."""
     pid: int = 0
     uid: int = -1
     lines: dict[str, int] = field(default_factory=dict)
@@ -265,6 +276,8 @@ class Monitor:
                 self._login(request)
             elif isinstance(request, Forget):
                 self._forget_connection(request.session_id)
+            elif isinstance(request, Moved):
+                self._moved(request)
             else:
                 self._prove(request.session_id)
         except EOFError:
@@ -326,6 +339,52 @@ class Monitor:
             except OSError:
                 self._drop_front()
 
+    # -- clients that move -----------------------------------------------------------------------
+
+    def _moved(self, request: Moved) -> None:
+        """Have the rules for addresses judged again, one question at a time for each login."""
+        key = self.keys.public[self.table.moved(request.session_id)].blob
+        sessions = [s for s in self._sessions.values() if s.login.session_id == request.session_id]
+        admitted = next((session for session in sessions if session.accepted), None)
+        if admitted is None:  # its host has ended, or has given up our socket: it is its user's
+            self._answer_move(request.session_id, Outcome.REFUSED)
+            return
+        if self._is_busy or any(not session.judged for session in sessions):
+            self._answer_move(request.session_id, Outcome.CONTINUE)
+            return
+        login = msgspec.structs.replace(admitted.login, client=request.client)
+        session, theirs = self._new_session(login)
+        session.moved_from = admitted.client
+        try:
+            self.spawner.send(
+                SpawnLogin(session.number, login, key, None, admitted.client, admitted.since_s),
+                [theirs.detach()],
+            )
+        except OSError as error:
+            self.log.error(f"cannot judge a move: {error.strerror}")
+            self._forget(session)
+            self._answer_move(request.session_id, Outcome.CONTINUE)
+
+    def _move_judged(self, session: _Session, outcome: str, reason: str) -> None:
+        """Told in the log either way: it is where a login came from, later."""
+        login, before = session.login, session.moved_from or session.login.client
+        session.judged = True
+        what = f"{login.user} from {before[0]} port {before[1]} qsh: moved to {login.client[0]} port {login.client[1]}"
+        if outcome == Outcome.REFUSED:
+            self.log.info(f"Refused {what}: {reason}")
+        elif outcome == Outcome.ACCEPTED:
+            self.log.info(what)
+            for each in self._sessions.values():
+                if each.accepted and each.login.session_id == login.session_id:
+                    each.client = login.client
+        self._answer_move(login.session_id, outcome, rules=reason == OTHER_RULES)
+        self._forget(session)
+
+    def _answer_move(self, session_id: bytes, outcome: str, *, rules: bool = False) -> None:
+        if self._front is not None:
+            with contextlib.suppress(OSError):
+                self._front.send(MoveVerdict(session_id, outcome, rules))
+
     # -- logins ----------------------------------------------------------------------------------
 
     def _login(self, login: Login) -> None:
@@ -338,7 +397,7 @@ class Monitor:
             self._answer(Verdict(login.session_id, Outcome.REFUSED, final=True), [])
             return
         try:
-            if sum(not session.judged for session in self._sessions.values()) >= MAX_JUDGING:
+            if self._is_busy:
                 raise OSError(errno.EAGAIN, "too many logins at the same time")
             self._start_login(login, self.keys.public[key].blob)
         except OSError as error:
@@ -346,7 +405,12 @@ class Monitor:
             final = self.table.judged(login.session_id, accepted=False, counts=True)
             self._answer(Verdict(login.session_id, Outcome.REFUSED, final=final), [])
 
-    def _start_login(self, login: Login, host_key: bytes) -> None:
+    @property
+    def _is_busy(self) -> bool:
+        return sum(not session.judged for session in self._sessions.values()) >= MAX_JUDGING
+
+    def _new_session(self, login: Login) -> tuple[_Session, socket.socket]:
+        """With the child's end of its socket."""
         ours, theirs = packet_pair()
         self._numbers += 1
         session = _Session(
@@ -359,6 +423,10 @@ class Monitor:
         self._selector.register(
             session.link, selectors.EVENT_READ, lambda: self._read_session(session)
         )
+        return session, theirs
+
+    def _start_login(self, login: Login, host_key: bytes) -> None:
+        session, theirs = self._new_session(login)
         try:
             request = SpawnLogin(session.number, login, host_key, self._records.opened(login))
             self.spawner.send(request, [theirs.detach()])
@@ -400,6 +468,9 @@ class Monitor:
                 self._refuse(session, "the login child broke the rules")
 
     def _judged(self, session: _Session, judgement: Judgement) -> None:
+        if session.moved_from is not None:
+            self._move_judged(session, judgement.outcome, judgement.reason)
+            return
         session.judged = True
         login, outcome = session.login, judgement.outcome
         accepted = outcome == Outcome.ACCEPTED
@@ -459,6 +530,7 @@ class Monitor:
         session.link.close()
         session.link = PacketSocket(ours, HostReport)
         session.accepted, session.uid, session.pid = True, grant.account.uid, 0
+        session.since_s, session.client = wall_s(), session.login.client
         self._selector.register(
             session.link, selectors.EVENT_READ, lambda: self._read_session(session)
         )
@@ -468,6 +540,9 @@ class Monitor:
     def _refuse(self, session: _Session, reason: str) -> None:
         session.judged = True
         self.log.error(f"login of {session.login.user}: {reason}")
+        if session.moved_from is not None:
+            self._move_judged(session, Outcome.CONTINUE, reason)
+            return
         final = self.table.judged(session.login.session_id, accepted=False, counts=True)
         self._answer(Verdict(session.login.session_id, Outcome.REFUSED, final=final), [])
         self._forget(session)

@@ -1,7 +1,7 @@
 """What qshd's processes say to each other, over SOCK_SEQPACKET socket pairs (docs/architecture.md 2.2).
 
-    front ─ Login, Forget, Prove ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► login child, host, front
-    front ◄─ Identity, Proofs, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
+    front ─ Login, Forget, Prove, Moved ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► child, host, front
+    front ◄─ Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
                                 monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
     front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released, CallEnded ─► session host
     front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, ListensOn, Connected, Accepted, Called (+ socket) ─ host
@@ -33,6 +33,7 @@ from qsh.wire.messages import (
 )
 
 __all__ = [
+    "OTHER_RULES",
     "Accepted",
     "Call",
     "CallEnded",
@@ -55,6 +56,8 @@ __all__ = [
     "ListensOn",
     "Login",
     "MonitorAnswer",
+    "MoveVerdict",
+    "Moved",
     "OpenChannel",
     "Outcome",
     "Proofs",
@@ -118,7 +121,14 @@ class Prove(Local, frozen=True, tag="prove"):
     session_id: SessionId
 
 
-FrontRequest = Login | Forget | Prove
+class Moved(Local, frozen=True, tag="moved"):
+    """The client that was let in on this session id is at another address now: do the rules for addresses let it stay?"""
+
+    session_id: SessionId
+    client: Address
+
+
+FrontRequest = Login | Forget | Prove | Moved
 
 
 class Identity(Local, frozen=True, tag="identity"):
@@ -147,7 +157,17 @@ class Proofs(Local, frozen=True, tag="proofs"):
     signatures: list[Blob] = []
 
 
-MonitorAnswer = Identity | Verdict | Proofs
+class MoveVerdict(Local, frozen=True, tag="move-verdict"):
+    """The answer to Moved."""
+
+    session_id: SessionId
+    outcome: str
+    """ACCEPTED; REFUSED; CONTINUE: nobody could say, ask again."""
+    rules: bool = False
+    """Refused because other rules hold there, under which it may log in."""
+
+
+MonitorAnswer = Identity | Verdict | Proofs | MoveVerdict
 
 
 class Outcome:
@@ -156,6 +176,10 @@ class Outcome:
     ACCEPTED: Final = "accepted"
     CONTINUE: Final = "continue"
     REFUSED: Final = "refused"
+
+
+OTHER_RULES: Final = "other rules hold there"
+"""The reason of a Judgement that refuses a move after which the client may log in again."""
 
 
 # -- monitor and spawner -------------------------------------------------------------------------
@@ -182,6 +206,9 @@ class SpawnLogin(Local, frozen=True, tag="spawn"):
     host_key: Blob
     resumes: int | None = None
     """Of a login that resumes: the uid in its record, which the monitor has opened; None: it is not one of ours."""
+    moved_from: Address | None = None
+    """The login was accepted there, at ``then``, and its client is where ``login`` says now."""
+    then: float = 0.0
 
 
 class SpawnSession(Local, frozen=True, tag="session"):

@@ -16,11 +16,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import msgspec
+
 from qsh.clock import wall_s
 from qsh.server import imports, login_records, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, group_names
+from qsh.server.moved_login import judge_move
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
     Grant,
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from qsh.server.image import Image
     from qsh.server.log import Log
     from qsh.server.login import Opinion
-    from qsh.server.requests import Login, LoginRecord
+    from qsh.server.requests import Address, Login, LoginRecord
 
 __all__ = ["Spawner"]
 
@@ -192,6 +195,8 @@ class Spawner:
         set_title("qshd-login")
         self.log.role = "qshd-login"
         root = os.geteuid() == 0
+        if request.moved_from is not None:
+            self._judge_move(request, request.moved_from, to_monitor)
         judge = Judge(
             request.login,
             request.host_key,
@@ -214,6 +219,21 @@ class Spawner:
                 opinion.options is not None and opinion.options.resume,
             )
         )
+        os._exit(0)
+
+    def _judge_move(
+        self, request: SpawnLogin, before: Address, to_monitor: socket.socket
+    ) -> NoReturn:
+        """Be the child that judges a login that was accepted elsewhere."""
+        only = None if os.geteuid() == 0 else os.geteuid()
+
+        def judge_at(client: Address) -> Judge:
+            login = msgspec.structs.replace(request.login, client=client)
+            return Judge(login, request.host_key, self._options_for, request.then, only)
+
+        opinion = judge_move(judge_at, before, request.login.client)
+        monitor: PacketSocket[Any] = PacketSocket(to_monitor, HostReport)
+        monitor.send(Judgement(opinion.outcome, reason=opinion.reason))
         os._exit(0)
 
     def _become_session(

@@ -41,6 +41,7 @@ class Relay:
         self.port = int(self._near.getsockname()[1])
         self._far: dict[tuple[str, int], socket.socket] = {}
         self._flying: list[tuple[float, int, socket.socket, tuple[str, int], bytes]] = []
+        self._address = "127.0.0.1"
         self._numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._near, selectors.EVENT_READ, None)
@@ -55,8 +56,11 @@ class Relay:
         """A client's command line with this port instead of the server's."""
         return [str(self.port) if word == str(self._server[1]) else word for word in argv]
 
-    def move(self) -> None:
-        """What the client sends from now on comes from another port, as when a NAT forgets; what goes to the old one is lost."""
+    def move(self, address: str = "127.0.0.1") -> None:
+        """What the client sends from now on comes from another port, and this address of loopback, as when a NAT forgets; what
+        goes to the old one is lost.
+        """
+        self._address = address
         self._moves = True
 
     def _run(self) -> None:
@@ -94,7 +98,7 @@ class Relay:
     def _upstream(self, client: tuple[str, int]) -> socket.socket:
         found = self._far.get(client)
         if found is None:
-            found = self._far[client] = _socket()
+            found = self._far[client] = _socket(self._address)
             self._selector.register(found, selectors.EVENT_READ, client)
         return found
 
@@ -128,8 +132,8 @@ class Relay:
         self.close()
 
 
-def _socket() -> socket.socket:
+def _socket(address: str = "127.0.0.1") -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((address, 0))
     sock.setblocking(False)
     return sock

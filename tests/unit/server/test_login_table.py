@@ -51,6 +51,20 @@ def test_sign_in_every_phase(phase: str, permitted: bool) -> None:
             found.sign(ID, 0, now=1)
 
 
+@pytest.mark.parametrize(
+    ("phase", "permitted"),
+    [("unknown", False), ("signed", False), ("judging", False), ("admitted", True)],
+)
+def test_moved_in_every_phase(phase: str, permitted: bool) -> None:
+    found = table(phase)
+    if permitted:
+        assert found.moved(ID) == found.moved(ID) == 1
+    else:
+        with pytest.raises(RemoteProtocolError, match="moved") as error:
+            found.moved(ID)
+        assert error.value.code == "not-permitted"
+
+
 def test_a_signature_opens_one_session() -> None:
     found = table("admitted")
     found.judged(ID, accepted=False, counts=True)

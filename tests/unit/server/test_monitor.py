@@ -26,6 +26,7 @@ from qsh.server.log import Log
 from qsh.server.monitor import Monitor
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
+    OTHER_RULES,
     Forget,
     Grant,
     HostReport,
@@ -33,6 +34,8 @@ from qsh.server.requests import (
     Local,
     Login,
     MonitorAnswer,
+    Moved,
+    MoveVerdict,
     Outcome,
     Prove,
     Reaped,
@@ -628,9 +631,7 @@ def judged(world: World, request: Login, judgement: Judgement) -> tuple[SpawnLog
     for descriptor in answer[1]:
         os.close(descriptor)
     if judgement.grant is not None:
-        _, descriptors = world.asked()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        world.open += [socket.socket(fileno=each) for each in world.asked()[1]]
     return spawn, answer[0]
 
 
@@ -674,3 +675,89 @@ def test_a_record_of_another_server_is_judged_like_none(world: World) -> None:
     assert spawn.resumes is None
     assert verdict.outcome == Outcome.REFUSED
     assert "Failed resume for anna" in world.log()
+
+
+# -- clients that move (docs/protocol.md 5.9) ----------------------------------------------------
+
+ELSEWHERE = ("198.51.100.7", 4712)
+
+
+def moving(world: World) -> tuple[SpawnLogin, PacketSocket[Any]]:
+    """An admitted login has moved; what the spawner is asked, and the child."""
+    world.ask(Moved(login(1).session_id, ELSEWHERE))
+    spawn, (link,) = world.asked()
+    assert isinstance(spawn, SpawnLogin)
+    world.open.append(child := PacketSocket(socket.socket(fileno=link), HostReport))
+    return spawn, child
+
+
+@pytest.fixture
+def let_in(world: World) -> World:
+    assert world.handshake(1)
+    judged(world, login(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    world.log()
+    return world
+
+
+@pytest.mark.parametrize(
+    ("judgement", "verdict", "told"),
+    [
+        (
+            Judgement(Outcome.ACCEPTED),
+            MoveVerdict(login(1).session_id, Outcome.ACCEPTED),
+            "anna from 192.0.2.1 port 4711 qsh: moved to 198.51.100.7 port 4712\n",
+        ),
+        (
+            Judgement(Outcome.REFUSED, reason="from="),
+            MoveVerdict(login(1).session_id, Outcome.REFUSED),
+            "Refused anna from 192.0.2.1 port 4711 qsh: moved to 198.51.100.7 port 4712: from=\n",
+        ),
+        (
+            Judgement(Outcome.REFUSED, reason=OTHER_RULES),
+            MoveVerdict(login(1).session_id, Outcome.REFUSED, rules=True),
+            "other rules hold there",
+        ),
+    ],
+)
+def test_a_move_is_judged(
+    let_in: World, judgement: Judgement, verdict: MoveVerdict, told: str
+) -> None:
+    spawn, child = moving(let_in)
+    assert (spawn.moved_from, spawn.login.client) == (CLIENT, ELSEWHERE)
+    assert spawn.then > 0
+    let_in.judge(child, judgement)
+    assert let_in.front.receive() == (verdict, [])
+    assert told in let_in.log()
+    spawn, child = moving(let_in)
+    accepted = judgement.outcome == Outcome.ACCEPTED
+    assert spawn.moved_from == (ELSEWHERE if accepted else CLIENT), "where it may be counts"
+
+
+def test_one_move_at_a_time_is_judged(let_in: World) -> None:
+    moving(let_in)
+    let_in.ask(Moved(login(1).session_id, CLIENT))
+    assert let_in.front.receive() == (MoveVerdict(login(1).session_id, Outcome.CONTINUE), [])
+
+
+def test_a_child_that_dies_says_nothing_of_a_move(let_in: World) -> None:
+    _, child = moving(let_in)
+    child.close()
+    let_in.turn()
+    assert let_in.front.receive() == (MoveVerdict(login(1).session_id, Outcome.CONTINUE), [])
+    let_in.ask(Prove(login(1).session_id))
+    assert not let_in.front_dropped, "the login is what it was"
+
+
+def test_only_who_was_let_in_moves(world: World) -> None:
+    assert world.handshake(1)
+    world.ask(Moved(login(1).session_id, ELSEWHERE))
+    assert world.front_dropped
+
+
+def test_who_has_no_session_any_more_does_not_move(let_in: World) -> None:
+    """Its host may have ended, or given up its socket: that runs with its user's rights."""
+    for host in let_in.open[-2:]:
+        host.close()
+    let_in.turn()
+    let_in.ask(Moved(login(1).session_id, ELSEWHERE))
+    assert let_in.front.receive() == (MoveVerdict(login(1).session_id, Outcome.REFUSED), [])
