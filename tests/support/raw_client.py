@@ -64,7 +64,9 @@ class RawClient:
 
 
 @contextlib.asynccontextmanager
-async def raw_client(port: int, host_key: PublicKey) -> AsyncIterator[RawClient]:
+async def raw_client(
+    port: int, host_key: PublicKey, *, key_log: str | None = None
+) -> AsyncIterator[RawClient]:
     """Connect to loopback."""
     async with Driver() as driver:
         with client_socket("127.0.0.1") as udp:
@@ -76,6 +78,7 @@ async def raw_client(port: int, host_key: PublicKey) -> AsyncIterator[RawClient]
             schemes=[0x0807],
             trusted=[host_key.spki()],
             revoked=[],
+            key_log=key_log,
         )
         yield RawClient(connection, await connection.open_bi(), host_key)
         connection.close(0, b"")
