@@ -240,6 +240,12 @@ class Connection:
         """The peer's present address; changes when it migrates."""
 
     @property
+    def ids_retired(self) -> int:
+        """How often the peer has retired a connection id: once for each migration, if it is honest. Each is replaced, and the
+        replacement held until it is acknowledged.
+        """
+
+    @property
     def local_ip(self) -> str | None:
         """The address that the peer's packets came to, where the system tells."""
 

@@ -69,6 +69,11 @@ class Connection:
         return self.native.remote_address
 
     @property
+    def ids_retired(self) -> int:
+        """How often the peer has retired a connection id."""
+        return self.native.ids_retired
+
+    @property
     def local_ip(self) -> str | None:
         """The address that the peer's packets came to, where the system tells."""
         return self.native.local_ip

@@ -36,19 +36,21 @@ class Whereabouts:
         self._away_s = self._home_s = 0.0
         self._looked_s: float | None = None
 
-    def look(self, now: float, address: IpAddress, rtt_s: float) -> IpAddress | None:
-        """The address that is to be judged now, if any. Ports are not: no rule is about a client's port."""
+    def look(self, now: float, address: IpAddress, rtt_s: Callable[[], float]) -> IpAddress | None:
+        """The address that is to be judged now, if any. ``rtt_s`` is asked for where it matters.
+
+        Ports are not: no rule is about a client's port.
+        """
         passed_s = 0.0 if self._looked_s is None else now - self._looked_s
         self._looked_s = now
-        proven_s = max(PROVEN_S, PROVEN_RTTS * rtt_s)
         if address[0] == self._approved:
             self._home_s += passed_s
-            if self._home_s >= proven_s:
+            if self._away_s and self._home_s >= max(PROVEN_S, PROVEN_RTTS * rtt_s()):
                 self._away_s = 0.0
             return None
         self._home_s = 0.0
         self._away_s += passed_s
-        if self._away_s < proven_s:
+        if self._away_s < max(PROVEN_S, PROVEN_RTTS * rtt_s()):
             return None
         self._away_s = 0.0  # whoever is asked may not be able to say
         return address

@@ -59,6 +59,9 @@ READ_BYTES: Final = 65536
 OPEN_UNI: Final = 16
 MAX_OPENING: Final = 32
 """Channel requests of a connection that are read at a time: the rest waits in the engine, whose windows bound it."""
+MAX_RETIRED: Final = 1024
+"""Connection ids that a client may retire at once, and one more each second. An honest one retires one when it moves; the engine
+holds 160 bytes for each, and without a limit, if what replaces them is never acknowledged."""
 MAX_EARLY: Final = 64
 """Window changes that may wait for their channel's stream, which can come after them."""
 PRIORITY_CONTROL: Final = 30
@@ -110,6 +113,7 @@ class ServerConnection:
     _user: str = ""
     _banner_due: bool = False
     _proves: bool = False
+    _since_s: float = field(default_factory=monotonic_s)
     _where_now: Whereabouts | None = None
     _judging: bool = False
     """Whether the client may stay where it is."""
@@ -117,6 +121,7 @@ class ServerConnection:
     def __post_init__(self) -> None:
         host, port = self.connection.remote_address
         self._client = plain_ip(host), port
+        self.watch.add(self._look)
 
     async def run(self) -> None:
         """Never raises for anything that the peer does."""
@@ -223,7 +228,6 @@ class ServerConnection:
             )
             self.authenticated()
             self._where_now = Whereabouts(self._client)
-            self.watch.add(self._look)
             await control.send.write(
                 self._wire.send(
                     AuthAccepted(
@@ -250,12 +254,15 @@ class ServerConnection:
     # -- a client that moves ---------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        """Has it moved, and may it?"""
+        """Does it behave? Has it moved, and may it?"""
+        if self.connection.ids_retired > MAX_RETIRED + now - self._since_s:
+            self.log.info(f"Protocol error from {self._where()}: connection ids without end")
+            self.connection.close(CODE_PROTOCOL, b"bad-connection-ids")
+            return
         if self._where_now is None or self._judging:
             return
         host, port = self.connection.remote_address
-        rtt_s = self.connection.stats()["rtt_us"] / 1e6
-        found = self._where_now.look(now, (plain_ip(host), port), rtt_s)
+        found = self._where_now.look(now, (plain_ip(host), port), self._rtt_s)
         if found is None:
             return
         self._judging = True
@@ -263,6 +270,9 @@ class ServerConnection:
             self.monitor.moved(
                 self.connection.session_id, found, lambda verdict: self._move(found, verdict)
             )
+
+    def _rtt_s(self) -> float:
+        return self.connection.stats()["rtt_us"] / 1e6
 
     def _move(self, address: tuple[str, int], verdict: MoveVerdict) -> None:
         self._judging = False

@@ -45,6 +45,11 @@ class Relay:
         self._numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._near, selectors.EVENT_READ, None)
+        self.sent: list[bytes] = []
+        """To the server,"""
+        self.got: list[bytes] = []
+        """and from it; kept only after :meth:`keep`."""
+        self._keeps = False
         self._ends = False
         self.moved = 0
         """How often the client got another address, in the server's eyes."""
@@ -55,6 +60,14 @@ class Relay:
     def through(self, argv: Sequence[str]) -> list[str]:
         """A client's command line with this port instead of the server's."""
         return [str(self.port) if word == str(self._server[1]) else word for word in argv]
+
+    def keep(self) -> None:
+        """Keep what passes from now on."""
+        self._keeps = True
+
+    def inject(self, data: bytes) -> None:
+        """To the server, as if it came from the client that was here last; whatever the delay, and also when the path is cut."""
+        list(self._far.values())[-1].sendto(data, self._server)
 
     def move(self, address: str = "127.0.0.1") -> None:
         """What the client sends from now on comes from another port, and this address of loopback, as when a NAT forgets; what
@@ -103,6 +116,8 @@ class Relay:
         return found
 
     def _send(self, sock: socket.socket, to: tuple[str, int], data: bytes) -> None:
+        if self._keeps:
+            (self.sent if to == self._server else self.got).append(data)
         if not self.cut and self._chance.random() >= self.loss:
             due = time.monotonic() + self.delay_ms / 1000
             heapq.heappush(self._flying, (due, next(self._numbers), sock, to, data))

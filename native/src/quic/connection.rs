@@ -114,6 +114,11 @@ impl Connection {
             .map(|ip| ip.to_canonical().to_string())
     }
 
+    #[getter]
+    fn ids_retired(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.inner.stats().frame_rx.retire_connection_id)
+    }
+
     fn handshake_done(&self, token: u64) {
         let mut done = self.handshake.0.clone();
         let connection = self.inner.clone();

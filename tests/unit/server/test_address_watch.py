@@ -21,7 +21,7 @@ class Looks:
     def at(self, address: tuple[str, int], seconds: float, rtt_s: float = 0.02) -> None:
         end = self.now + seconds
         while self.now < end:
-            if (found := self.found.look(self.now, address, rtt_s)) is not None:
+            if (found := self.found.look(self.now, address, lambda: rtt_s)) is not None:
                 self.judged.append(found)
             self.now += STEP_S
 
