@@ -64,6 +64,14 @@ Session = Annotated[
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
+def bootstrap(host: Destination) -> None:
+    """Find or start a qshd of your own on HOST, through ssh and without root. `qsh HOST` uses it from then on."""
+    from qsh.cli.sessions import bootstrap as bring_up
+
+    raise typer.Exit(bring_up(host))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
 def sessions(
     host: Destination,
     json: Annotated[bool, typer.Option("--json", help="Print what the host says.")] = False,

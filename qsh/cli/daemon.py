@@ -13,9 +13,9 @@ from qsh.errors import ConfigError, QshError, StartupError
 
 __all__ = ["GETOPT", "Arguments", "main", "parse_arguments"]
 
-GETOPT: Final = "46C:DdE:ef:g:h:o:p:qTtV"
+GETOPT: Final = "46C:DdE:ef:g:h:Iio:p:qTtV"
 USAGE: Final = """\
-usage: qshd [-46DdeqTtV] [-C connection_spec] [-E log_file] [-f config_file]
+usage: qshd [-46DdeIiqTtV] [-C connection_spec] [-E log_file] [-f config_file]
             [-g login_grace_time] [-h host_key_file] [-o option] [-p port]
 """
 ROOT_CONFIG: Final = "/etc/qsh/qshd_config"
@@ -37,6 +37,10 @@ class Arguments:
     dump: bool = False
     connection_spec: str | None = None
     version: bool = False
+    instance: bool = False
+    """Find or start the user's own qshd, for ssh."""
+    packets: bool = False
+    """The same, and carry a client's packets to it."""
 
 
 def parse_arguments(argv: list[str]) -> Arguments:
@@ -81,6 +85,8 @@ def _apply_flag(found: Arguments, flag: str, value: str) -> None:
             "-t": "test",
             "-T": "dump",
             "-V": "version",
+            "-I": "instance",
+            "-i": "packets",
         }
         setattr(found, names[flag], True)
 
@@ -116,6 +122,10 @@ def _main(argv: list[str]) -> int:
     if arguments.test:
         daemon_setup.load_host_keys(config, make=False)
         return 0
+    if arguments.instance or arguments.packets:
+        from qsh.cli.instance import serve
+
+        return serve(config, arguments, packets=arguments.packets)
     return daemon_setup.start(config, arguments)
 
 

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.host_keys import HostKeys
 
-__all__ = ["dump", "load_host_keys", "read_config", "start"]
+__all__ = ["FAILED", "bind_one", "dump", "load_host_keys", "read_config", "start", "try_host_keys"]
+
+FAILED: Final = 255
 
 MAX_CONFIG: Final = 4 * 1024 * 1024
 ROOT_KEY: Final = "/etc/qsh/ssh_host_ed25519_key"
@@ -96,7 +98,7 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"qshd: {text}\n")
 
 
-def _try_host_keys(config: DaemonConfig) -> None:
+def try_host_keys(config: DaemonConfig) -> None:
     """Load them once in a child, which ends: what is wrong must be said before we go to the background, and the process that the
     spawner is forked from must not have had them. Raises StartupError.
     """
@@ -141,12 +143,15 @@ def _data_home() -> str:
     return os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
 
 
-def start(config: DaemonConfig, arguments: Arguments) -> int:
-    """Be qshd; returns its exit status. Raises StartupError."""
+def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | None = None) -> int:
+    """Be qshd; returns its exit status. Raises StartupError.
+
+    ``instance``: a user's own one, which ends when nobody needs it; this is its bound socket.
+    """
     options = config.options
     _check_own_files(arguments)
-    sockets = _bind(options)
-    _try_host_keys(config)
+    sockets = _bind(options) if instance is None else [instance]
+    try_host_keys(config)
     log = _open_log(options, arguments)
     for warning in config.warnings:
         log.info(warning)
@@ -177,7 +182,7 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
         keys = load_host_keys(config)
     except StartupError as error:
         log.fatal(str(error))
-        return 255
+        return FAILED
     front_secrets.keep(secrets, keys.derive)
     monitor = Monitor(
         monitor_end,
@@ -186,6 +191,7 @@ def start(config: DaemonConfig, arguments: Arguments) -> int:
         options.login_grace_time,
         options.max_auth_tries,
         os.geteuid() == 0,
+        idle_s=0.0 if instance is None else float(options.qsh_instance_idle),
     )
     status = monitor.run()
     _remove_pid(options)
@@ -234,7 +240,7 @@ def _bind(options: DaemonOptions) -> list[socket.socket]:
     sockets, reasons = [], []
     for host, port in options.listen():
         try:
-            sockets.append(_bind_one(host, port))
+            sockets.append(bind_one(host, port))
         except OSError as error:
             shown = host or "*"
             reasons.append(
@@ -245,7 +251,8 @@ def _bind(options: DaemonOptions) -> list[socket.socket]:
     return sockets
 
 
-def _bind_one(host: str, port: int) -> socket.socket:
+def bind_one(host: str, port: int) -> socket.socket:
+    """A UDP socket; without ``host`` both families where there are two. Raises OSError."""
     if host in ("", "::"):
         with contextlib.suppress(OSError):
             return _bound(socket.AF_INET6, "::", port, dual_stack=host == "")

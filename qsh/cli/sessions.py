@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qsh.config.options import ClientOptions
 
-__all__ = ["attach_to", "command", "describe", "history", "list_sessions", "table"]
+__all__ = ["attach_to", "bootstrap", "command", "describe", "history", "list_sessions", "table"]
 
 FAILED: Final = 255
 COLUMNS: Final = (
@@ -103,6 +103,25 @@ def attach_to(argv: Sequence[str], *, history_lines: int = 0) -> int:
     except (ConfigError, UsageError) as error:
         return _complain(error)
     return attach(target.options, target.words[0], history_lines=history_lines, hops=target.hops)
+
+
+def bootstrap(argv: Sequence[str]) -> int:
+    """Find or start the user's own qshd on a host through SSH, and say where it is; the exit status."""
+    from qsh.client import host_state
+
+    try:
+        target = _target(argv, (), "bootstrap")
+    except (ConfigError, UsageError) as error:
+        return _complain(error)
+    options = target.options
+    options.qsh_bootstrap = "yes"
+    status, _ = sessions(options, "list", hops=target.hops)
+    if status:
+        return status
+    port = options.qsh_port or options.port
+    words = host_state.load(options.user, options.hostname, port).instance.split()
+    where = f"answers on UDP port {words[0]}" if words else "is reached through SSH"
+    return _print(f"qshd of {options.user} on {visible(options.hostname)} {where}\n")
 
 
 def command(verb: str, argv: Sequence[str]) -> int:

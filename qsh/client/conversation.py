@@ -154,7 +154,9 @@ class Conversation:
     def _remember(self, connection: Connection, key: str) -> None:
         rtt_ms = connection.stats()["rtt_us"] / 1000
         address = "" if self._hops else connection.remote_address[0]
-        state = host_state.HostState(rtt_ms, True, key or self._state.key, address)
+        state = self._state._replace(
+            rtt_ms=rtt_ms, answered=True, key=key or self._state.key, address=address
+        )
         if not state.is_like(self._state):
             port = self._reach[0].udp_port
             host_state.save(self._options.user, self._options.hostname, port, state)

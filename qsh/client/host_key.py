@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from qsh.auth import host_texts
-from qsh.auth.host_identity import Decision, Verdict, decide, scheme_order
+from qsh.auth.host_identity import Decision, Verdict, decide, host_key_types, scheme_order
 from qsh.auth.keys import PublicKey
 from qsh.auth.known_hosts import HASH_MAGIC, KnownHosts, KnownKey, Line, format_line
 from qsh.client.log import log
@@ -87,7 +87,15 @@ class KnownHost:
     showed.
     """
 
-    def __init__(self, policy: HostKeyPolicy, host: str, port: int, ssh_port: int) -> None:
+    def __init__(
+        self,
+        policy: HostKeyPolicy,
+        host: str,
+        port: int,
+        ssh_port: int,
+        texts: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """``texts``: what is known besides the files, each with a name."""
         self._policy = policy
         self._host = host
         self.changed = False
@@ -98,6 +106,7 @@ class KnownHost:
             for path in (*policy.user_files, *policy.global_files)
             if (text := _read(path))
         ]
+        self._texts += texts
         self._look_up(None)
         for warning in (*self._all.warnings, *self._record.warnings):
             log.debug(f"hostkeys_foreach: {warning}")
@@ -130,6 +139,22 @@ class KnownHost:
     def revoked(self) -> list[bytes]:
         """SubjectPublicKeyInfo of keys that may not; the connection fails in the handshake."""
         return _spkis((*(line.key for line in self._record.revoked), *self._revoked))
+
+    @property
+    def key_types(self) -> tuple[str, ...]:
+        """Types of host key, those that the host is known by first."""
+        return host_key_types(self._record)
+
+    def trusts_authority(self, blob: bytes) -> bool:
+        """It may vouch for this host's key."""
+        return not self.is_revoked(blob) and any(
+            line.key.blob == blob for line in self._record.authorities
+        )
+
+    def is_revoked(self, blob: bytes) -> bool:
+        """A key or an authority that never stands."""
+        every = (*(line.key for line in self._record.revoked), *self._revoked)
+        return any(key.blob == blob for key in every)
 
     @property
     def needs_certificates(self) -> bool:

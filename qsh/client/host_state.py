@@ -31,6 +31,8 @@ class HostState(NamedTuple):
 
     address: str = ""
     """Where it answered last."""
+    instance: str = ""
+    """The user's own qshd on that host, started through ssh: its port and its keys (``PORT TYPE BASE64 …``)."""
 
     def is_like(self, other: HostState) -> bool:
         """The difference is not worth a write."""
@@ -79,6 +81,8 @@ def load(user: str, host: str, port: int) -> HostState:
             state = state._replace(key=value.strip()[:128])
         elif name == "address":
             state = state._replace(address=value.strip()[:_MAX_ADDRESS])
+        elif name == "instance":
+            state = state._replace(instance=value.strip())
     return state
 
 
@@ -86,6 +90,7 @@ def save(user: str, host: str, port: int, state: HostState) -> None:
     """Replace what was remembered, atomically."""
     lines = [f"rtt_ms {state.rtt_ms:.1f}", f"answered {'yes' if state.answered else 'no'}"]
     lines += [f"key {state.key}"] if state.key else []
+    lines += [f"instance {state.instance}"] if state.instance else []
     lines += [f"address {state.address}"] if state.address else []
     replace(_path(user, host, port), lines)
 

@@ -173,6 +173,10 @@ class Keyring:
             path = ready[0].path
             self._loaded[path] = key_files.load_private(path, self._prompter, 0)
 
+    def hold(self, candidate: Candidate, key: SigningKey) -> None:
+        """A key that no file has."""
+        self._loaded[candidate.path] = key
+
     def unseal(self) -> Candidate | None:
         """Ask for the passphrase of the next sealed file; None when there is none left."""
         while self.sealed:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
     from qsh.client.identities import Candidate
+    from qsh.client.key_files import SigningKey
     from qsh.client.prompt import Prompter
     from qsh.client.request import Request
     from qsh.client.resume_key import ResumeFirst, ResumeKey
@@ -115,6 +116,13 @@ class Login:
         if not any(candidate.in_agent for candidate in self._candidates):
             self._keyring.close_agent()
         self._keyring.preload(self._candidates, self._state.key)
+
+    def offer_only(self, candidate: Candidate, key: SigningKey) -> None:
+        """Instead of :meth:`prepare`: this key, which is in no file."""
+        if self._forwards is not None:
+            self._forwards.prepare()
+        self._keyring.hold(candidate, key)
+        self._candidates = [candidate]
 
     def _agent(self) -> Agent | None:
         path = self._options.identity_agent

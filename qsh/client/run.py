@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from qsh.client.background import Background
     from qsh.client.hops import Reach
     from qsh.client.request import Request
+    from qsh.client.through_ssh import ByHost
     from qsh.config.options import ClientOptions
     from qsh.quic import Early
 
@@ -104,6 +105,8 @@ class Client:
 
     def _run(self) -> int:
         options = self._options
+        if (status := self._by_ssh()) is not None:
+            return status
         self._redirect()
         target = _target(options)
         found = [] if self._hops else _find(target, self._state)
@@ -124,9 +127,62 @@ class Client:
             hops=_reaches(self._hops) if self._hops else (),
         )
         status = conversation.run(early)
+        if status is None and self._state.answered and options.qsh_transport == "auto":
+            status = self._quietly_by_ssh()
         if status is None:
             self._exec_ssh()
         return status
+
+    def _by_ssh(self) -> int | None:
+        """The exit status where the connection comes about through SSH; None: it is to be made as always."""
+        options = self._options
+        asked_for = options.qsh_bootstrap == "yes" or options.qsh_transport == "ssh"
+        remembered = self._state.instance and options.qsh_bootstrap == "auto"
+        if not asked_for and (not remembered or self._is_led):
+            return None
+        from qsh.client.through_ssh import through_ssh
+
+        status = through_ssh(
+            self._reach_by_ssh(), only_remembered=not asked_for, give_up=self._become_ssh
+        )
+        if status is None:
+            self._state = self._state._replace(instance="")
+        return status
+
+    def _quietly_by_ssh(self) -> int | None:
+        """This host has a qshd, and UDP does not get there: perhaps SSH does. Nobody is asked."""
+        if self._is_led:
+            return None
+        from qsh.client.through_ssh import quietly
+
+        return quietly(self._reach_by_ssh())
+
+    @property
+    def _is_led(self) -> bool:
+        options = self._options
+        return bool(self._hops) or options.proxy_jump is not None or bool(options.proxy_command)
+
+    def _reach_by_ssh(self) -> ByHost:
+        from qsh.client.through_ssh import ByHost
+
+        options, target = self._options, _target(self._options)
+        led = self._is_led
+        way: list[tuple[ClientOptions, KnownHost]] = []
+        first: Sequence[addresses.Address] = ()
+        for each in (*self._hops, options):
+            found = [] if way or (led and not self._hops) else addresses.resolve(_target(each))
+            first = first or found
+            policy = _host_key_policy(each, found, each.port)
+            way.append((each, KnownHost(policy, each.hostname, each.port, each.port)))
+        return ByHost(
+            options,
+            self._state,
+            self._background,
+            (target, first, self._tuning()),
+            way,
+            self._request,
+            self._owner,
+        )
 
     def _tuning(self) -> Tuning:
         options = self._options

@@ -161,6 +161,10 @@ class DaemonOptions:
     """Parent of the users' directories of sockets; none: where the system keeps such things."""
     qsh_exec_max: int = 900
     """Silence after which a command without a terminal gets HUP; 0: never."""
+    qsh_instance_idle: int = 3600
+    """A user's own qshd (``qshd -I``) ends when nobody has been logged in for so long; 0: never."""
+    qsh_instance_ports: str = "60000-61000"
+    """UDP ports of which it takes the first that is free."""
     qsh_retry_threshold: int = 5
     """Unauthenticated connections from which on an address must be proven first."""
     qsh_max_connections: int = 4096

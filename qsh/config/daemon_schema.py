@@ -371,6 +371,8 @@ SCHEMA: Final = (
     _row("Resume", "resume", "flag", flags="m"),
     _row("SessionDirectory", "session_directory", "file", flags="h"),
     _row("QshExecMax", "qsh_exec_max", "timeout", flags="m"),
+    _row("QshInstanceIdle", "qsh_instance_idle", "timeout"),
+    _row("QshInstancePorts", "qsh_instance_ports", "word"),
     _row("QshRetryThreshold", "qsh_retry_threshold", "integer"),
     _row("QshMaxConnections", "qsh_max_connections", "integer"),
 )

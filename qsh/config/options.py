@@ -145,6 +145,7 @@ class ClientOptions:
     pubkey_accepted_algorithms: str
     pubkey_authentication: str
     qsh_bootstrap: str
+    qsh_bootstrap_command: str
     qsh_congestion: str
     qsh_fallback: str
     qsh_key_log: str | None

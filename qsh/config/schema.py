@@ -167,6 +167,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("QshFallback", "qsh_fallback", "qsh-fallback", "exec", USED),
     ("QshTransport", "qsh_transport", "qsh-transport", "auto", USED),
     ("QshBootstrap", "qsh_bootstrap", "qsh-bootstrap", "auto", USED),
+    ("QshBootstrapCommand", "qsh_bootstrap_command", "command", "qshd", USED),
     ("QshSessions", "qsh_sessions", "qsh-sessions", "notice", USED),
     ("QshOnHangup", "qsh_on_hangup", "qsh-hangup", "end", USED),
     ("QshPrediction", "qsh_prediction", "qsh-prediction", "adaptive", USED),

@@ -58,8 +58,8 @@ STATES: dict[str, dict[str, str]] = {
     "weak": {**_YES_NO, "no-pq-kex": "no"},
     # qsh's own
     "qsh-fallback": {"exec": "exec", "no": "no"},
-    "qsh-transport": {"auto": "auto", "quic": "quic", "tcp": "tcp", "ssh": "ssh"},
-    "qsh-bootstrap": {"auto": "auto", "ssh": "ssh", "no": "no"},
+    "qsh-transport": {"auto": "auto", "udp": "udp", "tcp": "tcp", "ssh": "ssh"},
+    "qsh-bootstrap": {**_YES_NO, "auto": "auto"},
     "qsh-sessions": {"notice": "notice", "ask": "ask", "no": "no"},
     "qsh-hangup": {"end": "end", "detach": "detach"},
     "qsh-skip": {"auto": "auto", "exact": "exact"},

@@ -104,6 +104,8 @@ class Monitor:
     grace_s: float
     max_attempts: int
     root: bool
+    idle_s: float = 0.0
+    """End when there has been no session for so long; 0: never."""
     table: LoginTable = field(init=False)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _sessions: dict[int, _Session] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class Monitor:
     _front_since: float = 0.0
     _front_due_s: float | None = None
     """When to try again to start one."""
+    _idle_since_s: float | None = None
     _stop: bool = False
     exit_status: int = 0
 
@@ -182,6 +185,8 @@ class Monitor:
         pending = [s.deadline_s for s in self._sessions.values() if not s.judged]
         if self._front_due_s is not None:
             pending.append(self._front_due_s)
+        if (end_s := self._idle_end()) is not None:
+            pending.append(end_s)
         return max(0.0, min(pending) - monotonic_s()) if pending else None
 
     def _expire(self) -> None:
@@ -194,6 +199,18 @@ class Monitor:
             self._refuse(session, "the login child did not answer within LoginGraceTime")
         if self._front_due_s is not None and now >= self._front_due_s:
             self._start_front()
+        if (end_s := self._idle_end()) is not None and now >= end_s:
+            self.log.info(f"nobody has been logged in for {self.idle_s:g} s")
+            self._stop = True
+
+    def _idle_end(self) -> float | None:
+        """When to end for want of sessions."""
+        if not self.idle_s or self._hosts or self._sessions:
+            self._idle_since_s = None
+            return None
+        if self._idle_since_s is None:
+            self._idle_since_s = monotonic_s()
+        return self._idle_since_s + self.idle_s
 
     def _abandon(self, session: _Session) -> None:
         """Nobody waits for this judgement any more."""

@@ -1,0 +1,62 @@
+"""The two lines before packets (docs/protocol.md 15.6), and packets in a stream (15.5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from qsh.wire.instance import Here, answer_line, parse_answer, parse_request, request_line
+from qsh.wire.packet_frames import MAX_PACKET, PacketReader, frame
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM"
+
+
+def test_lines_come_back() -> None:
+    here = Here(60001, (KEY, "ssh-rsa AAAAB3NzaC1yc2EAAAADAQAB"), "0.1.0")
+    assert parse_answer(answer_line(here)) == here
+    assert parse_request(request_line(KEY)) == KEY
+    assert parse_request(request_line()) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"Welcome to Debian\n",
+        b"qsh-instance 2 0.1.0 60001 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM\n",
+        b"qsh-instance 1 0.1.0 0 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM\n",
+        b"qsh-instance 1 0.1.0 70000 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM\n",
+        b"qsh-instance 1 0.1.0 60001\n",
+        b"qsh-instance 1 0.1.0 60001 ssh-ed25519\n",
+        b"qsh-instance 1 0.1.0 60001 ssh-ed25519 \xff\xff\n",
+        b"qsh-instance 1 0.1.0 60001 * AAAAC3NzaC1lZDI1NTE5AAAAIM\n",
+    ],
+)
+def test_what_is_no_answer(line: bytes) -> None:
+    assert parse_answer(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"qsh-instance 1 ssh-ed25519\n",
+        b'qsh-instance 1 command="id" AAAAC3NzaC1lZDI1NTE5AAAAIM\n',
+        b"qsh-instance 1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM more\n",
+        b"GET / HTTP/1.1\n",
+    ],
+)
+def test_what_is_no_request(line: bytes) -> None:
+    assert parse_request(line) is None
+
+
+def test_packets_in_pieces() -> None:
+    packets = [b"a", b"bc" * 700, bytes(MAX_PACKET)]
+    stream = b"".join(frame(packet) for packet in packets)
+    for step in (1, 3, 1000, len(stream)):
+        reader = PacketReader()
+        found = [
+            p for at in range(0, len(stream), step) for p in reader.feed(stream[at : at + step])
+        ]
+        assert found == packets
+        if step == 1:
+            stream += frame(b"") + frame(b"end")  # nothing between
+            packets.append(b"end")
