@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
+    blocked_ssh,
     bulk,
     cat,
     flood,
@@ -43,7 +44,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
-    "jump", "lossy-login", "idle-traffic",
+    "jump", "lossy-login", "idle-traffic", "blocked-ssh",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -116,6 +117,7 @@ def main() -> int:
         "jump": lambda: jump.measure(given.repetitions * 2, min(100, given.keys)),
         "idle-traffic": lambda: idle_traffic.measure(5.0 if given.quick else idle_traffic.SECONDS),
         "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
+        "blocked-ssh": lambda: blocked_ssh.measure(few),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

@@ -761,3 +761,34 @@ def test_who_has_no_session_any_more_does_not_move(let_in: World) -> None:
     let_in.turn()
     let_in.ask(Moved(login(1).session_id, ELSEWHERE))
     assert let_in.front.receive() == (MoveVerdict(login(1).session_id, Outcome.REFUSED), [])
+
+
+def test_a_users_own_qshd_ends_when_nobody_has_been_there_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(module, "monotonic_s", lambda: now_s)
+    monitor = world.monitor
+    monitor.idle_s = 50.0
+    world.turn()
+    assert monitor._timeout() == 50.0
+    world.handshake(1)
+    child = world.child(1)
+    now_s += 60.0
+    world.turn()
+    assert not monitor._stop  # somebody is being judged
+    world.judge(child, Judgement(Outcome.REFUSED, "no"))
+    assert monitor._timeout() == 50.0
+    now_s += 49.0
+    world.turn()
+    assert not monitor._stop
+    now_s += 2.0
+    world.turn()
+    assert monitor._stop
+
+
+def test_qshd_never_ends_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "monotonic_s", lambda: 1e9)
+    world.turn()
+    assert world.monitor._timeout() is None
+    assert not world.monitor._stop
