@@ -6,10 +6,13 @@ import getopt
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qsh import __version__
 from qsh.errors import ConfigError, QshError, StartupError
+
+if TYPE_CHECKING:
+    from qsh.config.daemon_options import DaemonConfig
 
 __all__ = ["GETOPT", "Arguments", "main", "parse_arguments"]
 
@@ -113,6 +116,10 @@ def _main(argv: list[str]) -> int:
     if arguments.version:
         sys.stderr.write(f"qshd_{__version__}, OpenSSH_compatible\n")
         return 0
+    if arguments.instance or arguments.packets:
+        from qsh.cli.instance import serve
+
+        return serve(lambda: _read_config(arguments), arguments, packets=arguments.packets)
     from qsh.cli import daemon_setup
 
     config = daemon_setup.read_config(arguments)
@@ -122,11 +129,13 @@ def _main(argv: list[str]) -> int:
     if arguments.test:
         daemon_setup.load_host_keys(config, make=False)
         return 0
-    if arguments.instance or arguments.packets:
-        from qsh.cli.instance import serve
-
-        return serve(config, arguments, packets=arguments.packets)
     return daemon_setup.start(config, arguments)
+
+
+def _read_config(arguments: Arguments) -> DaemonConfig:
+    from qsh.cli import daemon_setup
+
+    return daemon_setup.read_config(arguments)
 
 
 def default_config() -> str:

@@ -1,7 +1,7 @@
 """``qshd -I`` and ``qshd -i``: what ssh runs on a host, as the user, to get a qshd of his own (docs/protocol.md 15.6).
 
 The instance that runs is found, or one is started: it survives the logout and ends when nobody has been logged in for
-QshInstanceIdle. One line is read and one is written; with ``-i`` packets follow.
+QshInstanceIdle. The client's line is in the environment, ours is written; with ``-i`` packets follow.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from qsh import __version__
-from qsh.cli import daemon_setup
 from qsh.clock import wall_s
 from qsh.errors import KeyFormatError, StartupError
 from qsh.server.instance import InstanceDirectory, Running, began
-from qsh.wire.instance import MAX_LINE, Here, answer_line, parse_request
+from qsh.wire.instance import VARIABLE, Here, answer_line, parse_request
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from qsh.cli.daemon import Arguments
     from qsh.config.daemon_options import DaemonConfig
@@ -30,11 +30,11 @@ __all__ = ["serve"]
 TRIES: Final = 1000
 
 
-def serve(config: DaemonConfig, arguments: Arguments, *, packets: bool) -> int:
+def serve(read_config: Callable[[], DaemonConfig], arguments: Arguments, *, packets: bool) -> int:
     """The exit status. Raises StartupError."""
     if os.isatty(0):
         raise StartupError("qshd: -I and -i are for qsh, which runs them through ssh")
-    key = parse_request(_read_line())
+    key = parse_request(os.environ.pop(VARIABLE, "").encode(errors="replace"))
     if key is None:
         raise StartupError("qshd: the client speaks another version of this")
     directory = InstanceDirectory()
@@ -42,12 +42,10 @@ def serve(config: DaemonConfig, arguments: Arguments, *, packets: bool) -> int:
         with directory.locked():
             if key:
                 directory.admit(_usable(key), wall_s())
-            running = directory.running() or _start(config, arguments, directory)
+            running = directory.running() or _start(read_config(), arguments, directory)
     except OSError as error:
         raise StartupError(f"qshd: {error.strerror or error}") from None
-    keys = daemon_setup.load_host_keys(config).public
-    lines = tuple(f"{each.type} {each.base64()}" for each in keys)
-    data = answer_line(Here(running.port, lines, __version__))
+    data = answer_line(Here(running.port, running.keys, __version__))
     while data:
         data = data[os.write(1, data) :]
     if not packets:
@@ -55,14 +53,6 @@ def serve(config: DaemonConfig, arguments: Arguments, *, packets: bool) -> int:
     from qsh.server.stdio_packets import carry
 
     return carry(0, 1, running.port)
-
-
-def _read_line() -> bytes:
-    """No byte more: packets may follow."""
-    line = b""
-    while not line.endswith(b"\n") and len(line) < MAX_LINE and (byte := os.read(0, 1)):
-        line += byte
-    return line
 
 
 def _usable(key: str) -> str:
@@ -79,6 +69,8 @@ def _usable(key: str) -> str:
 
 def _start(config: DaemonConfig, arguments: Arguments, directory: InstanceDirectory) -> Running:
     """Start an instance that goes on without us. Packets that come before it is ready wait in its socket. Raises StartupError."""
+    from qsh.cli import daemon_setup
+
     daemon_setup.try_host_keys(config)
     port, sock = _bind(config)
     pid = os.fork()
@@ -92,7 +84,9 @@ def _start(config: DaemonConfig, arguments: Arguments, directory: InstanceDirect
             sys.stderr.flush()
             os._exit(status)
     sock.close()
-    running = Running(port, pid, began(pid))
+    keys = daemon_setup.load_host_keys(config).public
+    lines = tuple(f"{each.type} {each.base64()}" for each in keys)
+    running = Running(port, pid, began(pid), lines)
     directory.write(running)
     return running
 
@@ -100,6 +94,8 @@ def _start(config: DaemonConfig, arguments: Arguments, directory: InstanceDirect
 def _be_instance(
     config: DaemonConfig, arguments: Arguments, directory: InstanceDirectory, sock: socket.socket
 ) -> int:
+    from qsh.cli import daemon_setup
+
     os.setsid()
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     log = os.open(directory.log, flags, 0o600)
@@ -130,6 +126,8 @@ def _be_instance(
 
 def _bind(config: DaemonConfig) -> tuple[int, socket.socket]:
     """A UDP socket on the first free port of QshInstancePorts. Raises StartupError."""
+    from qsh.cli import daemon_setup
+
     low, high = _ports(config.options.qsh_instance_ports)
     reason = ""
     for port in range(low, min(high, low + TRIES) + 1):

@@ -204,19 +204,26 @@ class Bootstrap:
     async def _packets(self, carrier: Carrier) -> Connection:
         from qsh.client.ssh_packets import LOOPBACK, SshPackets
 
-        process, here = await carrier.packets(self._public)
-        self._found(here)
-        known = self._known = pinned(self._options, here.port, here.keys)
+        process = await carrier.packets(self._public)
         packets = SshPackets(self._driver, process, self._tuning)
-        carrying = asyncio.ensure_future(packets.carry())
-        try:
-            connection = await packets.endpoint.connect(
+        answer = asyncio.ensure_future(carrier.answer(process))
+        carrying = asyncio.ensure_future(packets.carry(answer))
+        # The handshake does not wait for the answer: the login looks at the key.
+        expected = pinned(self._options, *(self._here or (self._target.udp_port, ())))
+        connecting = asyncio.ensure_future(
+            packets.endpoint.connect(
                 LOOPBACK,
                 packets.port,
-                **self._tuning.handshake(known),
+                **self._tuning.handshake(expected),
                 timeout_s=HANDSHAKE_S,
             )
+        )
+        try:
+            self._found(here := await answer)
+            self._known = pinned(self._options, here.port, here.keys)
+            connection = await connecting
         except BaseException:
+            connecting.cancel()
             carrying.cancel()
             raise
         carrying.add_done_callback(

@@ -23,7 +23,7 @@ from qsh.client.identities import Keyring
 from qsh.client.log import log
 from qsh.client.text import visible
 from qsh.errors import AgentError, ConnectError, HostKeyError, KeyFormatError
-from qsh.wire.instance import MAX_LINE, parse_answer, request_line
+from qsh.wire.instance import MAX_LINE, VARIABLE, parse_answer, request_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -269,26 +269,33 @@ class Carrier:
 
     async def instance(self, key: str) -> Here:
         """The user's instance on the host, which is started if need be; ``key`` is let in. Raises ConnectError."""
-        process, here = await self._start("-I", key)
+        process = await self._start("-I", key)
+        here = await self.answer(process)
         process.close()
         return here
 
-    async def packets(self, key: str) -> tuple[Any, Here]:
-        """A process whose standard input and output carry packets to it. Raises ConnectError."""
+    async def packets(self, key: str) -> Any:
+        """A process whose standard input and output carry packets to it, after its :meth:`answer`. Raises ConnectError."""
         return await self._start("-i", key)
 
-    async def _start(self, flag: str, key: str) -> tuple[Any, Here]:
-        command = self._way[-1][0].qsh_bootstrap_command
-        script = f'PATH="$PATH:{PLACES}"; exec {command} {flag}'
-        host = self._way[-1][0].hostname
+    async def _start(self, flag: str, key: str) -> Any:
+        options = self._way[-1][0]
+        line = f"{VARIABLE}='{request_line(key)}'; export {VARIABLE}"
+        script = f'PATH="$PATH:{PLACES}"; {line}; exec {options.qsh_bootstrap_command} {flag}'
         try:
-            process = await self._connections[-1].create_process(
+            return await self._connections[-1].create_process(
                 f"sh -c {shlex.quote(script)}", encoding=None
             )
-            process.stdin.write(request_line(key))
-            here = await _answer(process)
-            if here is not None:
-                return process, here
+        except (asyncssh.Error, OSError) as error:
+            text = f"{visible(options.hostname)}: {visible(str(error))}"
+            raise ConnectError(text, kind="ssh") from None
+
+    async def answer(self, process: Any) -> Here:
+        """What the process says first. Raises ConnectError."""
+        host = self._way[-1][0].hostname
+        try:
+            if (here := await _answer(process)) is not None:
+                return here
             await asyncio.wait_for(process.wait_closed(), PROBE_S)
             said = await process.stderr.read(4096)
         except (asyncssh.Error, OSError) as error:

@@ -10,6 +10,8 @@ from qsh.quic import client_endpoint, client_socket
 from qsh.wire.packet_frames import MAX_PACKET, PacketReader, frame
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from qsh.client.tuning import Tuning
     from qsh.quic import Driver, Endpoint
 
@@ -34,9 +36,9 @@ class SshPackets:
         self._ears.setblocking(False)
         self.port = int(self._ears.getsockname()[1])
 
-    async def carry(self) -> None:
-        """Until the channel's end, whatever ends it."""
-        ways = [asyncio.ensure_future(way()) for way in (self._out, self._back)]
+    async def carry(self, answer: Awaitable[object]) -> None:
+        """Until the channel's end, whatever ends it. What comes after ``answer`` are packets."""
+        ways = [asyncio.ensure_future(way) for way in (self._out(), self._back(answer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -55,7 +57,8 @@ class SshPackets:
             sink.write(b"".join(parts))
             await sink.drain()
 
-    async def _back(self) -> None:
+    async def _back(self, answer: Awaitable[object]) -> None:
+        await answer
         reader = PacketReader()
         while data := await self._process.stdout.read(READ_BYTES):
             for packet in reader.feed(data):

@@ -34,6 +34,8 @@ class Running(NamedTuple):
     pid: int
     began: int
     """In the kernel's ticks: a process id alone may be another's by now."""
+    keys: tuple[str, ...] = ()
+    """Its host keys, each ``TYPE BASE64``."""
 
 
 def began(pid: int) -> int:
@@ -88,15 +90,18 @@ class InstanceDirectory:
 
     def running(self) -> Running | None:
         """The instance that was written down, if it is still there."""
+        first, *keys = self._read("instance").splitlines() or [""]
         try:
-            port, pid, since = (int(word) for word in self._read("instance").split())
+            port, pid, since = (int(word) for word in first.split())
         except ValueError:
             return None
-        return Running(port, pid, since) if since and began(pid) == since else None
+        there = since and keys and began(pid) == since
+        return Running(port, pid, since, tuple(keys)) if there else None
 
     def write(self, running: Running) -> None:
         """Write it down."""
-        self._write("instance", f"{running.port} {running.pid} {running.began}\n")
+        lines = (f"{running.port} {running.pid} {running.began}", *running.keys)
+        self._write("instance", "".join(f"{line}\n" for line in lines))
 
     def admit(self, key: str, now_s: float) -> None:
         """Let the holder of ``key`` (``TYPE BASE64``) log in as this user until :data:`KEY_S` from now."""

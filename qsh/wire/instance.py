@@ -9,10 +9,20 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["MAX_LINE", "Here", "answer_line", "parse_answer", "parse_request", "request_line"]
+__all__ = [
+    "MAX_LINE",
+    "VARIABLE",
+    "Here",
+    "answer_line",
+    "parse_answer",
+    "parse_request",
+    "request_line",
+]
 
 MAX_LINE: Final = 16 * 1024
 """Bytes of a line: an RSA key of 16384 bits is below 3 KiB."""
+VARIABLE: Final = "QSH_INSTANCE"
+"""The environment variable with the client's line: on standard input it would come a round trip later."""
 MAX_KEYS: Final = 8
 _WORD: Final = "qsh-instance"
 _VERSION: Final = "1"
@@ -29,9 +39,9 @@ class Here(NamedTuple):
     version: str = ""
 
 
-def request_line(key: str = "") -> bytes:
-    """The client's line. ``key``: ``TYPE BASE64``."""
-    return f"{_WORD} {_VERSION} {key}".rstrip().encode() + b"\n"
+def request_line(key: str = "") -> str:
+    """The client's line, which is not ended. ``key``: ``TYPE BASE64``."""
+    return f"{_WORD} {_VERSION} {key}".rstrip()
 
 
 def parse_request(line: bytes) -> str | None:

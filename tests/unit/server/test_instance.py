@@ -34,7 +34,7 @@ def test_only_ours(directory: InstanceDirectory) -> None:
 
 def test_a_process_that_is_gone_is_no_instance(directory: InstanceDirectory) -> None:
     child = subprocess.Popen(["sleep", "60"])
-    here = Running(60001, child.pid, began(child.pid))
+    here = Running(60001, child.pid, began(child.pid), ("ssh-ed25519 AAAA",))
     directory.write(here)
     assert directory.running() == here
     directory.write(here._replace(began=here.began - 1))  # the number is another process's

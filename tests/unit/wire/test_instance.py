@@ -13,8 +13,8 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM"
 def test_lines_come_back() -> None:
     here = Here(60001, (KEY, "ssh-rsa AAAAB3NzaC1yc2EAAAADAQAB"), "0.1.0")
     assert parse_answer(answer_line(here)) == here
-    assert parse_request(request_line(KEY)) == KEY
-    assert parse_request(request_line()) == ""
+    assert parse_request(request_line(KEY).encode()) == KEY
+    assert parse_request(request_line().encode()) == ""
 
 
 @pytest.mark.parametrize(
