@@ -322,6 +322,15 @@ class Connection:
     def flow_activity(self, token: int) -> None:
         """Completes with None when the next datagram of any flow has come or gone."""
 
+    def probe_path(self, data: bytes) -> None:
+        """As :meth:`send_datagram`, though the congestion window is full: for a path that is not known yet."""
+
+    def path_changed(self, token: int) -> None:
+        """Completes with None when packets from another address of the peer's next make a path, which may fail its validation.
+
+        Errors: the connection is gone.
+        """
+
     def max_datagram_size(self) -> int | None: ...
     def set_limits(self, *, bidi_streams: int, uni_streams: int, connection_window: int) -> None:
         """What the peer may have open and send from now on; used to lift the limits of the time before authentication."""

@@ -8,7 +8,11 @@ from typing import Final, NamedTuple
 
 from qsh.errors import ConnectError
 
-__all__ = ["Address", "Target", "has_route", "in_order", "resolve", "udp_socket"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qsh.config.options import ClientOptions
+
+__all__ = ["Address", "Target", "has_route", "in_order", "resolve", "route_source", "udp_socket"]
 
 _BUFFER_BYTES: Final = 7 << 20
 """Socket buffers asked for; the system gives what its limit allows (the default 208 KiB overflows).
@@ -29,12 +33,29 @@ class Target(NamedTuple):
     bind_address: str | None = None
     bind_interface: str | None = None
 
+    @classmethod
+    def of(cls, options: ClientOptions) -> Target:
+        """As the options say."""
+        return cls(
+            options.hostname,
+            options.qsh_port or options.port,
+            options.port,
+            options.address_family,
+            options.bind_address,
+            options.bind_interface,
+        )
+
 
 class Address(NamedTuple):
     """One numeric address; an IPv6 scope is in ``host``."""
 
     family: int
     host: str
+
+    @classmethod
+    def of(cls, host: str) -> Address:
+        """From its text."""
+        return cls(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
 
     @property
     def is_loopback(self) -> bool:
@@ -102,6 +123,16 @@ def udp_socket(target: Target, family: int) -> socket.socket:
         sock.close()
         raise ConnectError(f"bind: {error.strerror or error}", kind="bind") from None
     return sock
+
+
+def route_source(target: Target, address: Address, port: int) -> str | None:
+    """Where the way there leaves this machine: an address of its own; None: there is no way now."""
+    try:
+        with udp_socket(target, address.family) as sock:
+            sock.connect((address.host, port))
+            return str(sock.getsockname()[0])
+    except (ConnectError, OSError):
+        return None
 
 
 def _local(target: Target, family: int) -> tuple[str, int]:

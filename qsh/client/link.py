@@ -41,8 +41,10 @@ from qsh.wire.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from qsh.client.addresses import Target
     from qsh.client.authenticate import Authenticator
     from qsh.client.resume_key import ResumeFirst
+    from qsh.client.roaming import Roaming
     from qsh.quic import Connection, RecvStream
     from qsh.wire.messages import Listen, Message, Open, Signal, Unlisten, WindowChange
 
@@ -81,6 +83,10 @@ class Link:
         """Describes the forwarded connections, for ``~#``."""
         self.listening: Callable[[Listening], None] = lambda answer: None
         """Gets the answers to Listen."""
+        self.stranded: Callable[[], None] = lambda: None
+        """Called when no way leads to the host's address any more."""
+        self.roaming: Roaming | None = None
+        """Follows the network's changes, a while after the login."""
         self._proofs: asyncio.Future[KeyProofs] = loop.create_future()
 
     def listen(self) -> None:
@@ -188,6 +194,24 @@ class Link:
             from qsh.client.staying import keep_alive
 
             self._spawn(keep_alive(self))
+
+    def roam(self, target: Target, source: str | None) -> None:
+        """Follow the network's changes from soon on: what a short command does is over before."""
+        loop = asyncio.get_running_loop()
+
+        def begin() -> None:
+            if self.lost.done():
+                return
+            from qsh.client.roaming import Roaming
+
+            roaming = self.roaming = Roaming(self.connection, target, source, self._strand)
+            self.lost.add_done_callback(lambda _: roaming.close())
+
+        timer = loop.call_later(_ROAM_S, begin)
+        self.lost.add_done_callback(lambda _: timer.cancel())
+
+    def _strand(self) -> None:
+        self.stranded()
 
     def describe_channels(self) -> list[str]:
         """For ``~#``."""
@@ -340,6 +364,8 @@ _FAREWELL_S: Final = 0.3
 """How long an ended client waits for the server to hear of it: a dead connection must not hold it up."""
 ABANDONED: Final = 6
 """Application close code of a connection that is given up without ending what runs in its terminals."""
+_ROAM_S: Final = 0.2
+"""After the login: then its own work is done."""
 _PROTOCOL_ERROR: Final = 1
 """Application close code of errors that the reason names (docs/protocol.md 9)."""
 _BANNER_LEVEL: Final = 3

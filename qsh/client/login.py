@@ -12,6 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from qsh.auth.keys import PublicKey
+from qsh.client.addresses import Address, Target, route_source
 from qsh.client.agent import Agent
 from qsh.client.authenticate import Authenticator
 from qsh.client.environment import to_send
@@ -253,7 +254,16 @@ class Login:
             self._resume.granted(accepted.resume, used.public.blob)
         return used
 
+    def _roam(self, link: Link) -> None:
+        """The way to a host behind jump hosts is another connection's, which roams."""
+        if self._through:
+            return
+        host, port = link.connection.remote_address
+        target = Target.of(self._options)
+        link.roam(target, route_source(target, Address.of(host), port))
+
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
+        self._roam(link)
         self._tell_login(link)
         self._keep(link)
         self._telling = asyncio.get_running_loop().call_later(_TELL_S, self._tell_status)
@@ -305,6 +315,7 @@ class Login:
             raise
         self._used = authenticator.used
         self._tell_login(link)
+        self._roam(link)
         return link
 
     async def hold_again(self, connection: Connection) -> Link:
@@ -315,6 +326,7 @@ class Login:
             authenticator = await self._authenticate_again(link)
             await link.open_control()
             await asyncio.wait_for(link.login(authenticator, authenticator.first()), _AGAIN_S)
+            self._roam(link)
         except TimeoutError:
             await link.close(ABANDONED)
             raise ConnectionLost("no answer to the login", kind="timeout") from None
@@ -449,6 +461,7 @@ class Login:
             if message is not None and opens:
                 channel = await link.open_channel(self._offer(message))
             accepted = await login
+            self._roam(link)
         finally:
             login.cancel()
         if self._resume is not None and self._used is not None:

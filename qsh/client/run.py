@@ -108,7 +108,7 @@ class Client:
         if (status := self._by_ssh()) is not None:
             return status
         self._redirect()
-        target = _target(options)
+        target = addresses.Target.of(options)
         found = [] if self._hops else _find(target, self._state)
         known = _known_host(options, found)
         tuning = self._tuning()
@@ -292,17 +292,6 @@ def sessions(
         os.close(output)
 
 
-def _target(options: ClientOptions) -> addresses.Target:
-    return addresses.Target(
-        options.hostname,
-        options.qsh_port or options.port,
-        options.port,
-        options.address_family,
-        options.bind_address,
-        options.bind_interface,
-    )
-
-
 def _find(target: addresses.Target, state: host_state.HostState) -> list[addresses.Address]:
     """The best first."""
     return addresses.in_order(addresses.resolve(target), target.udp_port, state.address)
@@ -324,7 +313,7 @@ def _reaches(hops: Sequence[ClientOptions]) -> list[Reach]:
 
     reaches: list[Reach] = []
     for options in hops:
-        target = _target(options)
+        target = addresses.Target.of(options)
         state = host_state.load(options.user, options.hostname, target.udp_port)
         found = [] if reaches else _find(target, state)
         tuning = Tuning(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from qsh.channels.session import ClientChannel
     from qsh.client.link import Link
+    from qsh.client.roaming import Roaming
     from qsh.client.sharing import SharedClientProcess
     from qsh.config.options import ClientOptions
     from qsh.wire.messages import Message, Open
@@ -196,6 +197,8 @@ class _SharedLink:
         self.answer = loop.create_future()
         self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
         self.connection = self
+        self.roaming: Roaming | None = None
+        """The master's business."""
         self.channel: _SharedChannel | None = None
         self._descriptors: list[int] = []
         self._path = PathReport(0, 0, 0, 0)

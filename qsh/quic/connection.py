@@ -42,6 +42,8 @@ class Connection:
         self._activity: Pending[None] = Pending(lambda: call(native.flow_activity))
         self._closed: asyncio.Future[tuple[str, int, str]] | None = None
         self._lost: Closed | None = None
+        self.migrations = 0
+        """On a client: new addresses from which it has been heard."""
 
     @property
     def session_id(self) -> bytes:
@@ -104,6 +106,17 @@ class Connection:
         """Queue a datagram, at the cost of the oldest waiting. ValueError: larger than the path takes."""
         self.native.send_datagram(data)
 
+    def probe_path(self, data: bytes) -> None:
+        """:meth:`send_datagram` though the congestion window is full: for a path that is not known yet."""
+        self.native.probe_path(data)
+
+    def path_changed(self) -> asyncio.Future[None]:
+        """Done when from now on the peer's packets come from another address, which may still turn out not to be the peer's.
+
+        TransportError: the connection is gone.
+        """
+        return self.driver.call(self.native.path_changed)
+
     async def read_datagram(self) -> bytes:
         """The next datagram that is no flow's."""
         return await self._datagram.wait()
@@ -154,8 +167,8 @@ class Connection:
         )
 
     def stats(self) -> dict[str, int]:
-        """The engine's counters (see ``_native.pyi``)."""
-        return self.native.stats()
+        """The engine's counters (see ``_native.pyi``), and ``migrations``."""
+        return {**self.native.stats(), "migrations": self.migrations}
 
     def close(self, code: int = 0, reason: bytes = b"") -> None:
         """End the connection at once. What was not acknowledged may be lost."""

@@ -66,6 +66,9 @@ MAX_EARLY: Final = 64
 """Window changes that may wait for their channel's stream, which can come after them."""
 PRIORITY_CONTROL: Final = 30
 """Above a terminal's: bulk data must not hold up exits."""
+SETTLE_S: Final = 1.0
+SETTLE_ROUND_TRIPS: Final = 10
+"""How long the validation of a new path may take: an address that does not answer is none of the client's."""
 CODE_PROTOCOL: Final = 2
 CODE_GRACE: Final = 3
 CODE_TRIES: Final = 4
@@ -303,6 +306,7 @@ class ServerConnection:
             )
         self._spawn(self._accept_channels(control))
         self._spawn(self._watch_host())
+        self._spawn(self._watch_path())
         while True:
             while (message := self._wire.next_message()) is not None:
                 if isinstance(message, ProveKeys):
@@ -345,6 +349,22 @@ class ServerConnection:
         if self._host is not None:
             await self._host.lost
             self.connection.close(CODE_SERVER, b"session-lost")
+
+    async def _watch_path(self) -> None:
+        """Say where the client has gone, once it has shown that it is there."""
+        known = self._client
+        with contextlib.suppress(TransportError):
+            while True:
+                changed = self.connection.path_changed()
+                host, port = self.connection.remote_address
+                if (now := (plain_ip(host), port)) != known:
+                    self.log.info(
+                        f"Connection of user {self._user} moved from {known[0]} port {known[1]} to {now[0]} port {now[1]}"
+                    )
+                    known = now
+                await changed
+                rtt_s = self.connection.stats()["rtt_us"] / 1e6
+                await asyncio.sleep(SETTLE_S + SETTLE_ROUND_TRIPS * rtt_s)
 
     async def _accept_channels(self, control: Stream) -> None:
         while True:

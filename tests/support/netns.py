@@ -110,6 +110,13 @@ class Side:
         _ip("-n", self.name, "route", "replace", "default", "dev", DEVICE)
         self.ip4 = ip4
 
+    def change_address6(self, ip6: str) -> None:
+        """The same for IPv6."""
+        _ip("-n", self.name, "addr", "add", f"{ip6}/64", "dev", DEVICE, "nodad")
+        _ip("-n", self.name, "addr", "del", f"{self.ip6}/64", "dev", DEVICE)
+        _ip("-n", self.name, "-6", "route", "replace", "default", "dev", DEVICE)
+        self.ip6 = ip6
+
     def end_processes(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + END_S

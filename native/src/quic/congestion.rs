@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
+use tokio::sync::watch;
 
 use crate::quic::silence::{GRANT, Silence};
 
@@ -30,6 +31,23 @@ pub(crate) struct Closing {
     own: Arc<AtomicBool>,
     endpoint: Arc<AtomicBool>,
     pub(crate) silence: Silence,
+    paths: Paths,
+}
+
+/// How many controllers were made: quinn makes one for each path that a connection moves to, and tells nobody else.
+#[derive(Clone, Debug)]
+struct Paths(Arc<watch::Sender<u64>>);
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Paths {
+    fn another(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
 }
 
 impl Closing {
@@ -39,7 +57,13 @@ impl Closing {
             own: Arc::default(),
             endpoint: self.endpoint.clone(),
             silence: Silence::default(),
+            paths: Paths::default(),
         }
+    }
+
+    /// Sees every path that the connection moves to from now on.
+    pub(crate) fn paths(&self) -> watch::Receiver<u64> {
+        self.paths.0.subscribe()
     }
 
     pub(crate) fn connection_closes(&self) {
@@ -62,6 +86,7 @@ pub(crate) struct Factory {
 
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        self.closing.paths.another();
         Box::new(self.controller(now, current_mtu))
     }
 }
@@ -197,6 +222,7 @@ impl Controller for Closable {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
+        self.closing.paths.another();
         Box::new(Self {
             inner: self.inner.clone_box(),
             closing: self.closing.clone(),

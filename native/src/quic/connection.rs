@@ -178,6 +178,25 @@ impl Connection {
         }
     }
 
+    /// As `send_datagram`, whatever is in flight.
+    fn probe_path(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        self.closing.silence.probe(data.len());
+        self.send_datagram(py, data)
+    }
+
+    /// quinn tells of a new path only to the congestion controller.
+    fn path_changed(&self, token: u64) {
+        let connection = self.inner.clone();
+        let mut paths = self.closing.paths();
+        self.engine.complete(token, async move {
+            tokio::select! {
+                biased;
+                error = connection.closed() => Err(error.into()),
+                Ok(()) = paths.changed() => Ok(Value::None),
+            }
+        });
+    }
+
     fn read_datagram(&self, token: u64) {
         let (connection, flows) = (self.inner.clone(), self.flows.clone());
         flows.leave_rest();

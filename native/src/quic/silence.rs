@@ -81,6 +81,12 @@ impl Silence {
         shared.room.fetch_add(granted, Ordering::Relaxed);
     }
 
+    /// So many bytes are about to be sent on a path that is not known yet: whatever is in flight says nothing about it.
+    pub(crate) fn probe(&self, size: usize) {
+        let size = size as u64 + OVERHEAD;
+        self.0.room.fetch_add(size.min(GRANT), Ordering::Relaxed);
+    }
+
     pub(crate) fn lasts(&self, now: Instant) -> bool {
         self.0.lasts_since(now).is_some()
     }
@@ -248,6 +254,15 @@ mod tests {
         }
         assert!(sent <= GRANT + 10 * TRICKLE + 10 * 1452, "{sent}");
         assert!(sent >= GRANT);
+    }
+
+    #[test]
+    fn a_probe_of_a_new_path_waits_for_no_silence() {
+        let (silence, start) = waiting(20);
+        silence.probe(1100);
+        assert_eq!(silence.room(), 1100 + OVERHEAD);
+        silence.sent(start, 1100 + OVERHEAD, false);
+        assert_eq!(silence.room(), 0);
     }
 
     #[test]

@@ -52,6 +52,8 @@ class TerminalChannel:
             link.connection.send_datagram(data)
         except (ValueError, QshError):
             return 0
+        if link.roaming is not None:
+            link.roaming.sent_datagram()
         return len(data)
 
     def stats(self) -> dict[str, int]:

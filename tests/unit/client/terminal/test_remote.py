@@ -68,6 +68,7 @@ class FakeLink:
     """A connection with one channel; plays the host's part too."""
 
     id = 4
+    roaming = None
 
     def __init__(self) -> None:
         self.connection = FakeConnection()

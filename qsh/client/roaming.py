@@ -1,0 +1,158 @@
+"""A connection goes on from another address or port (docs/protocol.md 16): when the way to the host leaves this machine elsewhere
+than before, and when nothing is answered any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from qsh.client.addresses import Address, route_source, udp_socket
+from qsh.client.log import log
+from qsh.client.network_watch import NetworkWatch
+from qsh.errors import ConnectError
+from qsh.session.rebinding import Rebinding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qsh.client.addresses import Target
+    from qsh.quic import Connection
+
+__all__ = ["Roaming"]
+
+PAD_BYTES: Final = 1150
+"""Fits into the packets that every path takes."""
+PAD_FLOW: Final = b"\xff" * 8
+"""The highest flow number there can be, which nobody has: its datagrams are dropped."""
+AT_ONCE: Final = 2
+"""One of them may get lost."""
+PADS: Final = ((5.0, 0.05), (60.0, 0.25), (600.0, 1.0))
+"""Seconds after the move, and between the pads until something is heard."""
+ACCOMPANY_S: Final = 5.0
+AGAIN_S: Final = 0.1
+"""Between pads for news of the network that changed nothing, while nothing is heard."""
+
+
+class Roaming:
+    """From the login to the connection's end, or :meth:`close`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        target: Target,
+        source: str | None,
+        stranded: Callable[[], None],
+    ) -> None:
+        """``source``: the address that the connection was made from. ``stranded``: no way leads to its host any more."""
+        self._connection, self._target, self._stranded = connection, target, stranded
+        self._loop = asyncio.get_running_loop()
+        host, self._port = connection.remote_address
+        self._address = Address.of(host)
+        self._source = self._used = source
+        """Of the way that there is now, if any, and of the last one."""
+        self._rebinding = Rebinding(self._loop.time())
+        self._moved_s: float | None = None
+        """When the connection moved; None: it has been heard of since."""
+        self._heard = 0
+        """Packets received when it moved."""
+        self._counts = False
+        """The move was one to another address."""
+        self._padded_s = 0.0
+        self._pads: asyncio.TimerHandle | None = None
+        self._watch = NetworkWatch(self._changed)
+        self._look_timer = self._loop.call_soon(self._look)
+        self._changed()
+
+    def close(self) -> None:
+        """Stay where it is from now on. Idempotent."""
+        self._watch.close()
+        self._look_timer.cancel()
+        if self._pads is not None:
+            self._pads.cancel()
+            self._pads = None
+
+    # -- the network changes
+
+    def _changed(self) -> None:
+        source = route_source(self._target, self._address, self._port)
+        if source == self._source:
+            if source is None or not self._rebinding.silent:
+                return
+            if self._loop.time() - self._padded_s >= AGAIN_S:  # the same network, which may be back
+                self._pad()
+            return
+        self._source = source
+        if source is None:
+            log.debug(f"no way to {self._address.host} any more")
+            self._stranded()
+            return
+        log.debug(f"the way to {self._address.host} begins at {source} now")
+        self._move(counts=source != self._used)
+        self._used = source
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        stats = self._connection.stats()
+        due = self._rebinding.look(now, stats["sent_packets"], stats["received_packets"])
+        if due and self._source is not None:
+            log.debug("no answer: going on from a fresh port")
+            self._move(counts=False)
+        self._look_timer = self._loop.call_later(self._rebinding.next_s(now), self._look)
+
+    # -- to move
+
+    def _move(self, *, counts: bool) -> None:
+        try:
+            with udp_socket(self._target, self._address.family) as sock:
+                self._connection.endpoint.rebind(sock)
+        except (ConnectError, OSError) as error:
+            log.debug(f"another socket: {error}")
+            return
+        self._moved_s = self._loop.time()
+        self._counts = self._counts or counts
+        self._heard = self._connection.stats()["received_packets"]
+        for _ in range(AT_ONCE):
+            self._pad()
+        self._pad_later()
+
+    def sent_datagram(self) -> None:
+        """Something small has left that wants a quick answer: from an address that it does not know, the host answers with three
+        times as much as it has got.
+        """
+        if self._moved_s is None or self._is_heard():
+            return
+        if self._loop.time() - self._moved_s < ACCOMPANY_S:
+            self._pad()
+
+    def _pad(self) -> None:
+        self._padded_s = self._loop.time()
+        size = min(PAD_BYTES, self._connection.max_datagram_size or 0)
+        if size > len(PAD_FLOW):
+            self._connection.probe_path(PAD_FLOW.ljust(size, b"\0"))
+
+    def _pad_later(self) -> None:
+        if self._pads is not None:
+            self._pads.cancel()
+            self._pads = None
+        if self._moved_s is None:
+            return
+        age_s = self._loop.time() - self._moved_s
+        for until_s, pause_s in PADS:
+            if age_s < until_s:
+                self._pads = self._loop.call_later(pause_s, self._pad_again)
+                return
+
+    def _pad_again(self) -> None:
+        if not self._is_heard():
+            self._pad()
+            self._pad_later()
+
+    def _is_heard(self) -> bool:
+        if self._connection.stats()["received_packets"] == self._heard:
+            return False
+        self._moved_s = None
+        if self._counts:
+            self._connection.migrations += 1
+            self._counts = False
+        return True

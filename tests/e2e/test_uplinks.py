@@ -1,0 +1,136 @@
+"""Clients whose way to the host changes: what runs goes on, and no byte is lost or doubled."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import counter
+from tests.support.netns import Network
+from tests.support.procs import Daemon, Files, LoginUser
+from tests.support.pty_screen import Screen
+from tests.support.terminal import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.root, pytest.mark.tool("tmux")]
+
+LIMIT_S = 60.0
+NEW_IP4, NEW_IP6 = "10.77.9.9", "fd77:9::9"
+
+
+class Uplink:
+    """A client host whose addresses change, a server host with qshd."""
+
+    def __init__(self, network: Network, files: Files, daemon: Daemon, user: LoginUser) -> None:
+        self.network, self.files, self.daemon, self.user = network, files, daemon, user
+
+    def words(self, host: str, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+        return self.files.qsh(host, self.daemon.port, *command, options=options)
+
+    def move(self, family: str) -> None:
+        """Another address of this family instead of the client's."""
+        client = self.network.client
+        if family == "ip4":
+            client.change_address(NEW_IP4)
+        else:
+            client.change_address6(NEW_IP6)
+
+    def await_move(self, family: str) -> None:
+        """Until qshd has told of the one move that there was."""
+        wait_until(lambda: self.moves() == [getattr(self.network.client, family)], "a line of qshd")
+
+    def moves(self) -> list[str]:
+        """Where qshd saw clients go."""
+        return [
+            line.split(" to ")[1].split()[0] for line in self.daemon.log if " moved from " in line
+        ]
+
+
+@pytest.fixture
+def uplink() -> Iterator[Uplink]:
+    with LoginUser() as user, Files(user.name, server="LogLevel INFO\n") as files:
+        with Network.link(delay_ms=10) as network:
+            with Daemon.qshd(files, side=network.server) as daemon:
+                yield Uplink(network, files, daemon, user)
+
+
+class Work:
+    """A program that counts aloud behind qsh, on a terminal emulator; what was typed to it."""
+
+    def __init__(self, uplink: Uplink, host: str) -> None:
+        folder = self.folder = uplink.user.home / "work"
+        folder.mkdir()
+        folder.chmod(0o777)
+        program = folder / "counter.py"
+        program.write_text(Path(counter.__file__).read_text())
+        command = f"/usr/bin/python3 -S {program} {folder}"
+        words = uplink.words(host, command, options=("-t", "-o", "QshSkip=exact"))
+        env = {**uplink.files.env, "LC_ALL": "C.UTF-8"}
+        self.screen = Screen(uplink.network.client.argv(words), env=env)
+        self.typed = b""
+        self.screen.wait_for("said ")
+
+    def type(self, text: str) -> None:
+        self.screen.type(text)
+        self.typed += text.encode()
+
+    def end(self) -> None:
+        self.type("\x04")
+        assert self.screen.wait_end(LIMIT_S) == counter.STATUS
+        assert (self.folder / "heard").read_bytes() == self.typed
+        said = (self.folder / "said").read_text().splitlines()
+        lines = [line.rstrip() for line in self.screen.lines()]
+        assert [line for line in lines if line in set(said)] == said
+
+
+def host_of(uplink: Uplink, family: str) -> str:
+    return str(getattr(uplink.network.server, family))
+
+
+@pytest.mark.parametrize("family", ["ip4", "ip6"])
+def test_a_terminal_moves_within_a_family(uplink: Uplink, family: str) -> None:
+    work = Work(uplink, host_of(uplink, family))
+    try:
+        work.type("before ")
+        work.screen.wait_for("heard before")
+        uplink.move(family)
+        work.type("after ")
+        work.screen.wait_for("heard after")
+        uplink.await_move(family)
+        work.end()
+    finally:
+        work.screen.close()
+
+
+@pytest.mark.parametrize("family", ["ip4", "ip6"])
+def test_a_transfer_moves_within_a_family(uplink: Uplink, family: str) -> None:
+    uplink.network.set(rate_mbit=40)
+    data = hashlib.shake_256(b"uplink").digest(8 << 20)
+    client = uplink.network.client.popen(
+        uplink.words(host_of(uplink, family), "cat"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=uplink.files.env,
+    )
+    assert client.stdin is not None
+    assert client.stdout is not None
+    with client.stdin as stdin, client.stdout as stdout:
+        writer = threading.Thread(target=lambda: (stdin.write(data[:-1]), stdin.flush()))
+        writer.start()
+        back = stdout.read(len(data) // 4)
+        uplink.move(family)
+        back += stdout.read(len(data) - 1 - len(back))
+        writer.join()
+        uplink.await_move(family)
+        stdin.write(data[-1:])
+        stdin.close()
+        back += stdout.read()
+    assert client.wait(LIMIT_S) == 0
+    assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()

@@ -1,0 +1,133 @@
+"""What a connection does when the way to its host begins elsewhere, or when nothing is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from qsh.client import roaming as module
+from qsh.client.addresses import Address, Target, route_source
+from qsh.client.roaming import PAD_BYTES, Roaming
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+TARGET = Target("host", 22, 22)
+
+
+class FakeConnection:
+    def __init__(self) -> None:
+        self.endpoint = self
+        self.remote_address = ("127.0.0.1", 22)
+        self.max_datagram_size = 1162
+        self.migrations = 0
+        self.sent = self.received = 10
+        self.ports: list[int] = []
+        self.pads: list[bytes] = []
+
+    def stats(self) -> dict[str, int]:
+        return {"sent_packets": self.sent, "received_packets": self.received}
+
+    def rebind(self, sock: socket.socket) -> None:
+        self.ports.append(sock.getsockname()[1])
+
+    def probe_path(self, data: bytes) -> None:
+        self.pads.append(data)
+
+
+class Stage:
+    """The network of the test, and what came of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.source: str | None = "192.0.2.1"
+        self.changed: Callable[[], None] = lambda: None
+        self.closed = False
+        self.stranded = 0
+        stage = self
+
+        class Watch:
+            def __init__(self, changed: Callable[[], None]) -> None:
+                stage.changed = changed
+
+            def close(self) -> None:
+                stage.closed = True
+
+        monkeypatch.setattr(module, "NetworkWatch", Watch)
+        monkeypatch.setattr(module, "route_source", lambda *_: self.source)
+        self.connection = FakeConnection()
+        connection: Any = self.connection
+        self.roaming = Roaming(connection, TARGET, "192.0.2.1", self.strand)
+
+    def strand(self) -> None:
+        self.stranded += 1
+
+    def becomes(self, source: str | None) -> None:
+        self.source = source
+        self.changed()
+
+
+@pytest.fixture
+def monkey() -> Any:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield monkeypatch
+
+
+def test_news_that_change_nothing_change_nothing(monkey: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        stage.changed()
+        assert not stage.connection.ports
+        assert not stage.connection.pads
+        stage.roaming.close()
+        assert stage.closed
+
+    asyncio.run(run())
+
+
+def test_another_address_is_used_at_once_and_counted_when_it_works(
+    monkey: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        stage.becomes("198.51.100.1")
+        assert len(stage.connection.ports) == 1
+        assert [len(pad) for pad in stage.connection.pads] == [PAD_BYTES] * 2
+        stage.roaming.sent_datagram()
+        assert len(stage.connection.pads) == 3
+        assert stage.connection.migrations == 0
+        stage.connection.received += 1
+        stage.roaming.sent_datagram()
+        stage.roaming.sent_datagram()
+        assert len(stage.connection.pads) == 3
+        assert stage.connection.migrations == 1
+        stage.roaming.close()
+
+    asyncio.run(run())
+
+
+def test_no_way_is_told_once_and_the_same_way_back_is_no_migration(
+    monkey: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        stage.becomes(None)
+        stage.changed()
+        assert stage.stranded == 1
+        assert not stage.connection.ports
+        stage.becomes("192.0.2.1")
+        assert len(stage.connection.ports) == 1
+        stage.connection.received += 1
+        stage.roaming.sent_datagram()
+        assert stage.connection.migrations == 0
+        stage.roaming.close()
+
+    asyncio.run(run())
+
+
+def test_the_way_of_a_socket_is_known() -> None:
+    assert route_source(TARGET, Address.of("127.0.0.1"), 22) == "127.0.0.1"
+    nowhere = Target("host", 22, 22, bind_address="192.0.2.77")
+    assert route_source(nowhere, Address.of("127.0.0.1"), 22) is None
