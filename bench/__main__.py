@@ -31,6 +31,7 @@ from bench import (
     lossy_login,
     outage,
     report,
+    roam,
     shared,
     startup,
     storm,
@@ -44,7 +45,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
-    "jump", "lossy-login", "idle-traffic", "blocked-ssh",
+    "jump", "lossy-login", "idle-traffic", "blocked-ssh", "roam",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -118,6 +119,7 @@ def main() -> int:
         "idle-traffic": lambda: idle_traffic.measure(5.0 if given.quick else idle_traffic.SECONDS),
         "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
         "blocked-ssh": lambda: blocked_ssh.measure(few),
+        "roam": lambda: roam.measure(given.tools, few if given.quick else 10),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

@@ -202,6 +202,18 @@ def _outage(rows: list[dict[str, Any]]) -> str:
     return _by_tool(f"200 × 60 right again after {down_s:g} s without a link", rows, line)
 
 
+def _roam(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        cases = {"same": ("another IPv4 address", "≤ 115"), "other": ("IPv6 after IPv4", "≤ 250")}
+        name, goal = cases[row["case"]]
+        failed = f", {len(row['notes'])} failed" if row["notes"] else ""
+        found = row["back_ms"]
+        text = f"{_number(found, 'median')} ({_number(found, 'min')}–{_number(found, 'max')})"
+        yield f"{name}: first answer after ms", text + failed, goal
+
+    return _by_tool(f"from link up, {rows[0]['rtt_ms']} ms RTT, median (min–max)", rows, line)
+
+
 def _cat(rows: list[dict[str, Any]]) -> str:
     ssh = next((row for row in rows if row["tool"] == BASE), None)
 
@@ -384,6 +396,7 @@ TABLES = {
     "keys": _keys,
     "flood": _flood,
     "outage": _outage,
+    "roam": _roam,
     "cat": _cat,
     "terminal-memory": _terminal_memory,
 }

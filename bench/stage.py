@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.support.netns import named
 from tests.support.procs import PROMPT, Daemon, Files, LoginUser, tree
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Stage:
     def __init__(self, network: Network | None = None, *, server: str = "") -> None:
         """Without a network: loopback. ``server`` goes into both servers' configuration."""
         self._stack = ExitStack()
+        self.name = ""
         try:
             if network is not None:
                 self._stack.enter_context(network)
@@ -138,8 +140,17 @@ class Stage:
         self._stack.callback(group.close)
         return group
 
+    def give_name(self, name: str) -> None:
+        """Clients know the host by it, with both of its addresses."""
+        assert self.network is not None
+        server, hosts = self.network.server, self.files.home / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n{server.ip4} {name}\n{server.ip6} {name}\n")
+        self.name = name
+
     @property
     def host(self) -> str:
+        if self.name:
+            return self.name
         return self.network.server.ip4 if self.network else "127.0.0.1"
 
     @property
@@ -166,6 +177,8 @@ class Stage:
             make = self.files.qsh if tool.server == "qshd" else self.files.ssh
             words = make(self.host, port, *command, options=tool.options)
         words = [*self.client_cost.wrap, *words]
+        if self.name:
+            words = named(f"{self.files.home}/hosts", words)
         return self.network.client.argv(words) if self.network else words
 
     def python(self, program: Path) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from qsh.client import fallback, host_state
-from qsh.client.addresses import in_order, resolve
 from qsh.client.connect import Connector, Fallback
 from qsh.client.log import log
 from qsh.client.login import Login
 from qsh.client.prompt import Prompter
-from qsh.errors import HostKeyError, QshError
+from qsh.errors import HostKeyError
 from qsh.quic import Driver
 
 if TYPE_CHECKING:
@@ -33,11 +30,6 @@ if TYPE_CHECKING:
     Reach = tuple[Target, Sequence[Address], KnownHost, Tuning]
 
 __all__ = ["Conversation"]
-
-_RESOLVE_S: Final = 2.0
-"""How long a later connection waits for the resolver before it takes the addresses of before."""
-_AGAIN_S: Final = 5.0
-"""How long a later connection is waited for before the next is tried."""
 
 
 class Conversation:
@@ -117,6 +109,7 @@ class Conversation:
                 self._owner,
             )
             login.remember = self._remember
+            login.addresses = addresses
             login.prepare()
             connection = await connecting
             self._answered_at = connection.remote_address[0]
@@ -146,10 +139,9 @@ class Conversation:
 
     async def _connect_again(self, driver: Driver) -> Connection:
         """For a terminal that lost its connection: the name may mean another address by now."""
-        target, addresses, known, tuning = self._reach
-        if found := await _resolve_aside(target):
-            addresses = in_order(found, target.udp_port, self._answered_at or self._state.address)
-        return await Connector(driver, target, addresses, known, tuning).again(_AGAIN_S)
+        from qsh.client.reconnecting import connect_again
+
+        return await connect_again(driver, self._reach, self._answered_at or self._state.address)
 
     def _remember(self, connection: Connection, key: str) -> None:
         rtt_ms = connection.stats()["rtt_us"] / 1000
@@ -160,30 +152,6 @@ class Conversation:
         if not state.is_like(self._state):
             port = self._reach[0].udp_port
             host_state.save(self._options.user, self._options.hostname, port, state)
-
-
-async def _resolve_aside(target: Target) -> list[Address]:
-    """The addresses of now; nothing where the resolver does not answer in time, as without a network it does not.
-
-    A thread of its own: a hung one must not hold up the end of the process.
-    """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[Address]] = loop.create_future()
-
-    def give(result: list[Address]) -> None:
-        if not found.done():
-            found.set_result(result)
-
-    def work() -> None:
-        result: list[Address] = []
-        with contextlib.suppress(QshError, OSError):
-            result = resolve(target)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(give, result)
-
-    Thread(target=work, daemon=True).start()
-    await asyncio.wait({found}, timeout=_RESOLVE_S)
-    return found.result() if found.done() else []
 
 
 def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -39,9 +39,9 @@ from qsh.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
-    from qsh.client.addresses import Target
+    from qsh.client.addresses import Address, Target
     from qsh.client.authenticate import Authenticator
     from qsh.client.resume_key import ResumeFirst
     from qsh.client.roaming import Roaming
@@ -84,7 +84,7 @@ class Link:
         self.listening: Callable[[Listening], None] = lambda answer: None
         """Gets the answers to Listen."""
         self.stranded: Callable[[], None] = lambda: None
-        """Called when no way leads to the host's address any more."""
+        """Called when no way leads to the host's address any more, and when those to its other addresses change."""
         self.roaming: Roaming | None = None
         """Follows the network's changes, a while after the login."""
         self._proofs: asyncio.Future[KeyProofs] = loop.create_future()
@@ -195,7 +195,7 @@ class Link:
 
             self._spawn(keep_alive(self))
 
-    def roam(self, target: Target, source: str | None) -> None:
+    def roam(self, target: Target, source: str | None, others: Sequence[Address]) -> None:
         """Follow the network's changes from soon on: what a short command does is over before."""
         loop = asyncio.get_running_loop()
 
@@ -204,7 +204,7 @@ class Link:
                 return
             from qsh.client.roaming import Roaming
 
-            roaming = self.roaming = Roaming(self.connection, target, source, self._strand)
+            roaming = self.roaming = Roaming(self.connection, target, source, others, self._strand)
             self.lost.add_done_callback(lambda _: roaming.close())
 
         timer = loop.call_later(_ROAM_S, begin)

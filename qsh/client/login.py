@@ -83,6 +83,8 @@ class Login:
         self._owner = owner
         self.remember: Callable[[Connection, str], None] | None = None
         """For a master, which may go on for days: the login is done, with this key."""
+        self.addresses: Sequence[Address] = ()
+        """All of the host's that are known."""
         self._options, self._state, self._through = options, state, through
         self._connect_again = connect_again
         self._known: KnownHost | None = None
@@ -260,7 +262,7 @@ class Login:
             return
         host, port = link.connection.remote_address
         target = Target.of(self._options)
-        link.roam(target, route_source(target, Address.of(host), port))
+        link.roam(target, route_source(target, Address.of(host), port), self.addresses)
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
         self._roam(link)

@@ -103,6 +103,7 @@ class Master:
         """The login is on its way; the first client's channel may follow it, unless the host is to listen before."""
         gc.enable()
         self._link, self._forwards = link, forwards
+        link.stranded = self._stranded
         if not forwards.remote:
             self._may_open.set()
         self._owner = self._admit(self._owner_socket, owner=True)
@@ -343,10 +344,20 @@ class Master:
                 await other.close()
                 return link
             self._link = other
+            other.stranded = self._stranded
             self._forwards.go_on(other)
             self._changed.set()
             link.connection.close(ABANDONED)  # not as a farewell: that would hang terminals up
             return other
+
+    def _stranded(self) -> None:
+        """Terminals are worth another connection over what way there is; programs can only wait for the old one."""
+        if self._has_terminals:
+            self.keep(self._leave(self._link))
+
+    async def _leave(self, link: Link | None) -> None:
+        with contextlib.suppress(QshError, OSError):
+            await self.link(link)
 
     async def allows(self, question: str) -> bool:
         """Whether the user allows it, where ControlMaster says ask."""

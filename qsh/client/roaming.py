@@ -14,7 +14,7 @@ from qsh.errors import ConnectError
 from qsh.session.rebinding import Rebinding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qsh.client.addresses import Target
     from qsh.quic import Connection
@@ -42,10 +42,15 @@ class Roaming:
         connection: Connection,
         target: Target,
         source: str | None,
+        others: Sequence[Address],
         stranded: Callable[[], None],
     ) -> None:
-        """``source``: the address that the connection was made from. ``stranded``: no way leads to its host any more."""
+        """``source``: the address that the connection was made from. ``stranded``: no way leads to its host any more, or
+        meanwhile those to ``others``, all of the host's addresses, have changed."""
         self._connection, self._target, self._stranded = connection, target, stranded
+        self._others = others
+        self._ways: list[str | None] | None = None
+        """To the other addresses; None: this one has a way."""
         self._loop = asyncio.get_running_loop()
         host, self._port = connection.remote_address
         self._address = Address.of(host)
@@ -76,20 +81,28 @@ class Roaming:
 
     def _changed(self) -> None:
         source = route_source(self._target, self._address, self._port)
+        if source is None:
+            self._source = None
+            self._look_for_others()
+            return
+        self._ways = None
         if source == self._source:
-            if source is None or not self._rebinding.silent:
+            if not self._rebinding.silent:
                 return
             if self._loop.time() - self._padded_s >= AGAIN_S:  # the same network, which may be back
                 self._pad()
             return
         self._source = source
-        if source is None:
-            log.debug(f"no way to {self._address.host} any more")
-            self._stranded()
-            return
         log.debug(f"the way to {self._address.host} begins at {source} now")
         self._move(counts=source != self._used)
         self._used = source
+
+    def _look_for_others(self) -> None:
+        ways = [route_source(self._target, each, self._port) for each in self._others]
+        if ways != self._ways:
+            log.debug(f"no way to {self._address.host} any more")
+            self._ways = ways
+            self._stranded()
 
     def _look(self) -> None:
         now = self._loop.time()

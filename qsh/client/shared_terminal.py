@@ -198,7 +198,8 @@ class _SharedLink:
         self.lost: asyncio.Future[ConnectionLost] = loop.create_future()
         self.connection = self
         self.roaming: Roaming | None = None
-        """The master's business."""
+        """The master's business, as is what follows."""
+        self.stranded: Callable[[], None] = lambda: None
         self.channel: _SharedChannel | None = None
         self._descriptors: list[int] = []
         self._path = PathReport(0, 0, 0, 0)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Network", "Side"]
+__all__ = ["Network", "Side", "named"]
 
 DEVICE = "wan0"
 MTU = 1500
@@ -116,6 +116,24 @@ class Side:
         _ip("-n", self.name, "addr", "del", f"{self.ip6}/64", "dev", DEVICE)
         _ip("-n", self.name, "-6", "route", "replace", "default", "dev", DEVICE)
         self.ip6 = ip6
+
+    def drop_address(self, family: str) -> None:
+        """``ip4`` or ``ip6``: no address of this family, and no way for it."""
+        version, address, bits = self._of(family)
+        _ip("-n", self.name, "addr", "del", f"{address}/{bits}", "dev", DEVICE)
+        subprocess.run(
+            ["ip", "-n", self.name, version, "route", "flush", "table", "main"], check=False
+        )
+
+    def add_address(self, family: str) -> None:
+        """The opposite."""
+        version, address, bits = self._of(family)
+        options = ["nodad"] if family == "ip6" else []
+        _ip("-n", self.name, "addr", "add", f"{address}/{bits}", "dev", DEVICE, *options)
+        _ip("-n", self.name, version, "route", "replace", "default", "dev", DEVICE)
+
+    def _of(self, family: str) -> tuple[str, str, int]:
+        return ("-4", self.ip4, 24) if family == "ip4" else ("-6", self.ip6, 64)
 
     def end_processes(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -223,6 +241,19 @@ class Network:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def named(hosts: str, command: Sequence[str]) -> list[str]:
+    """``command`` with this file as its /etc/hosts."""
+    return [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        'mount --bind "$0" /etc/hosts && exec "$@"',
+        hosts,
+        *command,
+    ]
 
 
 def _open_tun() -> int:

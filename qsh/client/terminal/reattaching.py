@@ -89,6 +89,11 @@ class Reattaching:
         self._attempts = asyncio.ensure_future(self._try(self._reopen))
         self._attempts.add_done_callback(log_failure)
 
+    def start_anew(self) -> None:
+        """Try at once, even if the last attempt has just failed: the network is another."""
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         """The old connection will do."""
         if self._attempts is not None:

@@ -197,6 +197,7 @@ class RemoteTerminal:
         self._channel.begin(link, channel, self._reception.receive_datagram)
         self._contact.begin()
         self._path.begin()
+        link.stranded = self._reattaching.start_anew
 
     async def _again(self) -> int | tuple[Link, ClientChannel]:
         """Another connection, whenever there is one. Raises Ended, QshError (no hope)."""

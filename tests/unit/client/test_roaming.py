@@ -59,7 +59,7 @@ class Stage:
         monkeypatch.setattr(module, "route_source", lambda *_: self.source)
         self.connection = FakeConnection()
         connection: Any = self.connection
-        self.roaming = Roaming(connection, TARGET, "192.0.2.1", self.strand)
+        self.roaming = Roaming(connection, TARGET, "192.0.2.1", [], self.strand)
 
     def strand(self) -> None:
         self.stranded += 1

@@ -70,6 +70,8 @@ class FakeLink:
     id = 4
     roaming = None
 
+    def stranded(self) -> None: ...
+
     def __init__(self) -> None:
         self.connection = FakeConnection()
         self.lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
