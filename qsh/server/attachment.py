@@ -181,6 +181,8 @@ class Attachment:
             start = consumed
             self._painting.begin(model.history_at(consumed))
         self._place(now, start)
+        if resumes:
+            self._typed(self.input.from_datagram(request.typed_from, request.typed))
         self.started = True
         self._send(
             Attached(

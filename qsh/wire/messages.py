@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "ALPN",
+    "MAX_TYPED",
     "X11",
     "Attach",
     "Auth",
@@ -272,6 +273,10 @@ class Pty(Struct, frozen=True, omit_defaults=True):
     ] = {}
 
 
+MAX_TYPED: Final = 1024
+"""Bytes that Attach may bring along: what a person types while a network is changed."""
+
+
 class Attach(Struct, frozen=True, omit_defaults=True):
     """What OPEN asks of a terminal (``Open.terminal``): of a new one, or of a running one (kind ``attach``)."""
 
@@ -288,6 +293,10 @@ class Attach(Struct, frozen=True, omit_defaults=True):
     """Name of the client's machine, for the list of sessions."""
     history_lines: Annotated[int, Meta(ge=0, le=2000)] = 0
     """With a paint: lines of history to print above it."""
+    typed: Annotated[bytes, Meta(max_length=MAX_TYPED)] = b""
+    """With a ticket: typed bytes that the host may not have, so that they do not wait for Attached."""
+    typed_from: Offset = 0
+    """Their offset."""
 
 
 class X11(Struct, frozen=True, omit_defaults=True):

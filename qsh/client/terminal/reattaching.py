@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qsh.client.link import ABANDONED
 from qsh.client.log import log_failure
 from qsh.client.resume import is_final, keep_trying, reason_of
-from qsh.wire.messages import Attach, Open
+from qsh.wire.messages import MAX_TYPED, Attach, Open
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qsh.client.resume import Reopen
     from qsh.client.terminal.channel import TerminalChannel
     from qsh.errors import QshError
+    from qsh.session.typed_log import TypedLog
     from qsh.terminal.display import Display
     from qsh.wire.messages import Pty
     from qsh.wire.terminal import Attached
@@ -41,12 +42,13 @@ class Reattaching:
         *,
         exact: bool,
         pty: Callable[[], Pty],
+        typed: TypedLog,
         clock: Callable[[], float],
         failed: Callable[[], None],
     ) -> None:
         """``failed`` is called after an attempt; without ``reopen`` there are none."""
         self._reopen, self._client, self._exact, self._pty = reopen, client, exact, pty
-        self._channel, self._display = channel, display
+        self._channel, self._display, self._typed = channel, display, typed
         self._clock, self._failed = clock, failed
         self.name = ""
         self.ticket = b""
@@ -125,12 +127,15 @@ class Reattaching:
         self._failed()
 
     def _message(self) -> Open:
+        typed = self._typed.since(self._typed.start)
         attach = Attach(
             self._client,
             ticket=self.ticket,
             consumed=self._display.position,
             exact=self._exact,
             host=os.uname().nodename[:256],
+            typed=typed if len(typed) <= MAX_TYPED else b"",
+            typed_from=self._typed.start,
         )
         return Open("attach", self.name.encode(), self._pty(), terminal=attach)
 

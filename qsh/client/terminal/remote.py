@@ -77,6 +77,7 @@ class RemoteTerminal:
             view.display,
             exact=plan.exact,
             pty=pty,
+            typed=typed.log,
             clock=clock,
             failed=self._tick,
         )

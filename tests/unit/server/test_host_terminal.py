@@ -381,6 +381,39 @@ def test_a_lost_client_resumes_and_nothing_is_lost_or_doubled(host: Played) -> N
     client.close()
 
 
+@pytest.mark.parametrize("heard", [b"", b"tw", b"two\n"])
+def test_what_was_typed_comes_along_with_attach_and_counts_once(host: Played, heard: bytes) -> None:
+    client = host.open(b"stty raw -echo; while read -r x; do echo $x; done")
+    client.type(b"one\n")
+    client.saw(b"one\n")
+    assert client.attached is not None
+    at, shown = client.typed, client.offset
+    if heard:
+        client.send(Input(at, heard, shown))
+    fresh = Client()
+    fresh.shown, fresh.typed = client.shown, at + 4
+    ticket = client.attached.ticket
+    host.attach("1", fresh, ticket=ticket, consumed=shown, typed=b"two\n", typed_from=at)
+    assert fresh.attached is not None
+    assert fresh.attached.received == at + 4
+    fresh.saw(b"two\n")
+    fresh.type(b"end\n")
+    fresh.saw(b"end\n")
+    assert bytes(fresh.shown).endswith(b"one\ntwo\nend\n")
+    fresh.close()
+    client.close()
+
+
+def test_who_has_no_ticket_types_nothing_by_attach(host: Played) -> None:
+    client = host.open(b"cat")
+    stranger = Client(OTHER)
+    host.attach("1", stranger, typed=b"word")
+    assert stranger.attached is not None
+    assert stranger.attached.received == 0
+    stranger.close()
+    client.close()
+
+
 def test_a_terminal_outlives_client_and_front(tmp_path: Path) -> None:
     first = Played(tmp_path, detached_max=60)
     client = first.open(b"echo before; cat")
