@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import counter
-from tests.support.netns import Network
+from tests.support.netns import Network, named
 from tests.support.procs import Daemon, Files, LoginUser
 from tests.support.pty_screen import Screen
 from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.support.netns import Side
 
 pytestmark = [pytest.mark.root, pytest.mark.tool("tmux")]
 
 LIMIT_S = 60.0
+NAME = "uplink.test"
 NEW_IP4, NEW_IP6 = "10.77.9.9", "fd77:9::9"
 
 
@@ -32,7 +35,20 @@ class Uplink:
         self.network, self.files, self.daemon, self.user = network, files, daemon, user
 
     def words(self, host: str, *command: str, options: tuple[str, ...] = ()) -> list[str]:
-        return self.files.qsh(host, self.daemon.port, *command, options=options)
+        """A client's; it knows the host by its name, too."""
+        words = self.files.qsh(host, self.daemon.port, *command, options=options)
+        hosts = self.files.home / "hosts"
+        server = self.network.server
+        hosts.write_text(f"{server.ip4} {NAME}\n{server.ip6} {NAME}\n")
+        return named(str(hosts), words)
+
+    @staticmethod
+    def becomes(side: Side, before: str, after: str) -> None:
+        """This side has addresses of other families: 4, 6, or 46."""
+        for family in set(before) - set(after):
+            side.drop_address(f"ip{family}")
+        for family in set(after) - set(before):
+            side.add_address(f"ip{family}")
 
     def move(self, family: str) -> None:
         """Another address of this family instead of the client's."""
@@ -109,12 +125,10 @@ def test_a_terminal_moves_within_a_family(uplink: Uplink, family: str) -> None:
         work.screen.close()
 
 
-@pytest.mark.parametrize("family", ["ip4", "ip6"])
-def test_a_transfer_moves_within_a_family(uplink: Uplink, family: str) -> None:
-    uplink.network.set(rate_mbit=40)
-    data = hashlib.shake_256(b"uplink").digest(8 << 20)
+def whole(uplink: Uplink, host: str, data: bytes, change: Callable[[], None]) -> bool:
+    """Whether ``data`` comes back as it was from a program on the host, with a change in the middle of it."""
     client = uplink.network.client.popen(
-        uplink.words(host_of(uplink, family), "cat"),
+        uplink.words(host, "cat"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=uplink.files.env,
@@ -125,12 +139,75 @@ def test_a_transfer_moves_within_a_family(uplink: Uplink, family: str) -> None:
         writer = threading.Thread(target=lambda: (stdin.write(data[:-1]), stdin.flush()))
         writer.start()
         back = stdout.read(len(data) // 4)
-        uplink.move(family)
+        change()
         back += stdout.read(len(data) - 1 - len(back))
         writer.join()
-        uplink.await_move(family)
         stdin.write(data[-1:])
         stdin.close()
         back += stdout.read()
-    assert client.wait(LIMIT_S) == 0
-    assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
+    return client.wait(LIMIT_S) == 0 and back == data
+
+
+@pytest.mark.parametrize("family", ["ip4", "ip6"])
+def test_a_transfer_moves_within_a_family(uplink: Uplink, family: str) -> None:
+    uplink.network.set(rate_mbit=40)
+    data = hashlib.shake_256(b"uplink").digest(8 << 20)
+    assert whole(uplink, host_of(uplink, family), data, lambda: uplink.move(family))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("4", "6"), ("6", "4"), ("46", "4"), ("46", "6"), ("4", "46"), ("6", "46")],
+)
+def test_a_terminal_moves_between_families(uplink: Uplink, before: str, after: str) -> None:
+    client = uplink.network.client
+    uplink.becomes(client, "46", before)
+    work = Work(uplink, NAME)
+    try:
+        work.type("before ")
+        work.screen.wait_for("heard before")
+        uplink.becomes(client, before, after)
+        for number in range(20):
+            work.type(f"after-{number} ")
+        work.screen.wait_for("heard after-19")
+        work.end()
+    finally:
+        work.screen.close()
+
+
+@pytest.mark.parametrize(("before", "after"), [("4", "6"), ("6", "4")])
+def test_a_terminal_follows_its_host_to_the_other_family(
+    uplink: Uplink, before: str, after: str
+) -> None:
+    server = uplink.network.server
+    uplink.becomes(server, "46", before)
+    work = Work(uplink, NAME)
+    try:
+        work.type("before ")
+        work.screen.wait_for("heard before")
+        uplink.becomes(server, before, after)
+        work.type("after ")
+        work.screen.wait_for("heard after", LIMIT_S)
+        work.end()
+    finally:
+        work.screen.close()
+
+
+@pytest.mark.parametrize(("before", "after"), [("4", "46"), ("6", "46")])
+def test_a_transfer_does_not_mind_another_family(uplink: Uplink, before: str, after: str) -> None:
+    uplink.network.set(rate_mbit=40)
+    uplink.becomes(uplink.network.client, "46", before)
+    data = hashlib.shake_256(b"uplink").digest(4 << 20)
+    assert whole(uplink, NAME, data, lambda: uplink.becomes(uplink.network.client, before, after))
+
+
+def test_a_transfer_waits_for_its_family_to_come_back(uplink: Uplink) -> None:
+    client = uplink.network.client
+    uplink.network.set(rate_mbit=40)
+    data = hashlib.shake_256(b"uplink").digest(4 << 20)
+
+    def away_and_back() -> None:
+        uplink.becomes(client, "46", "6")
+        uplink.becomes(client, "6", "46")
+
+    assert whole(uplink, uplink.network.server.ip4, data, away_and_back)
