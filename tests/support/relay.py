@@ -54,6 +54,13 @@ class Relay:
         self.moved = 0
         """How often the client got another address, in the server's eyes."""
         self._moves = False
+        self._jams = False
+        self._jammed: set[tuple[str, int]] = set()
+        self.forges = False
+        """The client's packets come from yet another port, and what the server sends there gets nowhere."""
+        self.forged = 0
+        """Packets that came from there."""
+        self._forger = _socket()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -76,10 +83,17 @@ class Relay:
         self._address = address
         self._moves = True
 
+    def jam(self) -> None:
+        """Nothing passes from or to the addresses that clients have now: a NAT holds on to a way that is none any more."""
+        self._jams = True
+
     def _run(self) -> None:
         while not self._ends:
             if self._moves:
                 self._forget()
+            if self._jams:
+                self._jams = False
+                self._jammed = set(self._far)
             timeout_s = IDLE_S
             if self._flying:
                 timeout_s = max(0.0, self._flying[0][0] - time.monotonic())
@@ -96,7 +110,13 @@ class Relay:
             except OSError:
                 continue  # nobody listens over there just now
             if client is not None:
-                self._send(self._near, client, data)
+                if client not in self._jammed:
+                    self._send(self._near, client, data)
+            elif address in self._jammed:
+                continue
+            elif self.forges:
+                self.forged += 1
+                self._send(self._forger, self._server, data)
             else:
                 self._send(self._upstream(address), self._server, data)
 
@@ -137,7 +157,7 @@ class Relay:
         self._ends = True
         self._thread.join()
         self._selector.close()
-        for sock in (self._near, *self._far.values()):
+        for sock in (self._near, self._forger, *self._far.values()):
             sock.close()
 
     def __enter__(self) -> Relay:
