@@ -11,7 +11,7 @@ from qsh.client import netlink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NetworkWatch", "other_interfaces"]
+__all__ = ["NetworkWatch", "interfaces_everywhere"]
 
 BURST_S: Final = 0.005
 """A change comes as several messages, one after the other."""
@@ -87,8 +87,8 @@ def _open() -> socket.socket | None:
     return found
 
 
-def other_interfaces(family: int, used: int) -> list[int]:
-    """Interfaces with a way to everywhere, but for the one in ``used``, the best first. Empty where nobody tells."""
+def interfaces_everywhere(family: int) -> list[str]:
+    """Names of the interfaces with a way to everywhere, the one that is used first. Empty where nobody tells."""
     kind: int | None = getattr(socket, "AF_NETLINK", None)
     if kind is None:
         return []
@@ -100,8 +100,8 @@ def other_interfaces(family: int, used: int) -> list[int]:
             over = False
             while not over:
                 found, over = netlink.default_routes(sock.recv(RECEIVE_BYTES))
-                routes += found
+                routes += (route for route in found if route.family == family)
+        routes.sort(key=lambda route: route.priority)
+        return [socket.if_indextoname(each) for each in dict.fromkeys(r.interface for r in routes)]
     except OSError:
         return []
-    routes.sort(key=lambda route: route.priority)
-    return list(dict.fromkeys(each.interface for each in routes if each.interface != used))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsh.client.addresses import Address, route_source, udp_socket
 from qsh.client.log import log
-from qsh.client.network_watch import NetworkWatch
+from qsh.client.network_watch import NetworkWatch, interfaces_everywhere
 from qsh.errors import ConnectError
 from qsh.session.rebinding import Rebinding
 
@@ -57,6 +57,8 @@ class Roaming:
         self._source = self._used = source
         """Of the way that there is now, if any, and of the last one."""
         self._rebinding = Rebinding(self._loop.time())
+        self._interface: str | None = None
+        """It is bound to that one, not to the system's choice."""
         self._moved_s: float | None = None
         """When the connection moved; None: it has been heard of since."""
         self._heard = 0
@@ -107,21 +109,37 @@ class Roaming:
     def _look(self) -> None:
         now = self._loop.time()
         stats = self._connection.stats()
-        due = self._rebinding.look(now, stats["sent_packets"], stats["received_packets"])
-        if due and self._source is not None:
+        others = self._other_interfaces() if self._rebinding.silent else []
+        due = self._rebinding.look(
+            now, stats["sent_packets"], stats["received_packets"], other_way=bool(others)
+        )
+        if due and others and self._interface is None:
+            log.debug(f"no answer: going on by {others[0]}")
+            self._move(counts=True, interface=others[0])
+        elif due and self._source is not None:
             log.debug("no answer: going on from a fresh port")
-            self._move(counts=False)
+            self._move(counts=self._interface is not None)
         self._look_timer = self._loop.call_later(self._rebinding.next_s(now), self._look)
+
+    def _other_interfaces(self) -> list[str]:
+        """Those that lead everywhere and are not used, the best first."""
+        if self._target.bind_address or self._target.bind_interface:
+            return []
+        return interfaces_everywhere(self._address.family)[1:]
 
     # -- to move
 
-    def _move(self, *, counts: bool) -> None:
+    def _move(self, *, counts: bool, interface: str | None = None) -> None:
+        target = self._target
+        if interface is not None:
+            target = target._replace(bind_interface=interface)
         try:
-            with udp_socket(self._target, self._address.family) as sock:
+            with udp_socket(target, self._address.family) as sock:
                 self._connection.endpoint.rebind(sock)
         except (ConnectError, OSError) as error:
             log.debug(f"another socket: {error}")
             return
+        self._interface = interface
         self._moved_s = self._loop.time()
         self._counts = self._counts or counts
         self._heard = self._connection.stats()["received_packets"]

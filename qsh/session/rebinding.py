@@ -14,6 +14,8 @@ UNANSWERED: Final = 3
 """Packets after the last one heard. One or two may be acknowledgements, which nobody answers; a question is repeated."""
 SCHEDULE: Final = (3.0, 10.0, 30.0)
 """Seconds without an answer, for the first times."""
+OTHER_WAY_S: Final = 1.0
+"""For the first time, where there is another way."""
 LATER_S: Final = 60.0
 """Between the later ones."""
 BUSY_S: Final = 10.0
@@ -38,8 +40,8 @@ class Rebinding:
         """Something was asked and not answered."""
         return self._since is not None
 
-    def look(self, now: float, sent: int, received: int) -> bool:
-        """Whether to go on from a fresh port now."""
+    def look(self, now: float, sent: int, received: int, *, other_way: bool = False) -> bool:
+        """Whether to go on from a fresh port now, or by another way if there is one."""
         if received != self._received:
             self._sent, self._received, self._last = sent, received, sent
             self._since, self._tries = None, 0
@@ -51,7 +53,8 @@ class Rebinding:
             if sent - self._sent >= UNANSWERED:
                 self._since = now
             return False
-        if now - self._since < self._patience_s:
+        patience_s = OTHER_WAY_S if other_way and not self._tries else self._patience_s
+        if now - self._since < patience_s:
             return False
         self._tries += 1
         return True

@@ -211,3 +211,18 @@ def test_a_transfer_waits_for_its_family_to_come_back(uplink: Uplink) -> None:
         uplink.becomes(client, "6", "46")
 
     assert whole(uplink, uplink.network.server.ip4, data, away_and_back)
+
+
+def test_a_terminal_goes_on_by_another_interface_when_the_first_is_dead(uplink: Uplink) -> None:
+    uplink.network.second_wire()
+    work = Work(uplink, uplink.network.server.ip4)
+    try:
+        work.type("before ")
+        work.screen.wait_for("heard before")
+        uplink.network.set(cut=True)
+        work.type("after ")
+        work.screen.wait_for("heard after", LIMIT_S)
+        wait_until(lambda: uplink.moves() == ["10.78.1.1"], "a line of qshd")
+        work.end()
+    finally:
+        work.screen.close()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Network", "Side", "named"]
 
 DEVICE = "wan0"
+SECOND = "wan1"
 MTU = 1500
 JUMBO = 9000
 TXQUEUELEN = 2000
@@ -201,6 +202,17 @@ class Network:
             net.close()
             raise
         return net
+
+    def second_wire(self) -> None:
+        """A veth pair beside it, for what the client sends to the server from another address."""
+        _ip(
+            *("link", "add", SECOND, "netns", self.client.name, "type", "veth"),
+            *("peer", "name", SECOND, "netns", self.server.name),
+        )
+        for side, ip in zip(self.sides, ("10.78.1.1", "10.78.1.2"), strict=True):
+            _ip("-n", side.name, "addr", "add", f"{ip}/24", "dev", SECOND)
+            _ip("-n", side.name, "link", "set", SECOND, "up")
+        _ip("-n", self.client.name, "route", "add", "default", "dev", SECOND, "metric", "100")
 
     def _start_wire(self, mtu: int, seed: int) -> None:
         devices = [side.inside(_open_tun) for side in self.sides]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qsh.client import roaming as module
-from qsh.client.addresses import Address, Target, route_source
+from qsh.client.addresses import Address, Target, route_source, udp_socket
 from qsh.client.roaming import PAD_BYTES, Roaming
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class Stage:
 
     def strand(self) -> None:
         self.stranded += 1
+
+    def look(self) -> None:
+        """Its timer runs out."""
+        self.roaming._look_timer.cancel()
+        self.roaming._look()
 
     def becomes(self, source: str | None) -> None:
         self.source = source
@@ -122,6 +127,30 @@ def test_no_way_is_told_once_and_the_same_way_back_is_no_migration(
         stage.connection.received += 1
         stage.roaming.sent_datagram()
         assert stage.connection.migrations == 0
+        stage.roaming.close()
+
+    asyncio.run(run())
+
+
+def test_silence_leads_to_another_interface_and_back(monkey: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        monkey.setattr(module, "interfaces_everywhere", lambda _: ["eth9", "lo"])
+        bound: list[str | None] = []
+        monkey.setattr(
+            module,
+            "udp_socket",
+            lambda target, family: (
+                bound.append(target.bind_interface) or udp_socket(TARGET, family)
+            ),
+        )
+        clock = stage.roaming._loop.time()
+        monkey.setattr(stage.roaming._loop, "time", lambda: clock)
+        for _ in range(30):
+            clock += 0.5
+            stage.connection.sent += 3
+            stage.look()
+        assert bound == ["lo", None]
         stage.roaming.close()
 
     asyncio.run(run())

@@ -54,3 +54,12 @@ def test_looks_are_rare_while_nothing_happens(quiet_s: float, pause_s: float) ->
     rebinding = Rebinding(0.0)
     rebinding.look(1.0, 5, 5)
     assert rebinding.next_s(1.0 + quiet_s) == pause_s
+
+
+def test_another_way_is_tried_sooner() -> None:
+    rebinding = Rebinding(0.0)
+    rebinding.look(0.0, 3, 0)
+    assert not rebinding.look(0.9, 4, 0, other_way=True)
+    assert rebinding.look(1.0, 5, 0, other_way=True)
+    assert not rebinding.look(2.0, 6, 0, other_way=True)
+    assert rebinding.look(10.0, 7, 0, other_way=True)
