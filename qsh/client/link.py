@@ -204,7 +204,9 @@ class Link:
                 return
             from qsh.client.roaming import Roaming
 
-            roaming = self.roaming = Roaming(self.connection, target, source, others, self._strand)
+            roaming = self.roaming = Roaming(
+                self.connection, self.history, target, source, others, self._strand
+            )
             self.lost.add_done_callback(lambda _: roaming.close())
 
         timer = loop.call_later(_ROAM_S, begin)

@@ -43,9 +43,9 @@ async def connect_again(driver: Driver, reach: Reach, best: str) -> Connection:
             connector = Connector(driver, target, new, known, tuning)
             attempts.add(asyncio.ensure_future(connector.again(CONNECT_S)))
 
-    looked_up: asyncio.Task[Sequence[Address]] = asyncio.ensure_future(_resolve_aside(target))
+    looked_up: asyncio.Task[list[Address]] = asyncio.ensure_future(_resolve_aside(target))
     attempt(addresses)
-    waited: set[asyncio.Task[Connection] | asyncio.Task[Sequence[Address]]] = {looked_up}
+    waited: set[asyncio.Task[Connection] | asyncio.Task[list[Address]]] = {looked_up}
     try:
         while waited or attempts:
             await asyncio.wait(waited | attempts, return_when=asyncio.FIRST_COMPLETED)
@@ -70,20 +70,20 @@ def _with_a_way(target: Target, addresses: Sequence[Address]) -> list[Address]:
     return [each for each in addresses if route_source(target, each, target.udp_port) is not None]
 
 
-async def _resolve_aside(target: Target) -> Sequence[Address]:
+async def _resolve_aside(target: Target) -> list[Address]:
     """The addresses of now; nothing where the resolver does not answer in time, as without a network it does not.
 
     A thread of its own: a hung one must not hold up the end of the process.
     """
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[Sequence[Address]] = loop.create_future()
+    found: asyncio.Future[list[Address]] = loop.create_future()
 
-    def give(result: Sequence[Address]) -> None:
+    def give(result: list[Address]) -> None:
         if not found.done():
             found.set_result(result)
 
     def work() -> None:
-        result: Sequence[Address] = ()
+        result: list[Address] = []
         with contextlib.suppress(QshError, OSError):
             result = resolve(target)
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -91,4 +91,4 @@ async def _resolve_aside(target: Target) -> Sequence[Address]:
 
     Thread(target=work, daemon=True).start()
     await asyncio.wait({found}, timeout=RESOLVE_S)
-    return found.result() if found.done() else ()
+    return found.result() if found.done() else []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qsh.client.addresses import Target
+    from qsh.client.path_history import PathHistory
     from qsh.quic import Connection
 
 __all__ = ["Roaming"]
@@ -40,31 +41,34 @@ class Roaming:
     def __init__(
         self,
         connection: Connection,
+        history: PathHistory,
         target: Target,
         source: str | None,
         others: Sequence[Address],
         stranded: Callable[[], None],
     ) -> None:
         """``source``: the address that the connection was made from. ``stranded``: no way leads to its host any more, or
-        meanwhile those to ``others``, all of the host's addresses, have changed."""
+        meanwhile those to ``others``, all of the host's addresses, have changed.
+        """
         self._connection, self._target, self._stranded = connection, target, stranded
+        self._history = history
         self._others = others
         self._ways: list[str | None] | None = None
         """To the other addresses; None: this one has a way."""
         self._loop = asyncio.get_running_loop()
         host, self._port = connection.remote_address
         self._address = Address.of(host)
-        self._source = self._used = source
-        """Of the way that there is now, if any, and of the last one."""
+        self._source = source
+        """Of the way that the system knows now, if any."""
+        self._goes = self._went = self._mark(source)
+        """From where the connection goes on, and from where it was heard last."""
         self._rebinding = Rebinding(self._loop.time())
         self._interface: str | None = None
         """It is bound to that one, not to the system's choice."""
         self._moved_s: float | None = None
-        """When the connection moved; None: it has been heard of since."""
+        """When the connection moved; None: it has been heard since."""
         self._heard = 0
         """Packets received when it moved."""
-        self._counts = False
-        """The move was one to another address."""
         self._padded_s = 0.0
         self._pads: asyncio.TimerHandle | None = None
         self._watch = NetworkWatch(self._changed)
@@ -96,8 +100,7 @@ class Roaming:
             return
         self._source = source
         log.debug(f"the way to {self._address.host} begins at {source} now")
-        self._move(counts=source != self._used)
-        self._used = source
+        self._move()
 
     def _look_for_others(self) -> None:
         ways = [route_source(self._target, each, self._port) for each in self._others]
@@ -115,10 +118,10 @@ class Roaming:
         )
         if due and others and self._interface is None:
             log.debug(f"no answer: going on by {others[0]}")
-            self._move(counts=True, interface=others[0])
+            self._move(others[0])
         elif due and self._source is not None:
             log.debug("no answer: going on from a fresh port")
-            self._move(counts=self._interface is not None)
+            self._move()
         self._look_timer = self._loop.call_later(self._rebinding.next_s(now), self._look)
 
     def _other_interfaces(self) -> list[str]:
@@ -129,7 +132,7 @@ class Roaming:
 
     # -- to move
 
-    def _move(self, *, counts: bool, interface: str | None = None) -> None:
+    def _move(self, interface: str | None = None) -> None:
         target = self._target
         if interface is not None:
             target = target._replace(bind_interface=interface)
@@ -141,7 +144,7 @@ class Roaming:
             return
         self._interface = interface
         self._moved_s = self._loop.time()
-        self._counts = self._counts or counts
+        self._goes = self._mark(route_source(target, self._address, self._port))
         self._heard = self._connection.stats()["received_packets"]
         for _ in range(AT_ONCE):
             self._pad()
@@ -183,7 +186,10 @@ class Roaming:
         if self._connection.stats()["received_packets"] == self._heard:
             return False
         self._moved_s = None
-        if self._counts:
-            self._connection.migrations += 1
-            self._counts = False
+        self._history.migrated(self._went, self._goes)
+        self._went = self._goes
         return True
+
+    def _mark(self, source: str | None) -> str:
+        port = self._connection.endpoint.local_address[1]
+        return f"[{source}]:{port}" if source and ":" in source else f"{source or '*'}:{port}"

@@ -42,8 +42,6 @@ class Connection:
         self._activity: Pending[None] = Pending(lambda: call(native.flow_activity))
         self._closed: asyncio.Future[tuple[str, int, str]] | None = None
         self._lost: Closed | None = None
-        self.migrations = 0
-        """On a client: new addresses from which it has been heard."""
 
     @property
     def session_id(self) -> bytes:
@@ -167,8 +165,8 @@ class Connection:
         )
 
     def stats(self) -> dict[str, int]:
-        """The engine's counters (see ``_native.pyi``), and ``migrations``."""
-        return {**self.native.stats(), "migrations": self.migrations}
+        """The engine's counters (see ``_native.pyi``)."""
+        return self.native.stats()
 
     def close(self, code: int = 0, reason: bytes = b"") -> None:
         """End the connection at once. What was not acknowledged may be lost."""

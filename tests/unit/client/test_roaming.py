@@ -9,6 +9,7 @@ import pytest
 
 from qsh.client import roaming as module
 from qsh.client.addresses import Address, Target, route_source, udp_socket
+from qsh.client.path_history import PathHistory
 from qsh.client.roaming import PAD_BYTES, Roaming
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ TARGET = Target("host", 22, 22)
 class FakeConnection:
     def __init__(self) -> None:
         self.endpoint = self
+        self.local_address = ("0.0.0.0", 4000)
         self.remote_address = ("127.0.0.1", 22)
         self.max_datagram_size = 1162
-        self.migrations = 0
         self.sent = self.received = 10
         self.ports: list[int] = []
         self.pads: list[bytes] = []
@@ -33,6 +34,7 @@ class FakeConnection:
 
     def rebind(self, sock: socket.socket) -> None:
         self.ports.append(sock.getsockname()[1])
+        self.local_address = ("0.0.0.0", self.local_address[1] + 1)
 
     def probe_path(self, data: bytes) -> None:
         self.pads.append(data)
@@ -59,7 +61,8 @@ class Stage:
         monkeypatch.setattr(module, "route_source", lambda *_: self.source)
         self.connection = FakeConnection()
         connection: Any = self.connection
-        self.roaming = Roaming(connection, TARGET, "192.0.2.1", [], self.strand)
+        self.history = PathHistory()
+        self.roaming = Roaming(connection, self.history, TARGET, "192.0.2.1", [], self.strand)
 
     def strand(self) -> None:
         self.stranded += 1
@@ -102,18 +105,18 @@ def test_another_address_is_used_at_once_and_counted_when_it_works(
         assert [len(pad) for pad in stage.connection.pads] == [PAD_BYTES] * 2
         stage.roaming.sent_datagram()
         assert len(stage.connection.pads) == 3
-        assert stage.connection.migrations == 0
+        assert stage.history.migrations == 0
         stage.connection.received += 1
         stage.roaming.sent_datagram()
         stage.roaming.sent_datagram()
         assert len(stage.connection.pads) == 3
-        assert stage.connection.migrations == 1
+        assert stage.history.migrations == 1
         stage.roaming.close()
 
     asyncio.run(run())
 
 
-def test_no_way_is_told_once_and_the_same_way_back_is_no_migration(
+def test_no_way_is_told_once_and_the_same_way_back_is_another_port(
     monkey: pytest.MonkeyPatch,
 ) -> None:
     async def run() -> None:
@@ -126,7 +129,8 @@ def test_no_way_is_told_once_and_the_same_way_back_is_no_migration(
         assert len(stage.connection.ports) == 1
         stage.connection.received += 1
         stage.roaming.sent_datagram()
-        assert stage.connection.migrations == 0
+        assert stage.history.migrations == 1
+        assert stage.history.last_move == ("192.0.2.1:4000", "192.0.2.1:4001")
         stage.roaming.close()
 
     asyncio.run(run())
