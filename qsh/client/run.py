@@ -165,12 +165,16 @@ class Client:
     def _reach_by_ssh(self) -> ByHost:
         from qsh.client.through_ssh import ByHost
 
-        options, target = self._options, _target(self._options)
+        options, target = self._options, addresses.Target.of(self._options)
         led = self._is_led
         way: list[tuple[ClientOptions, KnownHost]] = []
         first: Sequence[addresses.Address] = ()
         for each in (*self._hops, options):
-            found = [] if way or (led and not self._hops) else addresses.resolve(_target(each))
+            found = (
+                []
+                if way or (led and not self._hops)
+                else addresses.resolve(addresses.Target.of(each))
+            )
             first = first or found
             policy = _host_key_policy(each, found, each.port)
             way.append((each, KnownHost(policy, each.hostname, each.port, each.port)))
