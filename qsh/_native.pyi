@@ -129,7 +129,13 @@ class Signer:
 
 @final
 class Endpoint:
-    """One UDP socket. ``socket_fd`` is a bound UDP socket, duplicated; buffer sizes are the caller's business."""
+    """One UDP socket. ``socket_fd`` is a bound UDP socket, duplicated; buffer sizes are the caller's business.
+
+    With ``peer`` it is one byte stream that carries packets (docs/protocol.md 15.1): a connected socket, or what is read
+    from, with ``write_fd`` to write to, made non-blocking; both are duplicated. The packets that come from it come from
+    ``peer``, an IP literal and port, and a client connects to just that; if UDP works there, :meth:`rebind` moves to it.
+    Socket options are the caller's business too.
+    """
 
     def __new__(
         cls,
@@ -148,12 +154,17 @@ class Endpoint:
         stream_window: int = 8388608,
         connection_window: int = 33554432,
         max_incoming: int = 1024,
+        peer: tuple[str, int] | None = None,
+        write_fd: int | None = None,
+        noise: int = 0,
+        streams: bool = False,
     ) -> Endpoint:
         """``reset_key``/``token_key``: 32 or more bytes kept over restarts, else random.
 
         ``bidi_streams``, ``uni_streams``, ``connection_window`` (bytes) are what each new connection starts with;
         :meth:`Connection.set_limits` changes them. ``keep_alive_s`` 0 sends none. ``handshake_s`` bounds the time that
-        :meth:`connect` and :meth:`Incoming.accept` may take (``timeout``). Raises OSError, ValueError.
+        :meth:`connect` and :meth:`Incoming.accept` may take (``timeout``). ``noise``: bytes of others that may go before the
+        stream's greeting. ``streams``: a UDP socket beside which :meth:`add_stream` puts streams. Raises OSError, ValueError.
         """
 
     def local_address(self) -> tuple[str, int]: ...
@@ -184,12 +195,41 @@ class Endpoint:
     def accept(self, token: int) -> None:
         """Completes with the next Incoming, or None when the endpoint is closed."""
 
-    def rebind(self, socket_fd: int) -> None:
-        """Go on with another UDP socket (duplicated); connections migrate."""
+    def rebind(
+        self,
+        socket_fd: int,
+        *,
+        peer: tuple[str, int] | None = None,
+        write_fd: int | None = None,
+        noise: int = 0,
+    ) -> None:
+        """Go on with another UDP socket or stream (duplicated); connections migrate. Not for one with ``streams``."""
+
+    def add_stream(
+        self, token: int, fd: int, host: str, port: int, *, write_fd: int | None = None
+    ) -> None:
+        """Take packets from one more stream, whose peer is at this address; all descriptors are duplicated.
+
+        Completes with its end, as :meth:`stream_ended`. It is closed (``idle``) when no packet of it is answered within 10 s;
+        of 128 such the oldest gives way (``closed``). Raises OSError (EMFILE: there are 4096), ValueError.
+        """
+
+    def close_stream(self, number: int) -> None:
+        """Close one that was added (:attr:`Incoming.stream`), if it is there."""
+
+    def open_streams(self) -> int:
+        """Streams that were added and are not over."""
+
+    def stream_ended(self, token: int) -> None:
+        """Completes with ``(why, head)`` when the stream of ``peer`` is over; connections stay and may be rebound.
+
+        ``why``: ``end`` of its bytes, ``stranger`` (it does not begin with the greeting), ``malformed``, ``idle``, ``closed``
+        by us, or the system's error. ``head``: the first bytes of one that has not greeted, at most 512.
+        """
 
     def open_connections(self) -> int: ...
     def close(self, code: int = 0, reason: bytes | None = None) -> None:
-        """Close every connection and accept no more."""
+        """Close every connection and accept no more; streams of packets when the connections have drained."""
 
     def wait_idle(self, token: int) -> None:
         """Completes with None when all connections have drained."""
@@ -202,7 +242,11 @@ class Incoming:
     def remote_address(self) -> tuple[str, int]: ...
     @property
     def address_validated(self) -> bool:
-        """True when the peer has shown by a Retry or NEW_TOKEN token that it receives at its address."""
+        """True when the peer has shown by a Retry or NEW_TOKEN token, or by a stream, that it receives at its address."""
+
+    @property
+    def stream(self) -> int:
+        """The number of the stream that it came on; 0: UDP."""
 
     def accept(self, token: int, signer: Signer) -> None:
         """Completes with a Connection as soon as the server's first flight is signed (0.5-RTT):

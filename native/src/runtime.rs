@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyList, PyNone, PyTuple};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::{Error, Parts};
-use crate::quic::{address, connection, incoming, recv, send, udp};
+use crate::quic::{address, connection, incoming, packet_stream, recv, send, udp};
 use crate::splice::threads::Threads;
 
 const MAX_WORKERS: usize = 64;
@@ -34,6 +34,7 @@ pub(crate) enum Value {
     Bytes(Bytes),
     Closed(Parts),
     FlowEnd(Box<udp::End>),
+    StreamEnd(packet_stream::End),
     Peer(Box<udp::NewPeer>),
     Incoming(Box<incoming::Incoming>),
     Connection(Box<connection::Connection>),
@@ -50,6 +51,10 @@ impl Value {
             Self::Bytes(data) => PyBytes::new(py, &data).into_any().unbind(),
             Self::Closed(parts) => parts.into_pyobject(py)?.into_any().unbind(),
             Self::FlowEnd(x) => (x.why, x.code, x.sent, x.received, x.dropped)
+                .into_pyobject(py)?
+                .into_any()
+                .unbind(),
+            Self::StreamEnd(x) => (x.why, PyBytes::new(py, &x.head))
                 .into_pyobject(py)?
                 .into_any()
                 .unbind(),

@@ -11,7 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qsh.quic.connection import Closed, Connection
     from qsh.quic.early import Early
-    from qsh.quic.endpoint import Endpoint, Incoming, Signer, client_endpoint, server_endpoint
+    from qsh.quic.endpoint import (
+        Endpoint,
+        Incoming,
+        Signer,
+        client_endpoint,
+        server_endpoint,
+        stream_endpoint,
+    )
     from qsh.quic.runtime import (
         Driver,
         ed25519_public,
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
         engine_version,
         warm_up,
     )
-    from qsh.quic.sockets import client_socket, server_socket
+    from qsh.quic.sockets import client_socket, server_socket, suit_packets, tcp_listener
     from qsh.quic.stream import RecvStream, SendStream, Stream
     from qsh.quic.udp import FlowEnd, Peer, UdpListener, flow_end, splice_udp
 
@@ -46,6 +53,9 @@ __all__ = [
     "server_endpoint",
     "server_socket",
     "splice_udp",
+    "stream_endpoint",
+    "suit_packets",
+    "tcp_listener",
     "warm_up",
 ]
 
@@ -55,6 +65,8 @@ _MODULES = {
     "Early": "early",
     "client_socket": "sockets",
     "server_socket": "sockets",
+    "suit_packets": "sockets",
+    "tcp_listener": "sockets",
     "Driver": "runtime",
     "ed25519_public": "runtime",
     "ed25519_sign": "runtime",

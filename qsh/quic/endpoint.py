@@ -1,4 +1,4 @@
-"""UDP sockets that connections come from and go to."""
+"""UDP sockets, or streams of packets, that connections come from and go to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from qsh.quic.connection import Connection
 from qsh.quic.runtime import Pending, connect_error_of
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Awaitable, Sequence
 
     from qsh.quic.early import Early
     from qsh.quic.runtime import Driver
 
-__all__ = ["Endpoint", "Incoming", "Signer", "client_endpoint", "server_endpoint"]
+__all__ = [
+    "Endpoint",
+    "Incoming",
+    "Signer",
+    "client_endpoint",
+    "server_endpoint",
+    "stream_endpoint",
+]
 
 Signer = _native.Signer
 
@@ -31,8 +39,17 @@ def server_endpoint(driver: Driver, udp: socket.socket, **options: Any) -> Endpo
     return Endpoint(driver, _native.Endpoint(driver.native, udp.fileno(), server=True, **options))
 
 
+def stream_endpoint(
+    driver: Driver, fd: int, peer: tuple[str, int], *, server: bool = False, **options: Any
+) -> Endpoint:
+    """An endpoint over one stream to ``peer``. ``fd`` is duplicated; options as in ``_native.Endpoint``."""
+    return Endpoint(
+        driver, _native.Endpoint(driver.native, fd, server=server, peer=peer, **options)
+    )
+
+
 class Endpoint:
-    """One UDP socket. Closed when dropped; its connections keep it."""
+    """One UDP socket, or stream. Closed when dropped; its connections keep it."""
 
     def __init__(self, driver: Driver, native: _native.Endpoint) -> None:
         self.driver = driver
@@ -106,6 +123,29 @@ class Endpoint:
         """Go on with another socket; connections migrate."""
         self.native.rebind(udp.fileno())
 
+    def rebind_stream(self, fd: int, peer: tuple[str, int], write_fd: int | None = None) -> None:
+        """Go on with a stream to ``peer``; connections migrate."""
+        self.native.rebind(fd, peer=peer, write_fd=write_fd)
+
+    def add_stream(
+        self, fd: int, peer: tuple[str, int], write_fd: int | None = None
+    ) -> asyncio.Future[tuple[str, bytes]]:
+        """Take packets from one more stream; its end, as from :meth:`stream_ended`. Raises OSError at once."""
+        return self.driver.call(self.native.add_stream, fd, *peer, write_fd=write_fd)
+
+    def close_stream(self, number: int) -> None:
+        """Close the one that an Incoming came on."""
+        self.native.close_stream(number)
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that were added and are not over."""
+        return self.native.open_streams()
+
+    def stream_ended(self) -> asyncio.Future[tuple[str, bytes]]:
+        """Why its own stream is over, and the first bytes of somebody who speaks otherwise."""
+        return self.driver.call(self.native.stream_ended)
+
     def close(self, code: int = 0, reason: bytes = b"") -> None:
         """Close every connection and accept no more."""
         self.native.close(code, reason)
@@ -131,6 +171,11 @@ class Incoming:
     def address_validated(self) -> bool:
         """Whether it has shown that it receives there."""
         return self.native.address_validated
+
+    @property
+    def stream(self) -> int:
+        """The number of the stream that it came on; 0: UDP."""
+        return self.native.stream
 
     async def accept(self, signer: _native.Signer) -> Connection:
         """A connection whose first flight is signed: streams may be written, the peer is still unknown."""

@@ -1,4 +1,4 @@
-"""UDP sockets with buffers that fit the speed of the engine."""
+"""Sockets with buffers that fit: UDP the speed of the engine, TCP the patience of a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import socket
 from typing import Final
 
-__all__ = ["client_socket", "server_socket"]
+__all__ = ["client_socket", "server_socket", "suit_packets", "tcp_listener"]
 
 BUFFER_BYTES: Final = 4 << 20
 """The default of 208 KiB overflows at once on loopback and on fast links."""
@@ -64,3 +64,45 @@ def server_socket(port: int, bind_ip: str | None = None) -> socket.socket:
         udp.close()
         raise
     return udp
+
+
+_UNSENT_BYTES: Final = 16 * 1024
+"""What TCP takes beyond what it can send: a terminal's datagrams wait behind that."""
+_BACKLOG: Final = 128
+
+
+def suit_packets(tcp: socket.socket) -> None:
+    """Make a TCP connection carry packets without delay."""
+    if tcp.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    for level, option, value in (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ):
+        with contextlib.suppress(OSError):
+            tcp.setsockopt(level, option, value)
+
+
+def tcp_listener(port: int, bind_ip: str | None = None) -> socket.socket:
+    """A non-blocking socket that accepts, bound as :func:`server_socket` is."""
+    if bind_ip is None:
+        try:
+            return tcp_listener(port, "::")
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            return tcp_listener(port, _ANY_IPV4)
+    ipv6 = ":" in bind_ip
+    tcp = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ipv6:
+            tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bind_ip != "::")
+        tcp.bind((bind_ip, port))
+        tcp.listen(_BACKLOG)
+    except OSError:
+        tcp.close()
+        raise
+    tcp.setblocking(False)
+    return tcp

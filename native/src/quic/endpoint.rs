@@ -1,8 +1,8 @@
-//! One UDP socket and its connections.
+//! One socket and its connections.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -16,8 +16,9 @@ use crate::quic::config::{self, ClientRequest, Limits, PersistentKeys, ServerPar
 use crate::quic::congestion::Closing;
 use crate::quic::connection::{Connection, Handshake};
 use crate::quic::incoming::Incoming;
+use crate::quic::packet_stream::{Carrier, Descriptors};
 use crate::quic::session::Slot;
-use crate::runtime::{Engine, Runtime, Value, os_error};
+use crate::runtime::{Engine, Runtime, Value, lock, os_error};
 
 /// The shortest persistent key: as long as the hash that uses it.
 const KEY_BYTES: usize = 32;
@@ -26,6 +27,7 @@ const KEY_BYTES: usize = 32;
 pub(crate) struct Endpoint {
     engine: Engine,
     inner: quinn::Endpoint,
+    carrier: Mutex<Carrier>,
     limits: Limits,
     server: Option<Arc<ServerParts>>,
     handshake: Duration,
@@ -45,10 +47,30 @@ fn setup(error: Error) -> PyErr {
     PyRuntimeError::new_err(error.parts().2)
 }
 
-fn udp_socket(fd: RawFd) -> PyResult<UdpSocket> {
-    crate::raw::duplicate(fd)
-        .map(UdpSocket::from)
-        .map_err(os_error)
+/// The caller's socket, or its stream to `peer`. Inside the runtime.
+fn carrier(
+    fd: RawFd,
+    peer: Option<(String, u16)>,
+    write_fd: Option<RawFd>,
+    noise: usize,
+    streams: bool,
+) -> PyResult<Carrier> {
+    let Some((host, port)) = peer else {
+        let socket = crate::raw::duplicate(fd)
+            .map(UdpSocket::from)
+            .map_err(os_error)?;
+        return Ok(Carrier::udp(socket, streams)?);
+    };
+    let fds = Descriptors {
+        read: fd,
+        write: write_fd.unwrap_or(fd),
+    };
+    Ok(Carrier::stream(&fds, literal(&host, port)?, noise)?)
+}
+
+fn literal(host: &str, port: u16) -> PyResult<SocketAddr> {
+    address::parse(host, port)
+        .ok_or_else(|| PyValueError::new_err(format!("not an IP address: {host:?}")))
 }
 
 #[pymethods]
@@ -58,6 +80,7 @@ impl Endpoint {
         runtime, socket_fd, *, server, reset_key = None, token_key = None, idle_s = 900.0, keep_alive_s = 0.0,
         initial_rtt_ms = 100.0, handshake_s = 30.0, bidi_streams = 1024, uni_streams = 1024,
         stream_window = 8_388_608, connection_window = 33_554_432, max_incoming = 1024,
+        peer = None, write_fd = None, noise = 0, streams = false,
     ))]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -76,6 +99,10 @@ impl Endpoint {
         stream_window: u64,
         connection_window: u64,
         max_incoming: usize,
+        peer: Option<(String, u16)>,
+        write_fd: Option<RawFd>,
+        noise: usize,
+        streams: bool,
     ) -> PyResult<Self> {
         if [&reset_key, &token_key]
             .into_iter()
@@ -97,7 +124,6 @@ impl Endpoint {
             connection_window: varint("connection_window", connection_window)?,
         };
         let handshake = duration("handshake_s", handshake_s)?;
-        let socket = udp_socket(socket_fd)?;
         let engine = runtime.engine.clone();
         py.detach(|| {
             let keys = PersistentKeys {
@@ -118,11 +144,15 @@ impl Endpoint {
                 .map_err(setup)?;
             let config = config::endpoint(&keys).map_err(setup)?;
             let _context = engine.handle.enter();
-            let inner = quinn::Endpoint::new(config, base, socket, Arc::new(TokioRuntime))?;
+            let carrier = carrier(socket_fd, peer, write_fd, noise, streams)?;
+            let socket = carrier.socket.clone();
+            let tokio = Arc::new(TokioRuntime);
+            let inner = quinn::Endpoint::new_with_abstract_socket(config, base, socket, tokio)?;
             drop(_context);
             Ok(Self {
                 engine,
                 inner,
+                carrier: Mutex::new(carrier),
                 limits,
                 server,
                 handshake,
@@ -154,8 +184,7 @@ impl Endpoint {
         timeout_s: Option<f64>,
         largest: Option<u16>,
     ) -> PyResult<()> {
-        let remote = address::parse(host, port)
-            .ok_or_else(|| PyValueError::new_err(format!("not an IP address: {host:?}")))?;
+        let remote = literal(host, port)?;
         if largest.is_some_and(|largest| largest < address::PAYLOAD_MIN) {
             return Err(PyValueError::new_err("largest is less than QUIC needs"));
         }
@@ -214,12 +243,82 @@ impl Endpoint {
         });
     }
 
-    fn rebind(&self, py: Python<'_>, socket_fd: RawFd) -> PyResult<()> {
-        let socket = udp_socket(socket_fd)?;
+    #[pyo3(signature = (socket_fd, *, peer = None, write_fd = None, noise = 0))]
+    fn rebind(
+        &self,
+        py: Python<'_>,
+        socket_fd: RawFd,
+        peer: Option<(String, u16)>,
+        write_fd: Option<RawFd>,
+        noise: usize,
+    ) -> PyResult<()> {
         py.detach(|| {
             let _context = self.engine.handle.enter();
-            self.inner.rebind(socket).map_err(PyErr::from)
+            let carrier = carrier(socket_fd, peer, write_fd, noise, false)?;
+            self.inner.rebind_abstract(carrier.socket.clone())?;
+            *lock(&self.carrier) = carrier;
+            Ok(())
         })
+    }
+
+    #[pyo3(signature = (token, fd, host, port, *, write_fd = None))]
+    fn add_stream(
+        &self,
+        py: Python<'_>,
+        token: u64,
+        fd: RawFd,
+        host: &str,
+        port: u16,
+        write_fd: Option<RawFd>,
+    ) -> PyResult<()> {
+        let peer = literal(host, port)?;
+        let fds = Descriptors {
+            read: fd,
+            write: write_fd.unwrap_or(fd),
+        };
+        py.detach(|| {
+            let streams = {
+                let carrier = lock(&self.carrier);
+                carrier.streams.clone().filter(|_| carrier.beside)
+            };
+            let streams =
+                streams.ok_or_else(|| PyValueError::new_err("an endpoint without streams"))?;
+            let _context = self.engine.handle.enter();
+            let end = streams.add(&fds, peer)?;
+            self.engine
+                .complete(token, async move { Ok(Value::StreamEnd(end.await)) });
+            Ok(())
+        })
+    }
+
+    fn close_stream(&self, py: Python<'_>, number: u32) {
+        py.detach(|| {
+            let streams = lock(&self.carrier).streams.clone();
+            if let Some(streams) = streams {
+                streams.close(number);
+            }
+        });
+    }
+
+    fn open_streams(&self, py: Python<'_>) -> usize {
+        py.detach(|| {
+            lock(&self.carrier)
+                .streams
+                .as_ref()
+                .map_or(0, |streams| streams.count())
+        })
+    }
+
+    fn stream_ended(&self, token: u64) {
+        let end = lock(&self.carrier).end();
+        self.engine.complete(token, async move {
+            match end {
+                Some(end) => Ok(Value::StreamEnd(end.await)),
+                None => Err(Error::Setup(
+                    "an endpoint without a stream of its own".into(),
+                )),
+            }
+        });
     }
 
     fn open_connections(&self, py: Python<'_>) -> usize {
@@ -232,6 +331,13 @@ impl Endpoint {
         py.detach(|| {
             self.closing.endpoint_closes();
             self.inner.close(code, reason.unwrap_or_default());
+            if let Some(streams) = lock(&self.carrier).streams.clone() {
+                let endpoint = self.inner.clone();
+                self.engine.handle.spawn(async move {
+                    endpoint.wait_idle().await;
+                    streams.close_all();
+                });
+            }
         });
         Ok(())
     }

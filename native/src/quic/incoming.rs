@@ -11,6 +11,7 @@ use crate::quic::address;
 use crate::quic::config::ServerParts;
 use crate::quic::congestion::Closing;
 use crate::quic::connection::{Connection, Handshake};
+use crate::quic::packet_stream;
 use crate::quic::session::Slot;
 use crate::quic::signer::Signer;
 use crate::runtime::{Engine, Value, lock};
@@ -60,9 +61,15 @@ impl Incoming {
         address::show(self.remote)
     }
 
+    /// A stream's peer receives at its address, and its mark would not survive a token.
     #[getter]
     fn address_validated(&self) -> bool {
-        self.validated
+        self.validated || self.stream() != 0
+    }
+
+    #[getter]
+    fn stream(&self) -> u32 {
+        packet_stream::stream_number(self.remote)
     }
 
     fn accept(&self, token: u64, signer: &Signer) -> PyResult<()> {
@@ -93,6 +100,9 @@ impl Incoming {
     }
 
     fn retry(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.stream() != 0 {
+            return Ok(false);
+        }
         py.detach(|| {
             let incoming = self.take()?;
             match incoming.retry() {
