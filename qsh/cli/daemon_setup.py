@@ -16,6 +16,7 @@ from qsh.cli.daemon import default_config
 from qsh.config import daemon_dump, daemon_parser
 from qsh.errors import StartupError
 from qsh.lean_imports import import_without
+from qsh.quic import tcp_listener
 from qsh.server import account as accounts
 from qsh.server import front_secrets, host_keys, image_layout, preload
 from qsh.server.admission import Admission
@@ -150,7 +151,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
     """
     options = config.options
     _check_own_files(arguments)
-    sockets = _bind(options) if instance is None else [instance]
+    sockets = [*_bind(options), *_bind_tcp(options)] if instance is None else [instance]
     try_host_keys(config)
     log = _open_log(options, arguments)
     for warning in config.warnings:
@@ -248,6 +249,22 @@ def _bind(options: DaemonOptions) -> list[socket.socket]:
             )
     if not sockets:
         raise StartupError("\n".join(reasons) or "qshd: nothing to listen on")
+    return sockets
+
+
+def _bind_tcp(options: DaemonOptions) -> list[socket.socket]:
+    """The listeners of QshTcpPort. Raises StartupError if none of them can be had."""
+    sockets, reasons = [], []
+    for host, port in options.listen_tcp():
+        try:
+            sockets.append(tcp_listener(port, host or None))
+        except OSError as error:
+            shown = host or "*"
+            reasons.append(
+                f"qshd: cannot listen on {shown} port {port} (TCP): {error.strerror or error}"
+            )
+    if reasons and not sockets:
+        raise StartupError("\n".join(reasons))
     return sockets
 
 

@@ -132,6 +132,16 @@ def _count(line: Line, _: str) -> int | None:
     return _integer(line, "")
 
 
+def _tcp_port(line: Line, _: str) -> int:
+    word = line.word("missing port number.")
+    if word == "none":
+        return 0
+    try:
+        return to_integer(word, 1, 65535)
+    except ValueError:
+        raise ConfigError("Badly formatted port number.") from None
+
+
 def _seconds(line: Line, _: str) -> int:
     word = line.word("missing time value.")
     try:
@@ -447,6 +457,7 @@ _PARSERS: Final[Mapping[str, Callable[[Line, str], Any]]] = {
     "settings": _settings,
     "startups": _startups,
     "subsystem": _subsystem,
+    "tcp_port": _tcp_port,
     "timeout": _timeout,
     "timeouts": _timeouts,
     "tunnel": _tunnel,
@@ -498,6 +509,7 @@ _WRITERS: Final[Mapping[str, Callable[[Any], list[str]]]] = {
     "settings": lambda value: [f"{name}={text}" for name, text in value.items()],
     "startups": _colons,
     "subsystem": lambda value: [f"{name} {command}" for name, command in value.items()],
+    "tcp_port": lambda value: [str(value) if value else "none"],
     "timeout": lambda value: [str(value) if value else "none"],
     "timeouts": _together,
     "user_environment": _yes_no,

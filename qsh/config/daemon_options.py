@@ -169,6 +169,8 @@ class DaemonOptions:
     """Unauthenticated connections from which on an address must be proven first."""
     qsh_max_connections: int = 4096
     """Connections of all users together; 0: no limit."""
+    qsh_tcp_port: int = 0
+    """TCP port for QUIC packets where UDP does not get through; 0: none."""
 
     def listen(self) -> list[tuple[str, int]]:
         """Host and port of each socket; the host ``""`` is every address of both families."""
@@ -178,6 +180,14 @@ class DaemonOptions:
         )
         wanted = [(host, port) for host, own in hosts for port in ((own,) if own else ports)]
         return list(dict.fromkeys(wanted))
+
+    def listen_tcp(self) -> list[tuple[str, int]]:
+        """The same for the TCP listeners of QshTcpPort: one per address."""
+        if not self.qsh_tcp_port:
+            return []
+        return [
+            (host, self.qsh_tcp_port) for host in dict.fromkeys(host for host, _ in self.listen())
+        ]
 
     def authorized_keys_paths(self, user: str, uid: int, home: str) -> tuple[str, ...]:
         """AuthorizedKeysFile for this user, its tokens replaced; none for a doubtful user name.

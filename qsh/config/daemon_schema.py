@@ -375,6 +375,7 @@ SCHEMA: Final = (
     _row("QshInstancePorts", "qsh_instance_ports", "word"),
     _row("QshRetryThreshold", "qsh_retry_threshold", "integer"),
     _row("QshMaxConnections", "qsh_max_connections", "integer"),
+    _row("QshTcpPort", "qsh_tcp_port", "tcp_port"),
 )
 """In the order of ``sshd -T``."""
 

@@ -159,7 +159,7 @@ class Incoming:
     """A first packet that was not answered yet. Dropping it refuses."""
 
     def __init__(self, endpoint: Endpoint, native: _native.Incoming) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self.native = native
 
     @property
@@ -180,10 +180,10 @@ class Incoming:
     async def accept(self, signer: _native.Signer) -> Connection:
         """A connection whose first flight is signed: streams may be written, the peer is still unknown."""
         try:
-            native = await self._endpoint.driver.call(self.native.accept, signer)
+            native = await self.endpoint.driver.call(self.native.accept, signer)
         except TransportError as error:
             raise connect_error_of(error) from None
-        return Connection(self._endpoint, native)
+        return Connection(self.endpoint, native)
 
     def retry(self) -> bool:
         """Ask for a proof of the address; False if there already is one."""

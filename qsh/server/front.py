@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import pwd
 import signal
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from qsh.auth.keys import PublicKey
 from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, TransportError
-from qsh.quic import Driver, Signer, server_endpoint, warm_up
+from qsh.quic import Driver, Signer, server_endpoint, suit_packets, warm_up
 from qsh.server import imports
 from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
@@ -26,7 +28,6 @@ from qsh.server.packets import raise_descriptor_limit
 from qsh.server.spawner import close_others, set_title
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Coroutine
 
     from qsh.quic import Endpoint, Incoming
@@ -50,6 +51,10 @@ MAX_WORKERS: Final = 4
 as fast as two."""
 NEVER_S: Final = 30 * 86400.0
 """Stands for "no limit" where the engine needs a number."""
+FAREWELL_S: Final = 1.0
+"""From the end of a connection to that of the stream that it came on: its last packets get through."""
+ACCEPT_PAUSE_S: Final = 0.5
+"""After a TCP connection that could not be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,14 @@ class FrontSettings:
 def run(
     monitor: socket.socket,
     sign: socket.socket,
-    udp: list[socket.socket],
+    listeners: list[socket.socket],
     settings: FrontSettings,
     log: Log,
 ) -> NoReturn:
-    """Be the front; ends the process."""
+    """Be the front; ends the process. ``listeners``: UDP sockets, and TCP ones for packets in streams."""
     set_title("qshd-front")
     log.role = "qshd-front"
-    keep = {monitor.fileno(), sign.fileno(), *(sock.fileno() for sock in udp)}
+    keep = {monitor.fileno(), sign.fileno(), *(sock.fileno() for sock in listeners)}
     close_others(keep | log.descriptors)
     raise_descriptor_limit()
     if os.geteuid() == 0:
@@ -86,7 +91,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     status = 0
     try:
-        asyncio.run(_Front(settings, log).run(monitor, sign, udp))
+        asyncio.run(_Front(settings, log).run(monitor, sign, listeners))
     except (TransportError, ChannelError, OSError) as error:
         log.fatal(f"front: {error}")
         status = 1
@@ -127,8 +132,10 @@ class _Front:
         self._watch = AddressWatch()
 
     async def run(
-        self, monitor: socket.socket, sign: socket.socket, udp: list[socket.socket]
+        self, monitor: socket.socket, sign: socket.socket, listeners: list[socket.socket]
     ) -> None:
+        udp = [sock for sock in listeners if sock.type == socket.SOCK_DGRAM]
+        tcp = [sock for sock in listeners if sock.type == socket.SOCK_STREAM]
         gone = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
         link = MonitorLink(monitor, gone.set)
@@ -151,6 +158,7 @@ class _Front:
                 uni_streams=0,
                 stream_window=STREAM_WINDOW,
                 connection_window=WINDOW_BEFORE_AUTH,
+                streams=bool(tcp),
             )
             for sock in udp
         ]
@@ -161,6 +169,10 @@ class _Front:
             accepting = self._spawn(self._accept(endpoint, local, signer, identity, link))
             accepting.add_done_callback(lambda _: gone.set())  # a deaf front is to be replaced
             sock.close()
+        for sock in tcp:
+            host, port = sock.getsockname()[:2]
+            self._log.info(f"Server listening on {plain_ip(host)} port {port} (TCP).")
+            self._spawn(self._take_streams(sock, _beside(host, endpoints)))
         await gone.wait()
         for endpoint in endpoints:
             endpoint.close(0, b"server-stopped")
@@ -169,6 +181,27 @@ class _Front:
                 for endpoint in endpoints:
                     await endpoint.wait_idle()
         driver.close()
+
+    async def _take_streams(self, listener: socket.socket, endpoint: Endpoint) -> None:
+        """TCP connections that carry packets; how many there may be is the endpoint's affair."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+                with sock:
+                    suit_packets(sock)
+                    peer = _peer(address)
+                    end = endpoint.add_stream(sock.fileno(), peer)
+            except OSError as error:
+                self._log.debug(f"TCP: {error.strerror or error}")
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            end.add_done_callback(functools.partial(self._stream_ended, peer[0]))
+
+    def _stream_ended(self, host: str, end: asyncio.Future[tuple[str, bytes]]) -> None:
+        if not end.cancelled() and end.exception() is None:
+            self._log.debug(f"TCP connection from {plain_ip(host)}: {end.result()[0]}")
 
     async def _accept(
         self,
@@ -191,6 +224,7 @@ class _Front:
                 incoming.retry()
             elif decision is Decision.REFUSE:
                 incoming.refuse()
+                self._close_stream(endpoint, incoming.stream)
             else:
                 incoming.ignore()
 
@@ -220,6 +254,12 @@ class _Front:
             self._log.debug(f"handshake with {address} failed: {error}")
         finally:
             self._admission.end(number)
+            self._close_stream(incoming.endpoint, incoming.stream)
+
+    def _close_stream(self, endpoint: Endpoint, number: int) -> None:
+        """Soon. A connection that has moved to another stream or to UDP has left it already."""
+        if number:
+            asyncio.get_running_loop().call_later(FAREWELL_S, endpoint.close_stream, number)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -232,3 +272,17 @@ class _Front:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._log.error(f"front: {type(error).__name__}: {error}")
+
+
+def _beside(host: str, endpoints: list[Endpoint]) -> Endpoint:
+    """The endpoint that takes a listener's streams: that of the same address, so that a client can move to UDP there."""
+    for endpoint in endpoints:
+        if plain_ip(endpoint.local_address[0]) == plain_ip(host):
+            return endpoint
+    return endpoints[0]
+
+
+def _peer(address: tuple[Any, ...]) -> tuple[str, int]:
+    """What accept(2) says, with the number of an IPv6 scope."""
+    host, port = str(address[0]).partition("%")[0], int(address[1])
+    return (f"{host}%{address[3]}" if len(address) > 3 and address[3] else host), port
