@@ -12,7 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qsh.config.options import ClientOptions
 
-__all__ = ["Address", "Target", "has_route", "in_order", "resolve", "route_source", "udp_socket"]
+__all__ = [
+    "Address",
+    "Target",
+    "has_route",
+    "in_order",
+    "resolve",
+    "route_source",
+    "stream_socket",
+    "udp_socket",
+]
 
 _BUFFER_BYTES: Final = 7 << 20
 """Socket buffers asked for; the system gives what its limit allows (the default 208 KiB overflows).
@@ -108,7 +117,16 @@ def _name(host: str) -> str | bytes:
 
 def udp_socket(target: Target, family: int) -> socket.socket:
     """A bound UDP socket for ``family``. Raises ConnectError."""
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    return _bound(target, socket.socket(family, socket.SOCK_DGRAM))
+
+
+def stream_socket(target: Target, family: int) -> socket.socket:
+    """A non-blocking TCP socket, bound if the options say where. Raises ConnectError."""
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    return _bound(target, sock) if target.bind_address or target.bind_interface else sock
+
+
+def _bound(target: Target, sock: socket.socket) -> socket.socket:
     try:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with contextlib.suppress(OSError):
@@ -118,7 +136,7 @@ def udp_socket(target: Target, family: int) -> socket.socket:
             if device is None:
                 raise OSError(0, "BindInterface is not supported on this system")
             sock.setsockopt(socket.SOL_SOCKET, device, target.bind_interface.encode())
-        sock.bind(_local(target, family))
+        sock.bind(_local(target, sock.family))
     except OSError as error:
         sock.close()
         raise ConnectError(f"bind: {error.strerror or error}", kind="bind") from None

@@ -15,10 +15,11 @@ from qsh.errors import ConnectError, QshError, TransportError
 from qsh.quic import Endpoint, client_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from qsh.client.addresses import Address, Target
     from qsh.client.host_key import KnownHost
+    from qsh.client.transports import Way
     from qsh.client.tuning import Tuning
     from qsh.quic import Connection, Driver, Early
 
@@ -28,6 +29,8 @@ _DEFAULT_TIMEOUT_S: Final = 30.0
 """ConnectTimeout when none is set."""
 _PROBE_S: Final = 5.0
 """How long sshd may take to greet; a firewall that drops gives no answer at all."""
+_WAYS_S: Final = 2.0
+"""How much longer than ssh's greeting packets in a stream may take: they are better, and have a handshake to do."""
 _FINAL_KINDS: Final = ("host-key-revoked", "handshake", "version", "closed-by-peer")
 """Somebody has answered: no other address and no other program is tried."""
 
@@ -47,8 +50,14 @@ class Connector:
         known: KnownHost,
         tuning: Tuning,
         early: Early | None = None,
+        others: Callable[[], list[Way]] = list,
+        *,
+        udp: bool = True,
     ) -> None:
-        """``early``: the attempt at the first address that is under way already."""
+        """``early``: the attempt at the first address that is under way already. ``others``: what is tried when UDP does not
+        answer; without ``udp``, at once and alone.
+        """
+        self._others, self._udp = others, udp
         self._driver, self._target, self._addresses = driver, target, addresses
         self._known, self._tuning = known, tuning
         self._early = early
@@ -68,6 +77,8 @@ class Connector:
         After ``patience_s`` (at once when the port is closed and ``impatient``) ssh on TCP is
         looked at.
         """
+        if not self._udp:
+            return await self._without_udp(timeout_s or _DEFAULT_TIMEOUT_S)
         race = asyncio.ensure_future(self._race())
         refused = asyncio.ensure_future(self._all_closed())
         limit_s = timeout_s or _DEFAULT_TIMEOUT_S
@@ -85,15 +96,41 @@ class Connector:
 
     async def again(self, limit_s: float) -> Connection:
         """A later connection: nothing else is looked at. Raises ConnectError."""
-        race = asyncio.ensure_future(self._race())
+        race = asyncio.ensure_future(self._race() if self._udp else _never())
+        ways = [asyncio.ensure_future(self._go(way)) for way in self._others()]
         try:
-            await asyncio.wait({race}, timeout=limit_s)
+            won = await _first([race, *ways], limit_s)
+            if won is not None:
+                return won.result()
             if race.done():
                 return self._outcome(race)
             raise ConnectError("no answer", kind="timeout")
         finally:
-            race.cancel()
+            for task in (race, *ways):
+                task.cancel()
             self._stop_probes()
+
+    async def _go(self, way: Way) -> Connection:
+        endpoint, connection = await way()
+        self.endpoint = endpoint
+        return connection
+
+    async def _without_udp(self, limit_s: float) -> Connection:
+        self.under_way.set()
+        ways = [asyncio.ensure_future(self._go(way)) for way in self._others()]
+        try:
+            won = await _first(ways, limit_s)
+        finally:
+            for way in ways:
+                way.cancel()
+        if won is not None:
+            return won.result()
+        reasons = _reasons(ways) or [
+            f"connect to host {self._target.host}: Connection timed out"
+            if ways
+            else "QshTransport permits no way to the host (is QshTcpPort set?)"
+        ]
+        raise ConnectError("\n".join(reasons), kind="timeout")
 
     def _stop_probes(self) -> None:
         for closed in self._refusals:
@@ -118,22 +155,31 @@ class Connector:
         tcp = asyncio.ensure_future(
             probe.ssh_greets(self._addresses, self._target.ssh_port, _PROBE_S)
         )
+        ways = [asyncio.ensure_future(self._go(way)) for way in self._others()]
         try:
+            await asyncio.wait({race, tcp, *ways}, return_when=asyncio.FIRST_COMPLETED)
+            if ways and (won := await _first([race, *ways], _WAYS_S)) is not None:
+                return won.result()
             await asyncio.wait({race, tcp}, return_when=asyncio.FIRST_COMPLETED)
             if race.done():
                 return self._outcome(race)
             if tcp.result() == "ssh" and may_fall_back:
                 raise Fallback
             left_s = max(0.0, deadline_s - loop.time())
-            waited = {race, refused}
-            await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            left = asyncio.ensure_future(_first([race, *ways], left_s))
+            await asyncio.wait({left, refused}, return_when=asyncio.FIRST_COMPLETED)
+            if left.done() and (won := left.result()) is not None:
+                return won.result()
+            left.cancel()
             if race.done() and not _is_timeout(race):
                 return self._outcome(race)
-            raise ConnectError(self._nobody(tcp.result(), refused.done()), kind="timeout")
+            told = self._nobody(tcp.result(), refused.done(), _reasons(ways))
+            raise ConnectError(told, kind="timeout")
         finally:
-            tcp.cancel()
+            for task in (tcp, *ways):
+                task.cancel()
 
-    def _nobody(self, tcp: str, closed: bool) -> str:
+    def _nobody(self, tcp: str, closed: bool, others: Sequence[str] = ()) -> str:
         target = self._target
         reason = "Connection refused" if closed else "Connection timed out"
         what = "is closed" if closed else "does not answer"
@@ -142,6 +188,7 @@ class Connector:
             f"UDP port {target.udp_port} of {target.host} {what}. Is qshd running there? "
             f"A firewall must let UDP port {target.udp_port} in, and the answers out.",
         ]
+        lines += others
         if tcp == "ssh":
             lines.append(f"ssh answers there on TCP port {target.ssh_port}: it may work.")
         elif tcp == "refused":
@@ -234,6 +281,38 @@ class Connector:
             endpoint = client_endpoint(self._driver, sock, **self._tuning.endpoint())
         handshake = self._tuning.handshake(self._known)
         return endpoint, endpoint.connect(address.host, port, **handshake)
+
+
+async def _never() -> Connection:
+    never: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+    return await never
+
+
+async def _first(
+    tasks: Sequence[asyncio.Task[Connection]], limit_s: float
+) -> asyncio.Task[Connection] | None:
+    """The first that succeeds; None when the time is over, or all have failed. Raises what is final."""
+    deadline_s = asyncio.get_running_loop().time() + limit_s
+    pending = set(tasks)
+    while pending:
+        left_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
+        done, pending = await asyncio.wait(
+            pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            return None
+        for task in done:
+            error = task.exception()
+            if error is None:
+                return task
+            if not isinstance(error, ConnectError | TransportError) or error.kind in _FINAL_KINDS:
+                raise error
+    return None
+
+
+def _reasons(ways: Sequence[asyncio.Task[Connection]]) -> list[str]:
+    errors = [way.exception() for way in ways if way.done() and not way.cancelled()]
+    return [str(error) for error in errors if error is not None]
 
 
 def _is_timeout(race: asyncio.Task[Connection]) -> bool:

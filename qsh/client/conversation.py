@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
     from qsh.client.request import Request
+    from qsh.client.transports import Way
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection, Early
@@ -92,9 +93,9 @@ class Conversation:
     async def _run(self, early: Early | None) -> int:
         if self._hops:
             return await self._run_through()
-        target, addresses, known, tuning = self._reach
+        _, addresses, known, _ = self._reach
         driver = Driver(early=early)
-        connector = Connector(driver, target, addresses, known, tuning, early)
+        connector = self._connector(driver, addresses, early)
         connecting = asyncio.ensure_future(self._connect(connector, known))
         try:
             await connector.under_way.wait()
@@ -141,7 +142,25 @@ class Conversation:
         """For a terminal that lost its connection: the name may mean another address by now."""
         from qsh.client.reconnecting import connect_again
 
-        return await connect_again(driver, self._reach, self._answered_at or self._state.address)
+        target, addresses, _, _ = self._reach
+        best = self._answered_at or self._state.address
+        return await connect_again(
+            target, addresses, best, lambda found: self._connector(driver, found)
+        )
+
+    def _connector(
+        self, driver: Driver, addresses: Sequence[Address], early: Early | None = None
+    ) -> Connector:
+        target, _, known, tuning = self._reach
+
+        def others() -> list[Way]:
+            from qsh.client import transports
+
+            reach = transports.Reach(driver, target, addresses, known, tuning)
+            return transports.ways(self._options, reach)
+
+        udp = self._options.qsh_transport != "tcp"
+        return Connector(driver, target, addresses, known, tuning, early, others, udp=udp)
 
     def _remember(self, connection: Connection, key: str) -> None:
         rtt_ms = connection.stats()["rtt_us"] / 1000

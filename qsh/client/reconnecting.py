@@ -8,18 +8,14 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from qsh.client.addresses import in_order, resolve, route_source
-from qsh.client.connect import Connector
 from qsh.errors import ConnectError, QshError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qsh.client.addresses import Address, Target
-    from qsh.client.host_key import KnownHost
-    from qsh.client.tuning import Tuning
-    from qsh.quic import Connection, Driver
-
-    Reach = tuple[Target, Sequence[Address], KnownHost, Tuning]
+    from qsh.client.connect import Connector
+    from qsh.quic import Connection
 
 __all__ = ["connect_again"]
 
@@ -29,9 +25,13 @@ CONNECT_S: Final = 5.0
 """How long a connection is waited for before the next is tried."""
 
 
-async def connect_again(driver: Driver, reach: Reach, best: str) -> Connection:
+async def connect_again(
+    target: Target,
+    addresses: Sequence[Address],
+    best: str,
+    connector: Callable[[Sequence[Address]], Connector],
+) -> Connection:
     """Raises ConnectError, at once where no address of the host's has a way. ``best``: the address that has answered."""
-    target, addresses, known, tuning = reach
     tried: set[Address] = set()
     attempts: set[asyncio.Task[Connection]] = set()
     error: QshError = ConnectError("no way to the host", kind="unreachable")
@@ -40,8 +40,7 @@ async def connect_again(driver: Driver, reach: Reach, best: str) -> Connection:
         new = [each for each in _with_a_way(target, found) if each not in tried]
         if new:
             tried.update(new)
-            connector = Connector(driver, target, new, known, tuning)
-            attempts.add(asyncio.ensure_future(connector.again(CONNECT_S)))
+            attempts.add(asyncio.ensure_future(connector(new).again(CONNECT_S)))
 
     looked_up: asyncio.Task[list[Address]] = asyncio.ensure_future(_resolve_aside(target))
     attempt(addresses)

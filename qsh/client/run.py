@@ -112,7 +112,8 @@ class Client:
         found = [] if self._hops else _find(target, self._state)
         known = _known_host(options, found)
         tuning = self._tuning()
-        early = None if self._hops else _begin(target, found[0], known, tuning)
+        udp = not self._hops and options.qsh_transport != "tcp"
+        early = None if not udp else _begin(target, found[0], known, tuning)
         import_without("asyncio", "ssl")
         import_without("qsh.wire.messages", "typing_extensions")
         from qsh.client.conversation import Conversation

@@ -155,6 +155,7 @@ class ClientOptions:
     qsh_qlog: str | None
     qsh_sessions: str
     qsh_skip: str
+    qsh_tcp_port: int | None
     qsh_transport: str
     rekey_interval: int
     rekey_limit: int

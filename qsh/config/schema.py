@@ -164,6 +164,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("WarnWeakCrypto", "warn_weak_crypto", "weak", "yes", IGNORED),
     # qsh's own
     ("QshPort", "qsh_port", "port", None, USED),
+    ("QshTcpPort", "qsh_tcp_port", "port", None, USED),
     ("QshFallback", "qsh_fallback", "qsh-fallback", "exec", USED),
     ("QshTransport", "qsh_transport", "qsh-transport", "auto", USED),
     ("QshBootstrap", "qsh_bootstrap", "qsh-bootstrap", "auto", USED),
