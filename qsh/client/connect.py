@@ -15,7 +15,7 @@ from qsh.errors import ConnectError, QshError, TransportError
 from qsh.quic import Endpoint, client_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from qsh.client.addresses import Address, Target
     from qsh.client.host_key import KnownHost
@@ -29,6 +29,8 @@ _DEFAULT_TIMEOUT_S: Final = 30.0
 """ConnectTimeout when none is set."""
 _PROBE_S: Final = 5.0
 """How long sshd may take to greet; a firewall that drops gives no answer at all."""
+_AGAIN_AFTER_S: Final = 1.0
+"""A later connection gives UDP this much before other ways are gone."""
 _WAYS_S: Final = 2.0
 """How much longer than ssh's greeting packets in a stream may take: they are better, and have a handshake to do."""
 _FINAL_KINDS: Final = ("host-key-revoked", "handshake", "version", "closed-by-peer")
@@ -58,6 +60,8 @@ class Connector:
         answer; without ``udp``, at once and alone.
         """
         self._others, self._udp = others, udp
+        self._told: list[str] = []
+        """Why the other ways do not lead there."""
         self._driver, self._target, self._addresses = driver, target, addresses
         self._known, self._tuning = known, tuning
         self._early = early
@@ -70,44 +74,53 @@ class Connector:
         """The first packet is out: there is time for other things."""
 
     async def connect(
-        self, patience_s: float, timeout_s: float | None, *, may_fall_back: bool, impatient: bool
+        self,
+        patience_s: float,
+        timeout_s: float | None,
+        *,
+        may_fall_back: bool,
+        impatient: bool,
+        ways_after_s: float = 0.3,
     ) -> Connection:
         """The connection. Raises Fallback, ConnectError.
 
         After ``patience_s`` (at once when the port is closed and ``impatient``) ssh on TCP is
-        looked at.
+        looked at. The other ways to qshd are begun after ``ways_after_s``: unlike ssh they cost nothing if UDP answers yet.
         """
         if not self._udp:
             return await self._without_udp(timeout_s or _DEFAULT_TIMEOUT_S)
         race = asyncio.ensure_future(self._race())
         refused = asyncio.ensure_future(self._all_closed())
+        beside = asyncio.ensure_future(self._go_beside(ways_after_s))
         limit_s = timeout_s or _DEFAULT_TIMEOUT_S
         start_s = asyncio.get_running_loop().time()
         try:
             hints = {race, refused} if impatient else {race}
-            await asyncio.wait(hints, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            won = await _either(beside, hints, patience_s)
+            if won is not None:
+                return won
             if race.done():
                 return self._outcome(race)
-            return await self._look_around(race, refused, start_s + limit_s, may_fall_back)
+            return await self._look_around(race, refused, beside, start_s + limit_s, may_fall_back)
         finally:
-            race.cancel()
-            refused.cancel()
+            for task in (race, refused, beside):
+                task.cancel()
             self._stop_probes()
 
     async def again(self, limit_s: float) -> Connection:
         """A later connection: nothing else is looked at. Raises ConnectError."""
         race = asyncio.ensure_future(self._race() if self._udp else _never())
-        ways = [asyncio.ensure_future(self._go(way)) for way in self._others()]
+        beside = asyncio.ensure_future(self._go_beside(_AGAIN_AFTER_S))
         try:
-            won = await _first([race, *ways], limit_s)
+            won = await _either(beside, {race}, limit_s)
             if won is not None:
-                return won.result()
+                return won
             if race.done():
                 return self._outcome(race)
             raise ConnectError("no answer", kind="timeout")
         finally:
-            for task in (race, *ways):
-                task.cancel()
+            race.cancel()
+            beside.cancel()
             self._stop_probes()
 
     async def _go(self, way: Way) -> Connection:
@@ -115,22 +128,34 @@ class Connector:
         self.endpoint = endpoint
         return connection
 
-    async def _without_udp(self, limit_s: float) -> Connection:
-        self.under_way.set()
+    async def _go_beside(self, delay_s: float) -> Connection | None:
+        """The first of the other ways that leads there; None: none does."""
+        await asyncio.sleep(delay_s)
         ways = [asyncio.ensure_future(self._go(way)) for way in self._others()]
         try:
-            won = await _first(ways, limit_s)
+            for way in asyncio.as_completed(ways):
+                try:
+                    return await way
+                except TransportError as error:
+                    if error.kind in _FINAL_KINDS:
+                        raise
+                    self._told.append(_reason(error))
         finally:
-            for way in ways:
-                way.cancel()
+            for task in ways:
+                task.cancel()
+        return None
+
+    async def _without_udp(self, limit_s: float) -> Connection:
+        self.under_way.set()
+        try:
+            won = await asyncio.wait_for(self._go_beside(0.0), limit_s)
+        except TimeoutError:
+            self._told.append(f"connect to host {self._target.host}: Connection timed out")
+            won = None
         if won is not None:
-            return won.result()
-        reasons = _reasons(ways) or [
-            f"connect to host {self._target.host}: Connection timed out"
-            if ways
-            else "QshTransport permits no way to the host (is QshTcpPort set?)"
-        ]
-        raise ConnectError("\n".join(reasons), kind="timeout")
+            return won
+        nowhere = "QshTransport permits no way to the host (is QshTcpPort set?)"
+        raise ConnectError("\n".join(self._told) or nowhere, kind="timeout")
 
     def _stop_probes(self) -> None:
         for closed in self._refusals:
@@ -146,6 +171,7 @@ class Connector:
         self,
         race: asyncio.Task[Connection],
         refused: asyncio.Task[None],
+        beside: asyncio.Task[Connection | None],
         deadline_s: float,
         may_fall_back: bool,
     ) -> Connection:
@@ -155,29 +181,26 @@ class Connector:
         tcp = asyncio.ensure_future(
             probe.ssh_greets(self._addresses, self._target.ssh_port, _PROBE_S)
         )
-        ways = [asyncio.ensure_future(self._go(way)) for way in self._others()]
         try:
-            await asyncio.wait({race, tcp, *ways}, return_when=asyncio.FIRST_COMPLETED)
-            if ways and (won := await _first([race, *ways], _WAYS_S)) is not None:
-                return won.result()
-            await asyncio.wait({race, tcp}, return_when=asyncio.FIRST_COMPLETED)
+            won = await _either(beside, {race, tcp}, None) or await _either(
+                beside, {race}, _WAYS_S, alone=False
+            )
+            if won is not None:
+                return won
             if race.done():
                 return self._outcome(race)
             if tcp.result() == "ssh" and may_fall_back:
                 raise Fallback
             left_s = max(0.0, deadline_s - loop.time())
-            left = asyncio.ensure_future(_first([race, *ways], left_s))
-            await asyncio.wait({left, refused}, return_when=asyncio.FIRST_COMPLETED)
-            if left.done() and (won := left.result()) is not None:
-                return won.result()
-            left.cancel()
+            won = await _either(beside, {race, refused}, left_s)
+            if won is not None:
+                return won
             if race.done() and not _is_timeout(race):
                 return self._outcome(race)
-            told = self._nobody(tcp.result(), refused.done(), _reasons(ways))
+            told = self._nobody(tcp.result(), refused.done(), self._told)
             raise ConnectError(told, kind="timeout")
         finally:
-            for task in (tcp, *ways):
-                task.cancel()
+            tcp.cancel()
 
     def _nobody(self, tcp: str, closed: bool, others: Sequence[str] = ()) -> str:
         target = self._target
@@ -288,31 +311,28 @@ async def _never() -> Connection:
     return await never
 
 
-async def _first(
-    tasks: Sequence[asyncio.Task[Connection]], limit_s: float
-) -> asyncio.Task[Connection] | None:
-    """The first that succeeds; None when the time is over, or all have failed. Raises what is final."""
-    deadline_s = asyncio.get_running_loop().time() + limit_s
-    pending = set(tasks)
-    while pending:
-        left_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
-        done, pending = await asyncio.wait(
-            pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not done:
-            return None
-        for task in done:
-            error = task.exception()
-            if error is None:
-                return task
-            if not isinstance(error, ConnectError | TransportError) or error.kind in _FINAL_KINDS:
-                raise error
-    return None
-
-
-def _reasons(ways: Sequence[asyncio.Task[Connection]]) -> list[str]:
-    errors = [way.exception() for way in ways if way.done() and not way.cancelled()]
-    return [str(error) for error in errors if error is not None]
+async def _either(
+    beside: asyncio.Task[Connection | None],
+    others: Collection[asyncio.Future[Any]],
+    limit_s: float | None,
+    *,
+    alone: bool = True,
+) -> Connection | None:
+    """What ``beside`` has won, unless one of ``others`` is done before; without ``alone`` they are not waited for if it fails."""
+    loop = asyncio.get_running_loop()
+    deadline_s = None if limit_s is None else loop.time() + limit_s
+    waited: set[asyncio.Future[Any]] = {beside, *others}
+    while waited and not any(other.done() for other in others):
+        if beside.done():
+            won = beside.result()
+            if won is not None or not alone:
+                return won
+            waited.discard(beside)
+        left_s = None if deadline_s is None else deadline_s - loop.time()
+        if left_s is not None and left_s <= 0:
+            break
+        await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+    return beside.result() if beside.done() else None
 
 
 def _is_timeout(race: asyncio.Task[Connection]) -> bool:

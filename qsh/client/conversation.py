@@ -132,6 +132,7 @@ class Conversation:
                 self._options.connect_timeout,
                 may_fall_back=self._may_fall_back,
                 impatient=not self._state.answered,
+                ways_after_s=fallback.ways_after_ms(self._state) / 1000,
             )
         except HostKeyError:
             raise known.revoked_error() from None

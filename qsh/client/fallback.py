@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from qsh.client.host_state import HostState
 
-__all__ = ["exec_ssh", "patience_ms"]
+__all__ = ["exec_ssh", "patience_ms", "ways_after_ms"]
 
 _PATIENCE_MS: Final = 300.0
 _PATIENCE_RTTS: Final = 3.0
@@ -41,6 +41,11 @@ def patience_ms(state: HostState) -> float:
     """How long QUIC may take to answer before ssh is considered."""
     floor = _PATIENCE_KNOWN_MS if state.answered else _PATIENCE_MS
     return max(floor, _PATIENCE_RTTS * state.rtt_ms)
+
+
+def ways_after_ms(state: HostState) -> float:
+    """How long UDP may take before other ways to qshd are tried beside it."""
+    return max(_PATIENCE_MS, _PATIENCE_RTTS * state.rtt_ms)
 
 
 def _is_self(path: str) -> bool:
