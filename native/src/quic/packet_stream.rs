@@ -44,6 +44,8 @@ const PIPE_BYTES: usize = 1 << 16;
 const HEAD_BYTES: usize = 512;
 /// How long a server waits for a stream to bring a packet that it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stream that is full holds up its connection.
+const STALL: Duration = Duration::from_millis(500);
 /// Streams of a server whose packets were never answered; the oldest goes when there are more.
 const UNANSWERED_MAX: usize = 128;
 /// All streams of a server.
@@ -159,6 +161,8 @@ struct Out {
     /// A batch of packets that the kernel took only in part. A packet once begun is written to its end.
     rest: Bytes,
     closed: bool,
+    /// Nothing was taken for `STALL`: what comes is lost, since the connection may have gone elsewhere and must not be held up.
+    stalled: bool,
     waiting: Vec<Waker>,
 }
 
@@ -182,7 +186,7 @@ impl Line {
             return true;
         }
         if !out.rest.is_empty() {
-            return false;
+            return out.stalled;
         }
         match self.port.get_ref().write(std::slice::from_ref(&data)) {
             Ok(n) if n == data.len() => return true,
@@ -201,7 +205,7 @@ impl Line {
     /// Whether `send` takes something; if not, `waker` is woken when it does.
     fn poll_room(&self, waker: &Waker) -> bool {
         let mut out = lock(&self.out);
-        if out.closed || out.rest.is_empty() {
+        if out.closed || out.stalled || out.rest.is_empty() {
             return true;
         }
         if !out.waiting.iter().any(|other| other.will_wake(waker)) {
@@ -215,9 +219,16 @@ impl Line {
         loop {
             self.flush.notified().await;
             while !lock(&self.out).rest.is_empty() {
-                let mut ready = match self.port.writable().await {
-                    Ok(ready) => ready,
-                    Err(error) => return End::new(error.to_string()),
+                let writable = self.port.writable();
+                let mut ready = match tokio::time::timeout(STALL, writable).await {
+                    Ok(Ok(ready)) => ready,
+                    Ok(Err(error)) => return End::new(error.to_string()),
+                    Err(_elapsed) => {
+                        let mut out = lock(&self.out);
+                        out.stalled = true;
+                        out.waiting.drain(..).for_each(Waker::wake);
+                        continue;
+                    }
                 };
                 match self.write_some() {
                     Ok(()) => {}
@@ -232,6 +243,7 @@ impl Line {
         let mut out = lock(&self.out);
         let written = self.port.get_ref().write(std::slice::from_ref(&out.rest))?;
         out.rest.advance(written);
+        out.stalled = false;
         if out.rest.is_empty() {
             out.waiting.drain(..).for_each(Waker::wake);
         }
