@@ -1,0 +1,12 @@
+//! qsh's own congestion controller: keeps a small queue, does not mind random loss, and shares with flows that fill queues.
+//!
+//! docs/congestion.md has the design and what was tried. It reads no clock: quinn says what time it is.
+
+mod dip;
+mod losses;
+mod minimum;
+mod own;
+mod rival;
+mod rounds;
+
+pub use own::OwnConfig;

@@ -1,0 +1,451 @@
+//! The controller. Rates are bytes/s, windows bytes, queues and round trips s.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory};
+
+use super::dip::Dip;
+use super::losses::Losses;
+use super::minimum::Minimum;
+use super::rival::Rival;
+use super::rounds::{Round, Rounds};
+
+/// What a connection starts with: 32 packets, paced over the round trip. With 10 the grid's links were used 2 % less.
+const INITIAL_WINDOW: f64 = 32.0 * 1200.0;
+/// The window in packets is never less.
+const LEAST_PACKETS: f64 = 4.0;
+/// How long the shortest round trip is believed: as long as a rival may hide it, and a longer route is not noticed.
+const BASE_SPAN: Duration = Duration::from_secs(30);
+/// Round trips of less than this time are looked at together.
+const RECENT_MIN: Duration = Duration::from_millis(1);
+/// The queue that we want at 10 Mbit/s, s; it falls with the root of the rate, so that flows of unequal rates become equal.
+const QUEUE_S: f64 = 0.004;
+const QUEUE_RATE: f64 = 1.25e6;
+/// Packets that the queue holds besides, since quinn sends ten at once.
+const QUEUE_PACKETS: f64 = 5.0;
+/// A start ends with a queue of an eighth of the round trip, between these (as HyStart's).
+const START_QUEUE_SHARE: f64 = 0.125;
+const START_QUEUE_S: (f64, f64) = (0.004, 0.016);
+/// A start ends after so many rounds without this growth of the rate, or with this share lost.
+const START_ROUNDS: u32 = 3;
+const START_GROWTH: f64 = 1.2;
+const START_LOSS: f64 = 0.15;
+/// Rounds after a start in which the queue that it left drains: round trips tell of the past.
+const SETTLE_ROUNDS: u32 = 2;
+/// What part of the way to the wanted window is gone in a round.
+const GAIN: f64 = 0.5;
+/// While there is hardly a queue the growth doubles each round, to this share of the window.
+const SPEED_MAX: f64 = 64.0;
+const GROWTH_MAX: f64 = 0.125;
+/// Beyond what the best rate fills the window grows by this factor and two wanted queues.
+const ABOVE_RATE: f64 = 1.05;
+/// Under more losses than usual the window does not fall below this part of what the best rate fills.
+const CEILING_MIN: f64 = 0.9;
+/// What a ceiling that losses have set grows by in a round.
+const CEILING_GROWTH: f64 = 1.01;
+/// More than so many wanted queues and this time are somebody else's.
+const CROWD_QUEUES: f64 = 2.0;
+const CROWD_S: f64 = 0.001;
+/// Rounds in a row that this takes to be believed: our own are gone by then.
+const CROWD_ROUNDS: u32 = 6;
+/// What is left each round of the best rate that we had alone.
+const BEST_FORGET: f64 = 0.998;
+/// Parts of the path's product that are in flight in a dip, and in a look for a rival.
+const DIP: f64 = 0.6;
+const LOOK: f64 = 0.5;
+/// A connection joins full queues as a late-comer so many times: each costs all who share it some losses.
+const LATE_MAX: u32 = 3;
+
+/// Makes controllers.
+#[derive(Clone, Debug, Default)]
+pub struct OwnConfig;
+
+impl ControllerFactory for OwnConfig {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Own::new(now, current_mtu))
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Doubling: the best rate so far, and rounds since.
+    Start {
+        best: f64,
+        rounds: u32,
+    },
+    /// So many rounds until what a start has queued is gone.
+    Settle(u32),
+    Cruise,
+}
+
+#[derive(Clone, Debug)]
+struct Own {
+    mtu: f64,
+    window: f64,
+    phase: Phase,
+    base: Minimum,
+    recent: Minimum,
+    rounds: Rounds,
+    losses: Losses,
+    /// The acknowledgement that is being read: its bytes, and when the newest of them was sent.
+    batch: u64,
+    batch_sent: Option<Instant>,
+    speed: f64,
+    /// What the window was at the end of the last two rounds: round trips that are seen now began then.
+    earlier: (f64, f64),
+    /// Not more than this, since more was lost.
+    ceiling: f64,
+    crowded: u32,
+    /// Window and best rate before it became crowded.
+    roomy: f64,
+    best: f64,
+    /// The base when the start ended; a lower one later tells that the queue was full then.
+    start_base: f64,
+    dip: Dip,
+    rival: Option<Rival>,
+    late: u32,
+}
+
+/// The queue that a flow of this rate wants.
+fn wanted_queue(rate: f64, mtu: f64) -> f64 {
+    let rate = rate.max(1e4);
+    QUEUE_S * (QUEUE_RATE / rate).sqrt() + QUEUE_PACKETS * mtu / rate
+}
+
+impl Own {
+    fn new(now: Instant, mtu: u16) -> Self {
+        Self {
+            mtu: mtu.into(),
+            window: INITIAL_WINDOW,
+            phase: Phase::Start {
+                best: 0.0,
+                rounds: 0,
+            },
+            base: Minimum::default(),
+            recent: Minimum::default(),
+            rounds: Rounds::new(now),
+            losses: Losses::default(),
+            batch: 0,
+            batch_sent: None,
+            speed: 1.0,
+            earlier: (0.0, 0.0),
+            ceiling: f64::INFINITY,
+            crowded: 0,
+            roomy: 0.0,
+            best: 0.0,
+            start_base: 0.0,
+            dip: Dip::new(now),
+            rival: None,
+            late: 0,
+        }
+    }
+
+    fn wanted_queue(&self, rate: f64) -> f64 {
+        wanted_queue(rate, self.mtu)
+    }
+
+    fn least(&self) -> f64 {
+        LEAST_PACKETS * self.mtu
+    }
+
+    fn base_s(&self) -> f64 {
+        self.base.get().map_or(0.1, |d| d.as_secs_f64()).max(1e-5)
+    }
+
+    fn queue(&self) -> f64 {
+        match (self.base.get(), self.recent.get()) {
+            (Some(base), Some(recent)) => recent.saturating_sub(base).as_secs_f64(),
+            _ => 0.0,
+        }
+    }
+
+    /// What this rate keeps in flight without a queue, packets that are lost on the way included.
+    fn product(&self, rate: f64) -> f64 {
+        rate * self.base_s() / (1.0 - self.losses.usual)
+    }
+
+    fn effective(&self) -> f64 {
+        if let Some(window) = self.dip.window() {
+            return window;
+        }
+        let window = self.window.min(self.ceiling);
+        match &self.rival {
+            Some(rival) => rival.window().max(window),
+            None => window,
+        }
+    }
+
+    fn start(&mut self, bytes: f64) {
+        self.window += bytes;
+        let base = self.base_s();
+        let (low, high) = START_QUEUE_S;
+        let allowed = (base * START_QUEUE_SHARE).clamp(low, high);
+        if self.queue() > allowed.max(self.wanted_queue(self.window / 2.0 / base)) {
+            self.end_start();
+        }
+    }
+
+    fn end_start(&mut self) {
+        let base = self.base_s();
+        let rate = self.rounds.rate().max(self.rounds.short_rate(base));
+        let product = self.product(rate) + rate * self.wanted_queue(rate);
+        self.window = product.min(self.window).max(self.least());
+        self.phase = Phase::Settle(SETTLE_ROUNDS);
+        self.earlier = (self.window, self.window);
+        self.start_base = base;
+        self.speed = 1.0;
+    }
+
+    /// Moves the window towards the one with the wanted queue, as FAST does.
+    fn cruise(&mut self, bytes: f64) {
+        let (base, queue) = (self.base_s(), self.queue());
+        let rate = self.window / (base + queue);
+        let allowed = self.wanted_queue(rate);
+        let more = rate * allowed;
+        let more = (self.speed * more).min(self.window * GROWTH_MAX).max(more);
+        let step = (bytes / self.window).min(1.0) * GAIN;
+        let without_queue = base / (base + queue);
+        if queue <= allowed {
+            let wanted = self.window * without_queue + more;
+            self.window += step * (wanted - self.window).max(0.0);
+        } else if matches!(self.phase, Phase::Cruise) {
+            let then = (self.earlier.0 + self.earlier.1) / 2.0;
+            let wanted = then * without_queue + more;
+            self.window -= step * (self.window - wanted).max(0.0);
+        }
+        let best = self.rounds.rate() / (1.0 - self.losses.usual);
+        if best > 0.0 {
+            let queues = 2.0 * self.wanted_queue(best) * best;
+            let most = ABOVE_RATE * best * base + queues + self.least();
+            self.window -= step * (self.window - most).max(0.0);
+        }
+        self.window = self.window.max(self.least());
+    }
+
+    fn round(&mut self, now: Instant, round: Round) {
+        if round.starved {
+            self.crowded = 0;
+            return;
+        }
+        let last_rate = self.rounds.last_rate();
+        match &mut self.phase {
+            Phase::Start { best, rounds } => {
+                if last_rate > START_GROWTH * *best {
+                    (*best, *rounds) = (last_rate, 0);
+                } else {
+                    *rounds += 1;
+                    if *rounds >= START_ROUNDS || round.lost_share() > START_LOSS {
+                        self.end_start();
+                    }
+                }
+                return;
+            }
+            Phase::Settle(rounds) => {
+                *rounds -= 1;
+                if *rounds == 0 {
+                    self.phase = Phase::Cruise;
+                }
+                let rate = round.sent_rate();
+                let filled = rate * (self.base_s() + self.wanted_queue(rate));
+                self.window = self.window.max(filled);
+            }
+            Phase::Cruise => {}
+        }
+        self.earlier = (self.earlier.1, self.effective());
+        let base = self.base.get().unwrap_or_default();
+        let queue = round.shortest.saturating_sub(base).as_secs_f64();
+        let rate = self.rounds.rate();
+        self.speed = if queue < 0.5 * self.wanted_queue(rate) {
+            (self.speed * 2.0).min(SPEED_MAX)
+        } else {
+            1.0
+        };
+        self.ceiling *= CEILING_GROWTH;
+        self.share(now, queue);
+    }
+
+    /// Whether the queue is ours, and what follows.
+    fn share(&mut self, now: Instant, queue: f64) {
+        let last_rate = self.rounds.last_rate();
+        // A small share of a fast link must not be taken for a slow link, whose queue may be longer.
+        let usual = self.wanted_queue(self.rounds.rate().max(self.best));
+        let crowd = queue > CROWD_QUEUES * usual + CROWD_S;
+        let foreign = self.dip.round(now, queue);
+        let base = self.base_s();
+        if let Some(rival) = &mut self.rival {
+            if rival.gone(crowd, queue, last_rate, self.best) {
+                let product = self.rounds.rate() * base;
+                self.window = self.window.max(rival.window().min(product));
+                self.rival = None;
+                self.crowded = 0;
+                self.dip.stop();
+            } else if self.dip.window().is_none() && rival.look(now) {
+                let window = (LOOK * last_rate * base).max(self.least());
+                self.dip.look(window);
+            }
+            return;
+        }
+        if !crowd && self.crowded == 0 {
+            self.roomy = self.window;
+            self.best = last_rate.max(self.best * BEST_FORGET);
+        }
+        self.crowded = if crowd { self.crowded + 1 } else { 0 };
+        if foreign || self.crowded >= CROWD_ROUNDS {
+            let late = foreign || self.start_base - base > 0.5 * usual;
+            let late = late && self.late < LATE_MAX;
+            self.late += u32::from(late);
+            let window = self.roomy.max(self.window);
+            self.rival = Some(Rival::new(now, window, self.mtu, late));
+        } else if self.dip.is_due(now, self.base.age(now)) {
+            let window = (DIP * last_rate * base).max(self.least());
+            self.dip
+                .begin(window, queue, self.wanted_queue(self.rounds.rate()));
+        }
+    }
+
+    fn heed_losses(&mut self, excess: f64) {
+        if matches!(self.phase, Phase::Cruise) {
+            // Without the usual losses: those of a policer must not become usual.
+            let product = self.rounds.rate() * self.base_s();
+            let ceiling = self.effective() * (1.0 - excess);
+            self.ceiling = ceiling.max(CEILING_MIN * product).max(self.least());
+        }
+    }
+
+    /// An outage, or another path: all that was learned is old.
+    fn begin_again(&mut self, now: Instant) {
+        *self = Self {
+            window: self.least(),
+            rounds: Rounds::new(now),
+            losses: self.losses.clone(),
+            ..Self::new(now, self.mtu as u16)
+        };
+    }
+}
+
+impl Controller for Own {
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.batch += bytes;
+        self.batch_sent = self.batch_sent.max(Some(sent));
+        if let Some(rival) = &mut self.rival {
+            rival.acknowledged(now, sent, bytes, app_limited, rtt);
+        }
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        _largest_packet_num_acked: Option<u64>,
+    ) {
+        let batch = std::mem::take(&mut self.batch);
+        let Some(sent) = self.batch_sent.take() else {
+            return;
+        };
+        let bytes = batch as f64;
+        self.dip.in_flight(now, in_flight as f64);
+        let trip = now.saturating_duration_since(sent);
+        self.base.add(now, trip, BASE_SPAN);
+        let span = self.base.get().unwrap_or_default() / 2;
+        self.recent.add(now, trip, span.max(RECENT_MIN));
+        if let Some(excess) = self.losses.delivered(bytes, self.window, self.mtu) {
+            self.heed_losses(excess);
+        }
+        if !app_limited {
+            match self.phase {
+                Phase::Start { .. } => self.start(bytes),
+                Phase::Settle(_) | Phase::Cruise => self.cruise(bytes),
+            }
+        }
+        if let Some(round) = self.rounds.acknowledged(now, sent, batch, app_limited) {
+            self.round(now, round);
+        }
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        if is_persistent_congestion {
+            return self.begin_again(now);
+        }
+        self.rounds.lost(lost_bytes);
+        self.losses.lost(lost_bytes as f64);
+        if let Some(rival) = &mut self.rival {
+            rival.lost(now, sent, false, lost_bytes);
+        }
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu = new_mtu.into();
+        self.window = self.window.max(self.least());
+        if let Some(rival) = &mut self.rival {
+            rival.mtu(new_mtu);
+        }
+    }
+
+    fn window(&self) -> u64 {
+        self.effective() as u64
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        INITIAL_WINDOW as u64
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_faster_flow_wants_a_shorter_queue_with_more_in_it() {
+        let (slow, fast) = (wanted_queue(1e5, 1200.0), wanted_queue(1e7, 1200.0));
+        assert!(fast < slow && fast * 1e7 > slow * 1e5);
+    }
+
+    #[test]
+    fn losses_beyond_an_outage_leave_the_least_window_and_a_new_start() {
+        let now = Instant::now();
+        let mut own = Own::new(now, 1200);
+        own.on_congestion_event(now, now, false, 2400);
+        assert_eq!(own.window(), INITIAL_WINDOW as u64);
+        own.on_congestion_event(now, now, true, 2400);
+        assert_eq!(own.window(), 4 * 1200);
+        assert!(matches!(own.phase, Phase::Start { .. }));
+    }
+
+    #[test]
+    fn a_sender_with_little_to_send_keeps_its_window() {
+        let start = Instant::now();
+        let mut own = Own::new(start, 1200);
+        for step in 1..1000 {
+            let now = start + Duration::from_millis(step * 20);
+            own.batch = 100;
+            own.batch_sent = Some(now - Duration::from_millis(15));
+            own.on_end_acks(now, 0, true, None);
+        }
+        assert_eq!(own.window(), INITIAL_WINDOW as u64);
+    }
+}
