@@ -154,6 +154,7 @@ class Endpoint:
         stream_window: int = 8388608,
         connection_window: int = 33554432,
         max_incoming: int = 1024,
+        congestion: str = "own",
         peer: tuple[str, int] | None = None,
         write_fd: int | None = None,
         noise: int = 0,
@@ -163,8 +164,9 @@ class Endpoint:
 
         ``bidi_streams``, ``uni_streams``, ``connection_window`` (bytes) are what each new connection starts with;
         :meth:`Connection.set_limits` changes them. ``keep_alive_s`` 0 sends none. ``handshake_s`` bounds the time that
-        :meth:`connect` and :meth:`Incoming.accept` may take (``timeout``). ``noise``: bytes of others that may go before the
-        stream's greeting. ``streams``: a UDP socket beside which :meth:`add_stream` puts streams. Raises OSError, ValueError.
+        :meth:`connect` and :meth:`Incoming.accept` may take (``timeout``). ``congestion`` is ``own`` or ``cubic``. ``noise``:
+        bytes of others that may go before the stream's greeting. ``streams``: a UDP socket beside which :meth:`add_stream` puts
+        streams. Raises OSError, ValueError.
         """
 
     def local_address(self) -> tuple[str, int]: ...

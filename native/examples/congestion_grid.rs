@@ -103,7 +103,7 @@ fn alone(links: &[Link], name: &str, seconds: f64) {
 }
 
 fn goals(name: &str) {
-    let of = |rate, trip, loss, packets| Link {
+    let of = |rate, trip, loss, packets: u64| Link {
         queue_bytes: packets * 1480,
         ..Link::new(rate, trip, loss, 1.0)
     };

@@ -215,6 +215,7 @@ def _front_starter(
         settings = front.FrontSettings(
             grace_s=config.options.login_grace_time,
             idle_s=config.options.qsh_exec_max,
+            congestion=config.options.qsh_congestion,
             banner=_banner(config.options),
             admission=admission,
             reset_key=secrets.reset_key,

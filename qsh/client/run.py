@@ -200,6 +200,7 @@ class Client:
             keep_alive_s=float(interval_s) or (_KEEP_ALIVE_S if self._hops else 0.0),
             idle_s=float(interval_s * max(count, 1)) if interval_s else _IDLE_S,
             terminal=self._is_terminal(),
+            congestion=options.qsh_congestion,
             key_log=options.qsh_key_log,
             qlog=options.qsh_qlog,
         )

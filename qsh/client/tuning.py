@@ -26,12 +26,14 @@ class Tuning:
         keep_alive_s: float = 0.0,
         idle_s: float = 900.0,
         terminal: bool = False,
+        congestion: str = "own",
         key_log: str | None = None,
         qlog: str | None = None,
     ) -> None:
         self.initial_rtt_ms = initial_rtt_ms
         self.keep_alive_s, self.idle_s = keep_alive_s, idle_s
         self.terminal = terminal
+        self.congestion = congestion
         self.key_log, self.qlog = key_log, qlog
 
     def endpoint(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class Tuning:
             "initial_rtt_ms": self.initial_rtt_ms,
             "keep_alive_s": self.keep_alive_s,
             "idle_s": self.idle_s,
+            "congestion": self.congestion,
             **windows,
         }
 

@@ -45,6 +45,7 @@ CHOICES: Final[dict[str, dict[str, str]]] = {
     "compression": {**_YES_NO, "delayed": "yes"},
     "gateway": {**_YES_NO, "clientspecified": "clientspecified"},
     "forwarding": _FORWARDING,
+    "congestion": {"own": "own", "cubic": "cubic"},
     "digest": {"md5": "MD5", "sha1": "SHA1", "sha256": "SHA256", "sha384": "SHA384"}
     | {"sha512": "SHA512"},
 }

@@ -370,6 +370,7 @@ SCHEMA: Final = (
     _row("DetachedPerUser", "detached_per_user", "integer", flags="m"),
     _row("Resume", "resume", "flag", flags="m"),
     _row("SessionDirectory", "session_directory", "file", flags="h"),
+    _row("QshCongestion", "qsh_congestion", "choice:congestion"),
     _row("QshExecMax", "qsh_exec_max", "timeout", flags="m"),
     _row("QshInstanceIdle", "qsh_instance_idle", "timeout"),
     _row("QshInstancePorts", "qsh_instance_ports", "word"),

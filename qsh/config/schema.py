@@ -173,7 +173,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("QshOnHangup", "qsh_on_hangup", "qsh-hangup", "end", USED),
     ("QshPrediction", "qsh_prediction", "qsh-prediction", "adaptive", USED),
     ("QshSkip", "qsh_skip", "qsh-skip", "auto", USED),
-    ("QshCongestion", "qsh_congestion", "qsh-congestion", "auto", USED),
+    ("QshCongestion", "qsh_congestion", "qsh-congestion", "own", USED),
     ("QshUdpTimeout", "qsh_udp_timeout", "time", 120, USED),
     ("QshKeyLog", "qsh_key_log", "string", None, USED),
     ("QshQlog", "qsh_qlog", "string", None, USED),

@@ -64,7 +64,7 @@ STATES: dict[str, dict[str, str]] = {
     "qsh-hangup": {"end": "end", "detach": "detach"},
     "qsh-skip": {"auto": "auto", "exact": "exact"},
     "qsh-prediction": {"adaptive": "adaptive", "always": "always", "never": "never", "no": "never"},
-    "qsh-congestion": {"auto": "auto", "bbr": "bbr", "cubic": "cubic", "newreno": "newreno"},
+    "qsh-congestion": {"own": "own", "cubic": "cubic"},
 }
 """For each many-valued type: the words it takes and what each means."""
 

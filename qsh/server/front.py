@@ -64,6 +64,8 @@ class FrontSettings:
     grace_s: float
     idle_s: float
     """Silence after which a connection counts as lost (QshExecMax); 0: never."""
+    congestion: str
+    """own or cubic"""
     banner: str
     admission: Admission
     reset_key: bytes
@@ -154,6 +156,7 @@ class _Front:
                 reset_key=self._settings.reset_key,
                 token_key=self._settings.token_key,
                 idle_s=self._settings.idle_s or NEVER_S,
+                congestion=self._settings.congestion,
                 bidi_streams=BIDI_BEFORE_AUTH,
                 uni_streams=0,
                 stream_window=STREAM_WINDOW,

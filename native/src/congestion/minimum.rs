@@ -35,10 +35,6 @@ impl Minimum {
             .front()
             .map_or(Duration::ZERO, |(at, _)| now.saturating_duration_since(*at))
     }
-
-    pub(super) fn clear(&mut self) {
-        self.samples.clear();
-    }
 }
 
 /// Kept at most: where round trips only grow, all of them would be.

@@ -9,4 +9,4 @@ mod own;
 mod rival;
 mod rounds;
 
-pub use own::OwnConfig;
+pub(crate) use own::OwnConfig;

@@ -61,7 +61,7 @@ const LATE_MAX: u32 = 3;
 
 /// Makes controllers.
 #[derive(Clone, Debug, Default)]
-pub struct OwnConfig;
+pub(crate) struct OwnConfig;
 
 impl ControllerFactory for OwnConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {

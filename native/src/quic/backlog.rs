@@ -3,6 +3,9 @@
 /// Enough for several reads of a descriptor, whatever the path.
 pub(crate) const MIN: u64 = 1 << 20;
 const MAX: u64 = 32 << 20;
+/// Congestion windows: one is on its way, one ready for when acknowledgements make room, and what was lost, maybe twice, holds back
+/// all that was written after it. On the grid of docs/congestion.md links of 100 ms and 5 % loss were used 30 % less with two.
+const WINDOWS: u64 = 4;
 
 /// Makes the connection's send window follow the congestion window.
 ///
@@ -21,9 +24,8 @@ impl Backlog {
     }
 }
 
-/// Twice the congestion window: one is on its way, the next is ready when acknowledgements make room.
 fn wanted(congestion_window: u64) -> u64 {
-    congestion_window.clamp(MIN / 2, MAX / 2) * 2
+    congestion_window.clamp(MIN / WINDOWS, MAX / WINDOWS) * WINDOWS
 }
 
 #[cfg(test)]
@@ -31,9 +33,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twice_the_congestion_window_within_bounds() {
+    fn some_congestion_windows_within_bounds() {
         assert_eq!(wanted(0), MIN);
-        assert_eq!(wanted(3 << 20), 6 << 20);
+        assert_eq!(wanted(3 << 20), 12 << 20);
         assert_eq!(wanted(u64::MAX), MAX);
     }
 }

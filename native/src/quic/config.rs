@@ -18,7 +18,7 @@ use rustls::version::TLS13;
 use crate::error::Error;
 use crate::quic::ALPN;
 use crate::quic::backlog;
-use crate::quic::congestion::{Closing, Factory};
+use crate::quic::congestion::{Closing, Congestion, Factory};
 use crate::quic::keylog::{KeyLogFile, open_private};
 use crate::quic::session::Slot;
 use crate::quic::signer::{Keys, NoKeys, Resolver};
@@ -52,6 +52,7 @@ pub(crate) struct Limits {
     pub(crate) uni_streams: VarInt,
     pub(crate) stream_window: VarInt,
     pub(crate) connection_window: VarInt,
+    pub(crate) congestion: Congestion,
 }
 
 impl Limits {
@@ -79,7 +80,7 @@ impl Limits {
             .enable_segmentation_offload(largest_payload <= GSO_PAYLOAD_MAX)
             .congestion_controller_factory(Arc::new(Factory {
                 closing,
-                inner: Arc::default(),
+                inner: self.congestion,
             }))
             .allow_spin(false);
         config

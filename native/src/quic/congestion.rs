@@ -1,4 +1,4 @@
-//! Cubic, with a window that opens for good when the connection is being closed, and a little in silence.
+//! A controller, ours or Cubic, with a window that opens for good when the connection is being closed, and a little in silence.
 //!
 //! quinn holds CONNECTION_CLOSE back like any packet while the congestion window is full, and in a closing connection
 //! nothing is acknowledged that would make room: the peer would never be told. (Seen in quinn-proto 0.11.19: closing while
@@ -17,6 +17,7 @@ use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicC
 use quinn_proto::RttEstimator;
 use tokio::sync::watch;
 
+use crate::congestion::OwnConfig;
 use crate::quic::silence::{GRANT, Silence};
 
 /// Less than a round trip that is worth waiting for.
@@ -79,9 +80,34 @@ impl Closing {
     }
 }
 
+/// Who decides how much may be in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Congestion {
+    #[default]
+    Own,
+    Cubic,
+}
+
+impl Congestion {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "own" => Some(Self::Own),
+            "cubic" => Some(Self::Cubic),
+            _ => None,
+        }
+    }
+
+    fn build(self, now: Instant, mtu: u16) -> Box<dyn Controller> {
+        match self {
+            Self::Own => Arc::new(OwnConfig).build(now, mtu),
+            Self::Cubic => Arc::new(CubicConfig::default()).build(now, mtu),
+        }
+    }
+}
+
 pub(crate) struct Factory {
     pub(crate) closing: Closing,
-    pub(crate) inner: Arc<CubicConfig>,
+    pub(crate) inner: Congestion,
 }
 
 impl ControllerFactory for Factory {
@@ -94,7 +120,7 @@ impl ControllerFactory for Factory {
 impl Factory {
     fn controller(&self, now: Instant, current_mtu: u16) -> Closable {
         Closable {
-            inner: self.inner.clone().build(now, current_mtu),
+            inner: self.inner.build(now, current_mtu),
             closing: self.closing.clone(),
             in_flight: 0,
             mtu: current_mtu.into(),
@@ -256,7 +282,7 @@ mod tests {
         let build = |closing: &Closing| {
             let factory = Factory {
                 closing: closing.clone(),
-                inner: Arc::default(),
+                inner: Congestion::Cubic,
             };
             Arc::new(factory).build(Instant::now(), 1200)
         };
@@ -273,7 +299,7 @@ mod tests {
         let closing = Closing::default();
         let factory = Factory {
             closing: closing.clone(),
-            inner: Arc::default(),
+            inner: Congestion::Cubic,
         };
         let start = Instant::now();
         let later = |ms| start + Duration::from_millis(ms);
@@ -302,7 +328,7 @@ mod tests {
     fn a_full_window_lets_one_packet_through_when_nothing_was_sent_for_a_round_trip() {
         let factory = Factory {
             closing: Closing::default(),
-            inner: Arc::default(),
+            inner: Congestion::Cubic,
         };
         let start = Instant::now();
         let later = |ms| start + Duration::from_millis(ms);
@@ -326,7 +352,7 @@ mod tests {
         for (waited_ms, expected) in [(900, 2400), (1100, GRANT)] {
             let factory = Factory {
                 closing: Closing::default(),
-                inner: Arc::default(),
+                inner: Congestion::Cubic,
             };
             let mut controller = factory.controller(start, 1200);
             controller.on_sent(start, 9000, 6);

@@ -13,7 +13,7 @@ use quinn::VarInt;
 use crate::error::Error;
 use crate::quic::address;
 use crate::quic::config::{self, ClientRequest, Limits, PersistentKeys, ServerParts};
-use crate::quic::congestion::Closing;
+use crate::quic::congestion::{Closing, Congestion};
 use crate::quic::connection::{Connection, Handshake};
 use crate::quic::incoming::Incoming;
 use crate::quic::packet_stream::{Carrier, Descriptors};
@@ -79,7 +79,7 @@ impl Endpoint {
     #[pyo3(signature = (
         runtime, socket_fd, *, server, reset_key = None, token_key = None, idle_s = 900.0, keep_alive_s = 0.0,
         initial_rtt_ms = 100.0, handshake_s = 30.0, bidi_streams = 1024, uni_streams = 1024,
-        stream_window = 8_388_608, connection_window = 33_554_432, max_incoming = 1024,
+        stream_window = 8_388_608, connection_window = 33_554_432, max_incoming = 1024, congestion = "own",
         peer = None, write_fd = None, noise = 0, streams = false,
     ))]
     #[allow(clippy::too_many_arguments)]
@@ -99,6 +99,7 @@ impl Endpoint {
         stream_window: u64,
         connection_window: u64,
         max_incoming: usize,
+        congestion: &str,
         peer: Option<(String, u16)>,
         write_fd: Option<RawFd>,
         noise: usize,
@@ -122,6 +123,8 @@ impl Endpoint {
             uni_streams: varint("uni_streams", uni_streams)?,
             stream_window: varint("stream_window", stream_window)?,
             connection_window: varint("connection_window", connection_window)?,
+            congestion: Congestion::named(congestion)
+                .ok_or_else(|| PyValueError::new_err("congestion is own or cubic"))?,
         };
         let handshake = duration("handshake_s", handshake_s)?;
         let engine = runtime.engine.clone();

@@ -260,10 +260,11 @@ def test_what_is_not_done_says_why() -> None:
 def test_own_keywords() -> None:
     found = options(
         "DetachedIdleMax 1h\nDetachedMax none\nDetachedPerUser 3\nQshExecMax 5m\n"
-        "QshRetryThreshold 2\nQshMaxConnections 0\n"
+        "QshRetryThreshold 2\nQshMaxConnections 0\nQshCongestion cubic\n"
     )
     assert (found.detached_idle_max, found.detached_max, found.qsh_exec_max) == (3600, 0, 300)
     assert (found.detached_per_user, found.qsh_retry_threshold) == (3, 2)
+    assert found.qsh_congestion == "cubic"
     assert "detachedmax none\n" in dump(found)
 
 
