@@ -6,7 +6,9 @@ A copy goes up for ``SECONDS`` after its first byte has arrived; its rate is tha
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +54,10 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
         assert network is not None
         for rate, rtt, loss, packets in LINKS:
             network.set(
-                rate_mbit=rate, delay_ms=rtt / 2, loss=loss, queue_packets=packets + rate * rtt // 24
+                rate_mbit=rate,
+                delay_ms=rtt / 2,
+                loss=loss,
+                queue_packets=packets + rate * rtt // 24,
             )
             for tool in (OPENSSH, CUBIC, OWN):
                 yield {
@@ -66,7 +71,7 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def _copy_mbit(stage: Stage, tool: Tool, seconds: float) -> float:
-    path = stage.files.home / "copied"
+    path = Path(tempfile.gettempdir(), f"qsh-bench-{os.getpid()}")
     path.unlink(missing_ok=True)
     with open("/dev/zero", "rb") as source:
         client = subprocess.Popen(
@@ -83,3 +88,4 @@ def _copy_mbit(stage: Stage, tool: Tool, seconds: float) -> float:
     finally:
         client.kill()
         client.wait()
+        path.unlink(missing_ok=True)
