@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.stage import OPENSSH, Stage, Tool
+from bench.stage import Stage, Tool
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
                 loss=loss,
                 queue_packets=packets + rate * rtt // 24,
             )
-            for tool in (OPENSSH, CUBIC, OWN):
+            for tool in (CUBIC, OWN):
                 yield {
                     "tool": tool.name,
                     "mbit": rate,
