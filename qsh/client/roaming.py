@@ -86,6 +86,8 @@ class Roaming:
     # -- the network changes
 
     def _changed(self) -> None:
+        if self._connection.endpoint.in_stream:  # whoever leads the stream knows what to do
+            return
         source = route_source(self._target, self._address, self._port)
         if source is None:
             self._source = None
@@ -116,7 +118,9 @@ class Roaming:
         due = self._rebinding.look(
             now, stats["sent_packets"], stats["received_packets"], other_way=bool(others)
         )
-        if due and others and self._interface is None:
+        if self._connection.endpoint.in_stream:
+            pass
+        elif due and others and self._interface is None:
             log.debug(f"no answer: going on by {others[0]}")
             self._move(others[0])
         elif due and self._source is not None:

@@ -43,9 +43,10 @@ def stream_endpoint(
     driver: Driver, fd: int, peer: tuple[str, int], *, server: bool = False, **options: Any
 ) -> Endpoint:
     """An endpoint over one stream to ``peer``. ``fd`` is duplicated; options as in ``_native.Endpoint``."""
-    return Endpoint(
-        driver, _native.Endpoint(driver.native, fd, server=server, peer=peer, **options)
-    )
+    native = _native.Endpoint(driver.native, fd, server=server, peer=peer, **options)
+    endpoint = Endpoint(driver, native)
+    endpoint.in_stream = True
+    return endpoint
 
 
 class Endpoint:
@@ -54,6 +55,8 @@ class Endpoint:
     def __init__(self, driver: Driver, native: _native.Endpoint) -> None:
         self.driver = driver
         self.native = native
+        self.in_stream = False
+        """Its packets go through a stream now, not by UDP."""
         self._accept: Pending[_native.Incoming | None] = Pending(lambda: driver.call(native.accept))
 
     @classmethod
@@ -122,10 +125,12 @@ class Endpoint:
     def rebind(self, udp: socket.socket) -> None:
         """Go on with another socket; connections migrate."""
         self.native.rebind(udp.fileno())
+        self.in_stream = False
 
     def rebind_stream(self, fd: int, peer: tuple[str, int], write_fd: int | None = None) -> None:
         """Go on with a stream to ``peer``; connections migrate."""
         self.native.rebind(fd, peer=peer, write_fd=write_fd)
+        self.in_stream = True
 
     def add_stream(
         self, fd: int, peer: tuple[str, int], write_fd: int | None = None
