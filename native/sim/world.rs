@@ -306,11 +306,11 @@ pub fn run(scene: &Scene, trace_s: Option<f64>) -> Outcome {
             }
             What::Traces => {
                 let every = trace_s.unwrap_or(1.0);
-                for flow in 0..flows {
+                for (flow, before) in traced.iter_mut().enumerate() {
                     let (_, _, window) = world.counts(flow);
                     let bytes = world.received(flow);
-                    let rate = (bytes - traced[flow]) as f64 * 8e-6 / every;
-                    traced[flow] = bytes;
+                    let rate = (bytes - *before) as f64 * 8e-6 / every;
+                    *before = bytes;
                     let queue = world
                         .down
                         .waited
