@@ -22,6 +22,7 @@ TARGET = Target("host", 22, 22)
 class FakeConnection:
     def __init__(self) -> None:
         self.endpoint = self
+        self.in_stream = False
         self.local_address = ("0.0.0.0", 4000)
         self.remote_address = ("127.0.0.1", 22)
         self.max_datagram_size = 1162

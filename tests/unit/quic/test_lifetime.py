@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -28,6 +29,13 @@ def settled(count: int) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_threads() -> None:
+    """Engines of earlier tests that were not collected yet."""
+    gc.collect()
+    settled(1)
 
 
 def test_version_names_the_engine() -> None:
