@@ -45,7 +45,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
-    "jump", "lossy-login", "idle-traffic", "blocked-ssh", "roam",
+    "jump", "lossy-login", "idle-traffic", "blocked-ssh", "roam", "outage-echo",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -120,6 +120,9 @@ def main() -> int:
         "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
         "blocked-ssh": lambda: blocked_ssh.measure(few),
         "roam": lambda: roam.measure(given.tools, few if given.quick else 10),
+        "outage-echo": lambda: roam.measure(
+            given.tools, few, ("outage",), 3.0 if given.quick else roam.OUTAGE_S
+        ),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

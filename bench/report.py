@@ -204,7 +204,11 @@ def _outage(rows: list[dict[str, Any]]) -> str:
 
 def _roam(rows: list[dict[str, Any]]) -> str:
     def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-        cases = {"same": ("another IPv4 address", "≤ 115"), "other": ("IPv6 after IPv4", "≤ 250")}
+        cases = {
+            "same": ("another IPv4 address", "≤ 115"),
+            "other": ("IPv6 after IPv4", "≤ 250"),
+            "outage": ("the same one after a minute", "≤ 125"),
+        }
         name, goal = cases[row["case"]]
         failed = f", {len(row['notes'])} failed" if row["notes"] else ""
         found = row["back_ms"]
@@ -397,6 +401,7 @@ TABLES = {
     "flood": _flood,
     "outage": _outage,
     "roam": _roam,
+    "outage-echo": _roam,
     "cat": _cat,
     "terminal-memory": _terminal_memory,
 }
