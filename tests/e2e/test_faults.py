@@ -26,6 +26,7 @@ from tests.e2e.test_terminal_kill import (
 )
 from tests.support.live_server import LiveServer
 from tests.support.relay import Relay
+from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ pytestmark = [pytest.mark.tool("tmux"), pytest.mark.slow]
 SECONDS = float(os.environ.get("QSH_FAULTS_S", "40" if os.environ.get("CI") else "15"))
 SEED = int(os.environ.get("QSH_FAULTS_SEED", "0")) or random.randrange(1, 1 << 31)
 PAUSE_S = 0.05
+LIMIT_S = 30.0
 
 
 def move(_work: Work, relay: Relay, _source: random.Random) -> None:
@@ -71,7 +73,7 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
                     happened += 1
                 relay.loss = 0.0
                 work.type("calm ")
-                work.screen.wait_for("heard calm")
+                wait_until(lambda: "heard calm" in work.lines(), "what was typed at the end", LIMIT_S)
                 work.end()
             finally:
                 work.screen.close()

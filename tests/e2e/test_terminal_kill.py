@@ -241,7 +241,7 @@ def test_a_client_that_slept_three_seconds_goes_on(server: LiveServer, tmp_path:
         time.sleep(3)
         os.kill(pid, signal.SIGCONT)
         work.type("back ")
-        work.screen.wait_for("heard back")
+        wait_until(lambda: "heard back" in work.lines(), "what was typed after the sleep")
         work.end()
     finally:
         work.screen.close()
