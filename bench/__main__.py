@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
+    blocked,
     blocked_ssh,
     bulk,
     cat,
@@ -45,7 +46,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
-    "jump", "lossy-login", "idle-traffic", "blocked-ssh", "roam", "outage-echo",
+    "jump", "lossy-login", "idle-traffic", "blocked", "blocked-ssh", "roam", "outage-echo",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -118,6 +119,7 @@ def main() -> int:
         "jump": lambda: jump.measure(given.repetitions * 2, min(100, given.keys)),
         "idle-traffic": lambda: idle_traffic.measure(5.0 if given.quick else idle_traffic.SECONDS),
         "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
+        "blocked": lambda: blocked.measure(few),
         "blocked-ssh": lambda: blocked_ssh.measure(few),
         "roam": lambda: roam.measure(given.tools, few if given.quick else 10),
         "outage-echo": lambda: roam.measure(

@@ -118,6 +118,21 @@ def _tail(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _blocked(rows: list[dict[str, Any]]) -> str:
+    return _table(
+        (f"UDP blocked, {rows[0]['rtt_ms']} ms RTT", "first byte ms, median (min–max)", "goal"),
+        [
+            (
+                row["tool"],
+                f"{row['first_byte_ms']['median']:.0f}"
+                f" ({row['first_byte_ms']['min']:.0f}–{row['first_byte_ms']['max']:.0f})",
+                "–" if row["goal_ms"] is None else f"≤ {row['goal_ms']}",
+            )
+            for row in rows
+        ],
+    )
+
+
 def _by_tool(head: str, rows: list[dict[str, Any]], line: Lines) -> str:
     """A column per tool. ``line`` makes the named cells of one row, and what is aimed at."""
     tools = list(dict.fromkeys(row["tool"] for row in rows))
@@ -400,6 +415,8 @@ TABLES = {
     "keys": _keys,
     "flood": _flood,
     "outage": _outage,
+    "blocked": _blocked,
+    "blocked-ssh": _blocked,
     "roam": _roam,
     "outage-echo": _roam,
     "cat": _cat,

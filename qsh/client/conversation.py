@@ -126,18 +126,43 @@ class Conversation:
         return self._options.qsh_fallback != "no" and self._request is None
 
     async def _connect(self, connector: Connector, known: KnownHost) -> Connection:
+        known_way = self._known_way()
+        patience_ms = fallback.patience_ms(self._state)
+        ways_after_ms = fallback.ways_after_ms(self._state)
         try:
-            return await connector.connect(
-                fallback.patience_ms(self._state) / 1000,
+            connection = await connector.connect(
+                (ways_after_ms if known_way == "ssh" else patience_ms) / 1000,
                 self._options.connect_timeout,
                 may_fall_back=self._may_fall_back,
                 impatient=not self._state.answered,
-                ways_after_s=fallback.ways_after_ms(self._state) / 1000,
+                ways_after_s=0.0 if known_way == "tcp" else ways_after_ms / 1000,
             )
+            self._remember_way(known_way, "tcp" if connection.endpoint.in_stream else "")
+            return connection
         except HostKeyError:
             raise known.revoked_error() from None
         finally:
             connector.under_way.set()
+
+    def _known_way(self) -> str:
+        """By which this host was reached last from this network, if not by UDP."""
+        target, addresses, _, _ = self._reach
+        if self._options.qsh_transport != "auto" or not host_state.has_any("transports"):
+            return ""  # the second almost always: it is cheaper than to look which network this is
+        from qsh.client import transport_memory
+
+        return transport_memory.load(addresses[0], target.udp_port)
+
+    def _remember_way(self, before: str, way: str) -> None:
+        if way == before or self._options.qsh_transport != "auto":
+            return
+        from qsh.client import transport_memory
+
+        target, addresses, _, _ = self._reach
+        if way:
+            transport_memory.save(addresses[0], target.udp_port, way)
+        else:
+            transport_memory.forget(addresses[0], target.udp_port)
 
     async def _connect_again(self, driver: Driver) -> Connection:
         """For a terminal that lost its connection: the name may mean another address by now."""

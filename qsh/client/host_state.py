@@ -11,7 +11,7 @@ import contextlib
 import os
 from typing import Final, NamedTuple
 
-__all__ = ["HostState", "load", "place", "read", "replace", "save"]
+__all__ = ["HostState", "has_any", "load", "place", "read", "replace", "save"]
 
 _MAX_FILE: Final = 4096
 _MAX_RTT_MS: Final = 60_000.0
@@ -49,6 +49,11 @@ def place(kind: str, name: bytes) -> str:
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     file = f"{binascii.crc32(name):08x}{binascii.crc32(name[::-1]):08x}"
     return os.path.join(base, "qsh", kind, file)
+
+
+def has_any(kind: str) -> bool:
+    """Whether anything of this kind was ever written."""
+    return os.path.isdir(os.path.dirname(place(kind, b"")))
 
 
 def read(path: str) -> list[tuple[str, str]]:

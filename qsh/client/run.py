@@ -156,7 +156,14 @@ class Client:
             return None
         from qsh.client.through_ssh import quietly
 
-        return quietly(self._reach_by_ssh())
+        host = self._reach_by_ssh()
+        status = quietly(host)
+        target, addresses, _ = host.reach
+        if status is not None and addresses:
+            from qsh.client import transport_memory
+
+            transport_memory.save(addresses[0], target.udp_port, "ssh")
+        return status
 
     @property
     def _is_led(self) -> bool:

@@ -73,7 +73,9 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
                     happened += 1
                 relay.loss = 0.0
                 work.type("calm ")
-                wait_until(lambda: "heard calm" in work.lines(), "what was typed at the end", LIMIT_S)
+                wait_until(
+                    lambda: "heard calm" in work.lines(), "what was typed at the end", LIMIT_S
+                )
                 work.end()
             finally:
                 work.screen.close()

@@ -219,3 +219,20 @@ def test_a_captive_portal_is_named(site: Site) -> None:
 
 def with_first(words: list[str], options: tuple[str, ...]) -> list[str]:
     return [words[0], *options, *words[1:]]
+
+
+def test_the_way_is_remembered_and_udp_ends_the_memory(site: Site) -> None:
+    """The next start begins with TCP, where this one waited for UDP first."""
+    memory = site.files.home / "state" / "qsh" / "transports"
+    for file in memory.glob("*"):
+        file.unlink()
+    site.block()
+    assert site.run("true").returncode == 0
+    (file,) = memory.iterdir()
+    assert file.read_text().startswith("way tcp\n")
+    site.unblock()
+    for _ in range(20):  # a race: UDP has the head start of the first packet, and wins soon
+        assert site.run("true").returncode == 0
+        if not list(memory.iterdir()):
+            break
+    assert not list(memory.iterdir())
