@@ -1,6 +1,6 @@
 """UDP is blocked: the time from start to the first byte of a command through qshd's TCP port, beside open UDP and ssh.
 
-``first``: nothing is known of this network. ``again``: the way is remembered. Goal: the time of open UDP, a round trip, and 300 ms.
+``first``: nothing is known of this network. ``again``: the way is remembered. Goal: the time of open UDP + 1 RTT + 300 ms.
 """
 
 from __future__ import annotations

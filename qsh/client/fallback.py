@@ -30,6 +30,9 @@ _PATIENCE_KNOWN_MS: Final = 2000.0
 """A host that once answered QUIC is waited for longer: it may be restarting, or packets were lost.
 """
 
+_WAYS_AFTER_MS: Final = 200.0
+_WAYS_AFTER_RTTS: Final = 2.0
+"""An answer is due after one; another way that is begun needlessly costs a connection that says nothing."""
 _DEPTH: Final = "QSH_FALLBACK_DEPTH"
 _MAX_DEPTH: Final = 3
 """ssh may start qsh again as a ProxyCommand; a wrapper called ssh that starts qsh must not go on
@@ -45,7 +48,7 @@ def patience_ms(state: HostState) -> float:
 
 def ways_after_ms(state: HostState) -> float:
     """How long UDP may take before other ways to qshd are tried beside it."""
-    return max(_PATIENCE_MS, _PATIENCE_RTTS * state.rtt_ms)
+    return max(_WAYS_AFTER_MS, _WAYS_AFTER_RTTS * state.rtt_ms)
 
 
 def _is_self(path: str) -> bool:
