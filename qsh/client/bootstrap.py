@@ -42,6 +42,7 @@ __all__ = ["Bootstrap", "instance_of", "pinned"]
 PATIENCE_S: Final = 0.3
 PATIENCE_RTTS: Final = 3.0
 """How long an instance may take to answer on UDP until SSH is tried, or carries the packets."""
+EARLY_S: Final = 5.0
 FRESH_S: Final = 1.5
 """The same for one that has just been started: it is still loading."""
 AGAIN_S: Final = 5.0
@@ -175,10 +176,20 @@ class Bootstrap:
     # -- through SSH
 
     async def _through_ssh(self) -> Connection:
+        from qsh.client.early_tcp import EarlyTcp
+
+        options = self._way[0][0]
+        early = None
+        if options.proxy_command is None and not options.bind_address:
+            early = EarlyTcp(self._addresses, options.port, options.connect_timeout or EARLY_S)
         from qsh.client.ssh_carrier import Carrier
 
         self._carrier = Carrier(self._way, self._addresses, self._prompter)
-        await self._carrier.connect()
+        try:
+            await self._carrier.connect(early)
+        finally:
+            if early is not None:
+                early.close()
         if self._only_packets:
             return await self._packets(self._carrier)
         here = await self._carrier.instance(self._public)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qsh.client.addresses import Address
+    from qsh.client.early_tcp import EarlyTcp
     from qsh.client.host_key import KnownHost
     from qsh.client.identities import Candidate
     from qsh.client.prompt import Prompter
@@ -195,19 +196,22 @@ class Carrier:
             connection.is_closed() for connection in self._connections
         )
 
-    async def connect(self) -> None:
-        """Raises ConnectError, HostKeyError."""
+    async def connect(self, early: EarlyTcp | None = None) -> None:
+        """Raises ConnectError, HostKeyError. ``early``: a TCP connection to the first one, if it has come about."""
         self.close()
         for options, known in self._way:
-            self._connections.append(await self._enter(options, known))
+            self._connections.append(await self._enter(options, known, early))
+            early = None
 
-    async def _enter(self, options: ClientOptions, known: KnownHost) -> Any:
+    async def _enter(self, options: ClientOptions, known: KnownHost, early: EarlyTcp | None) -> Any:
         before = self._connections[-1] if self._connections else None
         client = _Client(options, known, self._prompter)
         where = f"{options.hostname} port {options.port}"
         arguments: dict[str, Any] = {} if before is None else {"tunnel": before}
         if before is None and options.proxy_command is not None:
             arguments["sock"] = await _proxy(options.proxy_command)
+        elif early is not None and (sock := early.take()) is not None:
+            arguments["sock"] = sock
         elif before is None:
             arguments["family"] = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(
                 options.address_family, 0
