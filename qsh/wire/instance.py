@@ -27,6 +27,7 @@ MAX_KEYS: Final = 8
 _WORD: Final = "qsh-instance"
 _VERSION: Final = "1"
 _TYPE: Final = re.compile(r"[a-z0-9@.-]{1,64}", re.ASCII)
+_SOFTWARE: Final = re.compile(r"[A-Za-z0-9.+-]{1,32}", re.ASCII)
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}", re.ASCII)
 
 
@@ -65,7 +66,7 @@ def parse_answer(line: bytes) -> Here | None:
         return None
     keys = _keys(words[4:])
     port = int(words[3]) if words[3].isdigit() and len(words[3]) <= 5 else 0
-    if not keys or not 0 < port <= 0xFFFF:
+    if not keys or not 0 < port <= 0xFFFF or not _SOFTWARE.fullmatch(words[2]):
         return None
     return Here(port, keys, words[2])
 

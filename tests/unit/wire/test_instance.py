@@ -60,3 +60,9 @@ def test_packets_in_pieces() -> None:
         if step == 1:
             stream += frame(b"") + frame(b"end")  # nothing between
             packets.append(b"end")
+
+
+def test_a_version_is_shown_to_the_user_and_must_be_one() -> None:
+    line = answer_line(Here(60001, (KEY,), "0.1.0"))
+    assert parse_answer(line) is not None
+    assert parse_answer(line.replace(b"0.1.0", b"\x1b[31m")) is None
