@@ -213,11 +213,14 @@ class Endpoint:
         """Take packets from one more stream, whose peer is at this address; all descriptors are duplicated.
 
         Completes with its end, as :meth:`stream_ended`. It is closed (``idle``) when no packet of it is answered within 10 s;
-        of 128 such the oldest gives way (``closed``). Raises OSError (EMFILE: there are 4096), ValueError.
+        of 128 that carry no connection the oldest gives way (``closed``). Raises OSError (EMFILE: there are 4096), ValueError.
         """
 
     def close_stream(self, number: int) -> None:
         """Close one that was added (:attr:`Incoming.stream`), if it is there."""
+
+    def keep_streams(self, numbers: set[int]) -> None:
+        """Those of :attr:`Connection.on_stream`. Another that was answered is closed (``idle``) at the second call in a row."""
 
     def open_streams(self) -> int:
         """Streams that were added and are not over."""
@@ -284,6 +287,10 @@ class Connection:
     @property
     def remote_address(self) -> tuple[str, int]:
         """The peer's present address; changes when it migrates."""
+
+    @property
+    def on_stream(self) -> int:
+        """The number of the stream that it is on now; 0: UDP."""
 
     @property
     def ids_retired(self) -> int:

@@ -69,6 +69,11 @@ class Connection:
         return self.native.remote_address
 
     @property
+    def on_stream(self) -> int:
+        """The number of the added stream that it is on now; 0: UDP."""
+        return self.native.on_stream
+
+    @property
     def ids_retired(self) -> int:
         """How often the peer has retired a connection id."""
         return self.native.ids_retired

@@ -12,7 +12,7 @@ from qsh.quic.runtime import Pending, connect_error_of
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from qsh.quic.early import Early
     from qsh.quic.runtime import Driver
@@ -141,6 +141,10 @@ class Endpoint:
     def close_stream(self, number: int) -> None:
         """Close the one that an Incoming came on."""
         self.native.close_stream(number)
+
+    def keep_streams(self, numbers: Iterable[int]) -> None:
+        """``numbers``: those that carry connections. Another that was answered is closed if that is so the next time, too."""
+        self.native.keep_streams(set(numbers))
 
     @property
     def open_streams(self) -> int:

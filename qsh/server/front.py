@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import pwd
 import signal
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from qsh.auth.keys import PublicKey
 from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, TransportError
-from qsh.quic import Driver, Signer, server_endpoint, suit_packets, warm_up
+from qsh.quic import Driver, Signer, server_endpoint, warm_up
 from qsh.server import imports
 from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
 from qsh.server.connection import Limits, ServerConnection, plain_ip
+from qsh.server.front_streams import FrontStreams, take_streams
 from qsh.server.links import MonitorLink
 from qsh.server.packets import raise_descriptor_limit
 from qsh.server.spawner import close_others, set_title
@@ -53,8 +53,6 @@ NEVER_S: Final = 30 * 86400.0
 """Stands for "no limit" where the engine needs a number."""
 FAREWELL_S: Final = 1.0
 """From the end of a connection to that of the stream that it came on: its last packets get through."""
-ACCEPT_PAUSE_S: Final = 0.5
-"""After a TCP connection that could not be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +130,7 @@ class _Front:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = 0
         self._watch = AddressWatch()
+        self._streams = FrontStreams()
 
     async def run(
         self, monitor: socket.socket, sign: socket.socket, listeners: list[socket.socket]
@@ -175,7 +174,12 @@ class _Front:
         for sock in tcp:
             host, port = sock.getsockname()[:2]
             self._log.info(f"Server listening on {plain_ip(host)} port {port} (TCP).")
-            self._spawn(self._take_streams(sock, _beside(host, endpoints)))
+            taking = take_streams(
+                sock, _beside(host, endpoints), self._stream_ended, self._not_accepted
+            )
+            self._spawn(taking)
+        if tcp:
+            self._spawn(self._streams.watch(endpoints))
         await gone.wait()
         for endpoint in endpoints:
             endpoint.close(0, b"server-stopped")
@@ -185,26 +189,12 @@ class _Front:
                     await endpoint.wait_idle()
         driver.close()
 
-    async def _take_streams(self, listener: socket.socket, endpoint: Endpoint) -> None:
-        """TCP connections that carry packets; how many there may be is the endpoint's affair."""
-        loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        while True:
-            try:
-                sock, address = await loop.sock_accept(listener)
-                with sock:
-                    suit_packets(sock)
-                    peer = _peer(address)
-                    end = endpoint.add_stream(sock.fileno(), peer)
-            except OSError as error:
-                self._log.debug(f"TCP: {error.strerror or error}")
-                await asyncio.sleep(ACCEPT_PAUSE_S)
-                continue
-            end.add_done_callback(functools.partial(self._stream_ended, peer[0]))
-
     def _stream_ended(self, host: str, end: asyncio.Future[tuple[str, bytes]]) -> None:
         if not end.cancelled() and end.exception() is None:
             self._log.debug(f"TCP connection from {plain_ip(host)}: {end.result()[0]}")
+
+    def _not_accepted(self, error: OSError) -> None:
+        self._log.debug(f"TCP: {error.strerror or error}")
 
     async def _accept(
         self,
@@ -241,8 +231,10 @@ class _Front:
         link: MonitorLink,
     ) -> None:
         address = plain_ip(incoming.remote_address[0])
+        self._streams.begin(number, incoming)
         try:
             connection = await incoming.accept(signer)
+            self._streams.connected(number, connection)
             await ServerConnection(
                 connection=connection,
                 identity=identity,
@@ -257,6 +249,7 @@ class _Front:
             self._log.debug(f"handshake with {address} failed: {error}")
         finally:
             self._admission.end(number)
+            self._streams.end(number)
             self._close_stream(incoming.endpoint, incoming.stream)
 
     def _close_stream(self, endpoint: Endpoint, number: int) -> None:
@@ -283,9 +276,3 @@ def _beside(host: str, endpoints: list[Endpoint]) -> Endpoint:
         if plain_ip(endpoint.local_address[0]) == plain_ip(host):
             return endpoint
     return endpoints[0]
-
-
-def _peer(address: tuple[Any, ...]) -> tuple[str, int]:
-    """What accept(2) says, with the number of an IPv6 scope."""
-    host, port = str(address[0]).partition("%")[0], int(address[1])
-    return (f"{host}%{address[3]}" if len(address) > 3 and address[3] else host), port

@@ -192,6 +192,30 @@ def test_idle_connections_keep_nobody_out(site: Site) -> None:
         sock.close()
 
 
+def test_who_was_answered_and_brings_no_connection_is_closed(site: Site) -> None:
+    packet = b"\xc0\x0a\x1a\x2a\x3a" + b"\x08" + bytes(8) + b"\x08" + bytes(8) + bytes(1177)
+    log = site.files.home / "idle.log"
+    site.block()
+    with site.popen("cat", log=log) as client, site.dial() as stranger:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(b"one\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == b"one\n"
+        stranger.settimeout(LIMIT_S)
+        stranger.sendall(GREETING + len(packet).to_bytes(2, "big") + packet)
+        received = b""
+        while data := stranger.recv(1000):
+            received += data
+        assert len(received) > len(GREETING)
+        client.stdin.write(b"two\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == b"two\n"
+        client.stdin.close()
+        assert client.wait(LIMIT_S) == 0
+    assert log.read_bytes().count(b"Connecting to") == 2  # by UDP and by TCP, and never again
+
+
 def test_a_captive_portal_is_named(site: Site) -> None:
     site.block()
     server = site.network.server.inside(lambda: socket.create_server(("", 0)))

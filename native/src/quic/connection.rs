@@ -16,6 +16,7 @@ use crate::quic::address;
 use crate::quic::congestion::Closing;
 use crate::quic::endpoint::varint;
 use crate::quic::flow::{Flows, Refusal};
+use crate::quic::packet_stream;
 use crate::quic::recv::RecvStream;
 use crate::quic::send::SendStream;
 use crate::quic::session::Seen;
@@ -106,6 +107,11 @@ impl Connection {
     #[getter]
     fn remote_address(&self, py: Python<'_>) -> (String, u16) {
         address::show(py.detach(|| self.inner.remote_address()))
+    }
+
+    #[getter]
+    fn on_stream(&self, py: Python<'_>) -> u32 {
+        packet_stream::stream_number(py.detach(|| self.inner.remote_address()))
     }
 
     #[getter]

@@ -1,5 +1,6 @@
 //! One socket and its connections.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
@@ -233,13 +234,14 @@ impl Endpoint {
         let (engine, endpoint) = (self.engine.clone(), self.inner.clone());
         let (server, handshake) = (self.server.clone(), self.handshake);
         let closing = self.closing.another();
+        let streams = lock(&self.carrier).streams.clone();
         self.engine.complete(token, async move {
             let Some(parts) = server else {
                 return Err(Error::Setup("not a server endpoint".into()));
             };
             Ok(match endpoint.accept().await {
                 Some(inner) => Value::Incoming(Box::new(Incoming::new(
-                    engine, inner, parts, handshake, closing,
+                    engine, inner, parts, handshake, closing, streams,
                 ))),
                 None => Value::None,
             })
@@ -299,6 +301,15 @@ impl Endpoint {
             let streams = lock(&self.carrier).streams.clone();
             if let Some(streams) = streams {
                 streams.close(number);
+            }
+        });
+    }
+
+    fn keep_streams(&self, py: Python<'_>, numbers: HashSet<u32>) {
+        py.detach(|| {
+            let streams = lock(&self.carrier).streams.clone();
+            if let Some(streams) = streams {
+                streams.keep(&numbers);
             }
         });
     }

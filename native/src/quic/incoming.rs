@@ -11,7 +11,7 @@ use crate::quic::address;
 use crate::quic::config::ServerParts;
 use crate::quic::congestion::Closing;
 use crate::quic::connection::{Connection, Handshake};
-use crate::quic::packet_stream;
+use crate::quic::packet_stream::{self, Streams};
 use crate::quic::session::Slot;
 use crate::quic::signer::Signer;
 use crate::runtime::{Engine, Value, lock};
@@ -23,6 +23,7 @@ pub(crate) struct Incoming {
     parts: Arc<ServerParts>,
     handshake: Duration,
     closing: Closing,
+    streams: Option<Arc<Streams>>,
     remote: std::net::SocketAddr,
     validated: bool,
 }
@@ -34,6 +35,7 @@ impl Incoming {
         parts: Arc<ServerParts>,
         handshake: Duration,
         closing: Closing,
+        streams: Option<Arc<Streams>>,
     ) -> Self {
         let (remote, validated) = (inner.remote_address(), inner.remote_address_validated());
         Self {
@@ -42,6 +44,7 @@ impl Incoming {
             parts,
             handshake,
             closing,
+            streams,
             remote,
             validated,
         }
@@ -77,6 +80,9 @@ impl Incoming {
         let (engine, parts) = (self.engine.clone(), self.parts.clone());
         let (keys, timeout, remote) = (signer.keys.clone(), self.handshake, self.remote);
         let closing = self.closing.clone();
+        if let Some(streams) = &self.streams {
+            streams.carries(remote);
+        }
         self.engine.complete(token, async move {
             let slot = Arc::new(Slot::default());
             let largest = address::largest_payload(remote);

@@ -1,7 +1,7 @@
 //! QUIC packets in a byte stream (docs/protocol.md 15.1): a TCP connection, a unix socket or a pair of pipes, in place of a
 //! UDP socket or beside one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -46,8 +46,11 @@ const HEAD_BYTES: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a stream that is full holds up its connection.
 const STALL: Duration = Duration::from_millis(500);
-/// Streams of a server whose packets were never answered; the oldest goes when there are more.
-const UNANSWERED_MAX: usize = 128;
+/// Streams of a server that carry no connection; the oldest goes when there are more. An answer alone says nothing: a packet of
+/// an unknown version has one, too.
+const STRANGERS_MAX: usize = 128;
+/// Looks in a row at which a stream carried none, after which it is closed.
+const IDLE_LOOKS: u32 = 2;
 /// All streams of a server.
 const STREAMS_MAX: usize = 4096;
 
@@ -176,9 +179,29 @@ struct Line {
     stop: Notify,
     heard: AtomicBool,
     answered: AtomicBool,
+    /// A connection has begun on it, or was here at the last look.
+    carries: AtomicBool,
+    idle_looks: AtomicU32,
+    idle: Notify,
 }
 
 impl Line {
+    /// Who goes first: who means it says something at once, and is answered.
+    fn standing(&self) -> (bool, bool, u32) {
+        let answered = self.answered.load(Ordering::Relaxed);
+        let heard = self.heard.load(Ordering::Relaxed);
+        (answered, heard, stream_number(self.peer))
+    }
+
+    fn look(&self, carries: bool) {
+        self.carries.store(carries, Ordering::Relaxed);
+        if carries || !self.answered.load(Ordering::Relaxed) {
+            self.idle_looks.store(0, Ordering::Relaxed);
+        } else if self.idle_looks.fetch_add(1, Ordering::Relaxed) + 1 >= IDLE_LOOKS {
+            self.idle.notify_one();
+        }
+    }
+
     /// False: full. What goes to a stream that is over is lost, as on any way that is gone.
     fn send(&self, data: Bytes) -> bool {
         let mut out = lock(&self.out);
@@ -368,6 +391,9 @@ impl Streams {
             stop: Notify::new(),
             heard: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            carries: AtomicBool::new(false),
+            idle_looks: AtomicU32::new(0),
+            idle: Notify::new(),
         });
         line.send(Bytes::from_static(GREETING));
         let (streams, inbox) = (Arc::downgrade(self), self.inbox.clone());
@@ -388,6 +414,7 @@ impl Streams {
                 end = line.write() => end,
                 () = line.stop.notified() => End::new("closed"),
                 () = idle => End::new("idle"),
+                () = line.idle.notified() => End::new("idle"),
             };
             line.close();
             if let Some(streams) = streams.upgrade() {
@@ -418,18 +445,17 @@ impl Streams {
 
     fn make_room(&self) -> io::Result<()> {
         let mut lines = lock(&self.lines);
-        let unanswered: Vec<_> = lines
+        let strangers: Vec<_> = lines
             .iter()
-            .filter(|(_, (line, _))| !line.answered.load(Ordering::Relaxed))
-            .map(|(peer, (line, _))| (line.heard.load(Ordering::Relaxed), *peer))
+            .filter(|(_, (line, _))| !line.carries.load(Ordering::Relaxed))
+            .map(|(peer, (line, _))| (line.standing(), *peer))
             .collect();
-        if lines.len() < STREAMS_MAX && unanswered.len() < UNANSWERED_MAX {
+        if lines.len() < STREAMS_MAX && strangers.len() < STRANGERS_MAX {
             return Ok(());
         }
-        // Whoever has said nothing goes first: who means it does so at once.
-        let oldest = unanswered
+        let oldest = strangers
             .into_iter()
-            .min_by_key(|&(heard, peer)| (heard, stream_number(peer)))
+            .min_by_key(|(standing, _)| *standing)
             .and_then(|(_, peer)| lines.remove(&peer));
         let Some((line, _)) = oldest else {
             return Err(Errno::MFILE.into());
@@ -440,6 +466,20 @@ impl Streams {
 
     fn find(&self, peer: SocketAddr) -> Option<Arc<Line>> {
         lock(&self.lines).get(&peer).map(|(line, _)| line.clone())
+    }
+
+    /// A connection begins on the stream of this peer, if it is one.
+    pub(crate) fn carries(&self, peer: SocketAddr) {
+        if let Some(line) = self.find(peer) {
+            line.carries.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The streams that carry connections now; another that was answered is closed when it is not among them twice in a row.
+    pub(crate) fn keep(&self, numbers: &HashSet<u32>) {
+        for (peer, (line, _)) in lock(&self.lines).iter() {
+            line.look(numbers.contains(&stream_number(*peer)));
+        }
     }
 
     /// Close the stream with this number, if there is one.

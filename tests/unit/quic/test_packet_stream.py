@@ -304,6 +304,61 @@ async def test_silent_streams_give_way() -> None:
             sock.close()
 
 
+UNKNOWN_VERSION = b"\xc0\x0a\x1a\x2a\x3a" + b"\x08" + bytes(8) + b"\x08" + bytes(8) + bytes(1177)
+
+
+async def answered_stranger(server: Listener) -> tuple[socket.socket, int]:
+    """A stream that has been answered, by Version Negotiation, and carries no connection; bytes that came."""
+    loop = asyncio.get_running_loop()
+    sock = await server.dial()
+    await server.take()
+    packet = len(UNKNOWN_VERSION).to_bytes(2, "big") + UNKNOWN_VERSION
+    await loop.sock_sendall(sock, GREETING + packet)
+    count = 0
+    while count <= len(GREETING):
+        count += len(await loop.sock_recv(sock, 1000))
+    return sock, count
+
+
+@runs
+async def test_streams_that_were_answered_and_carry_no_connection_give_way() -> None:
+    async with listener() as server:
+        client = await server.client()
+        ours, theirs = await server.connect(client)
+        strangers = [(await answered_stranger(server))[0] for _ in range(200)]
+        assert server.endpoint.open_streams <= 129
+        assert await echo(ours, theirs, b"still in") == b"still in"
+        another = await server.client()
+        assert await echo(*await server.connect(another), b"in") == b"in"
+        client.close()
+        another.close()
+        for sock in strangers:
+            sock.close()
+
+
+@runs
+async def test_a_stream_that_carries_nothing_at_two_looks_is_closed() -> None:
+    async with listener() as server:
+        client = await server.client()
+        ours, theirs = await server.connect(client)
+        assert theirs.on_stream == 1
+        sock, _ = await answered_stranger(server)
+        silent = await server.dial()
+        await server.take()
+        with sock, silent:
+            server.endpoint.keep_streams([theirs.on_stream])
+            assert server.endpoint.open_streams == 3
+            server.endpoint.keep_streams([theirs.on_stream])
+            assert (await server.ends[1])[0] == "idle"
+            assert server.endpoint.open_streams == 2  # who is silent has his own time
+            assert await echo(ours, theirs, b"still in") == b"still in"
+            with client_socket(HOST) as udp:
+                client.rebind(udp)
+            assert await echo(ours, theirs, b"udp") == b"udp"
+            assert theirs.on_stream == 0
+        client.close()
+
+
 @runs
 async def test_a_stream_that_is_full_holds_up_its_connection_only() -> None:
     async with listener() as server:
