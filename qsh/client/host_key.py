@@ -138,7 +138,12 @@ class KnownHost:
     @property
     def revoked(self) -> list[bytes]:
         """SubjectPublicKeyInfo of keys that may not; the connection fails in the handshake."""
-        return _spkis((*(line.key for line in self._record.revoked), *self._revoked))
+        return _spkis(self.revoked_keys)
+
+    @property
+    def revoked_keys(self) -> tuple[PublicKey, ...]:
+        """Keys and authorities that never stand."""
+        return (*(line.key for line in self._record.revoked), *self._revoked)
 
     @property
     def key_types(self) -> tuple[str, ...]:
@@ -153,8 +158,7 @@ class KnownHost:
 
     def is_revoked(self, blob: bytes) -> bool:
         """A key or an authority that never stands."""
-        every = (*(line.key for line in self._record.revoked), *self._revoked)
-        return any(key.blob == blob for key in every)
+        return any(key.blob == blob for key in self.revoked_keys)
 
     @property
     def needs_certificates(self) -> bool:
@@ -216,7 +220,7 @@ class KnownHost:
         Without ``key``: the engine refused it in the handshake and does not tell which.
         """
         name = self._record.name
-        key = key or [*(line.key for line in self._record.revoked), *self._revoked][0]
+        key = key or self.revoked_keys[0]
         lines = [*host_texts.revoked_warning(name, key), *host_texts.revoked_refusal(name, key)]
         return HostKeyError("\n".join(lines))
 

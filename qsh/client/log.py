@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from qsh.client.text import visible_lines
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Task
@@ -84,8 +86,9 @@ class Log:
             self.write(text)
 
     def debug(self, text: str, depth: int = 1) -> None:
+        """``text`` may have come from anywhere."""
         if self.level >= _DEBUG1 + depth - 1:
-            self.write(f"debug{depth}: {text}")
+            self.write(f"debug{depth}: {visible_lines(text)}")
 
     def write(self, text: str) -> None:
         """Lines separated by LF; each ends with CR LF, because the terminal may be raw (as

@@ -43,6 +43,7 @@ TIMEOUT_S: Final = 30.0
 PROBE_S: Final = 3.0
 MAX_NOISE: Final = 64
 """Lines that a shell's start-up files may print before ours."""
+NO_ANSWER: Final = "what it says is no answer"
 NOT_FOUND: Final = 127
 PLACES: Final = "$HOME/.local/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin"
 """Where qshd may be besides the PATH that sshd gives to commands."""
@@ -228,7 +229,7 @@ class Carrier:
                 username=options.user,
                 client_keys=[],
                 agent_path=None,
-                known_hosts=([], [], []),
+                known_hosts=([], [], _revoked(known)),
                 host_key_alias=options.host_key_alias,
                 server_host_key_algs=_host_key_algorithms(options, known),
                 gss_host=None,
@@ -245,16 +246,14 @@ class Carrier:
         except (asyncssh.Error, OSError, ValueError) as error:
             if client.refusal is not None:
                 raise client.refusal from None
+            if isinstance(error, asyncssh.HostKeyNotVerifiable) and "is revoked" in str(error):
+                raise known.revoked_error() from None
             reason = await self._why(options, error, first=before is None)
             raise ConnectError(
                 f"connect to host {visible(where)} by SSH: {reason}", kind="ssh"
             ) from None
         finally:
             self.asked = self.asked or client.asked
-        key = connection.get_server_host_key()
-        if key is not None and known.is_revoked(key.public_data):
-            connection.abort()
-            raise known.revoked_error(PublicKey.from_blob(key.public_data))
         return connection
 
     async def _why(self, options: ClientOptions, error: Exception, *, first: bool) -> str:
@@ -300,11 +299,14 @@ class Carrier:
         try:
             if (here := await _answer(process)) is not None:
                 return here
-            await asyncio.wait_for(process.wait_closed(), PROBE_S)
+            try:
+                await asyncio.wait_for(process.wait_closed(), PROBE_S)
+            except TimeoutError:  # whatever it is, it goes on
+                process.close()
             said = await process.stderr.read(4096)
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"{visible(host)}: {visible(str(error))}", kind="ssh") from None
-        lines = visible(said.decode("utf-8", "replace").strip().split("\n")[-1])
+        lines = visible(said.decode("utf-8", "replace").strip().split("\n")[-1]) or NO_ANSWER
         if process.exit_status == NOT_FOUND:
             raise ConnectError(
                 f"there is no qshd on {visible(host)} ({lines}). Install qsh there (pip install --user qsh-shell), "
@@ -338,6 +340,15 @@ def _host_key_algorithms(options: ClientOptions, known: KnownHost) -> list[str]:
     found = [name for name in plain if name in wanted] or plain
     if known.needs_certificates:
         return [f"{name}{_CERTIFICATE}" for name in found] + found
+    return found
+
+
+def _revoked(known: KnownHost) -> list[asyncssh.SSHKey]:
+    """For asyncssh, which does not ask about a key that an authority vouches for. What it cannot read it does not take either."""
+    found = []
+    for key in known.revoked_keys:
+        with contextlib.suppress(asyncssh.KeyImportError):
+            found.append(asyncssh.import_public_key(f"{key.type} {key.base64()}"))
     return found
 
 
