@@ -1,6 +1,7 @@
 //! QUIC packets in a byte stream (docs/protocol.md 15.1): a TCP connection, a unix socket or a pair of pipes, in place of a
 //! UDP socket or beside one.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSliceMut};
@@ -46,7 +47,7 @@ const HEAD_BYTES: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a stream that is full holds up its connection.
 const STALL: Duration = Duration::from_millis(500);
-/// Streams of a server that carry no connection; the oldest goes when there are more. An answer alone says nothing: a packet of
+/// Streams of a server that carry no connection; when there are more, the oldest goes of whoever has most of them. An answer alone says nothing: a packet of
 /// an unknown version has one, too.
 const STRANGERS_MAX: usize = 128;
 /// Looks in a row at which a stream carried none, after which it is closed.
@@ -357,6 +358,17 @@ fn marked(address: SocketAddr, number: u32) -> SocketAddr {
     SocketAddrV6::new(ip, address.port(), number, scope).into()
 }
 
+/// Whoever has one IPv6 address has the whole /64.
+fn source(address: SocketAddr) -> u128 {
+    match address.ip() {
+        IpAddr::V4(v4) => u32::from(v4).into(),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => u32::from(v4).into(),
+            None => u128::from(v6) >> 64 << 64,
+        },
+    }
+}
+
 fn open(fd: RawFd, mode: OFlags) -> io::Result<Port> {
     let port = Port::new(raw::duplicate(fd)?, false, mode)?;
     if port.needs_thread() || port.never_blocks() {
@@ -453,9 +465,13 @@ impl Streams {
         if lines.len() < STREAMS_MAX && strangers.len() < STRANGERS_MAX {
             return Ok(());
         }
+        let mut crowds: HashMap<u128, usize> = HashMap::new();
+        for (_, peer) in &strangers {
+            *crowds.entry(source(*peer)).or_default() += 1;
+        }
         let oldest = strangers
             .into_iter()
-            .min_by_key(|(standing, _)| *standing)
+            .min_by_key(|(standing, peer)| (Reverse(crowds[&source(*peer)]), *standing))
             .and_then(|(_, peer)| lines.remove(&peer));
         let Some((line, _)) = oldest else {
             return Err(Errno::MFILE.into());

@@ -70,9 +70,10 @@ class Listener:
         self.ends.append(end)
         return end
 
-    async def dial(self) -> socket.socket:
+    async def dial(self, source: str = HOST) -> socket.socket:
         sock = socket.socket()
         sock.setblocking(False)
+        sock.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(sock, self.tcp.getsockname())
         suit_packets(sock)
         return sock
@@ -334,6 +335,25 @@ async def test_streams_that_were_answered_and_carry_no_connection_give_way() -> 
         another.close()
         for sock in strangers:
             sock.close()
+
+
+@runs
+async def test_who_brings_many_streams_gives_way_before_who_brings_one() -> None:
+    junk = GREETING + b"\x00\x15" + bytes(21)
+    async with listener() as server:
+        loop = asyncio.get_running_loop()
+        with await server.dial("127.0.0.2") as sock:
+            alone = await server.take()
+            crowd = []
+            for _ in range(200):
+                crowd.append(await server.dial())
+                await server.take()
+                await loop.sock_sendall(crowd[-1], junk)
+            assert server.endpoint.open_streams <= 128
+            assert not alone.done()
+            assert await loop.sock_recv(sock, 100) == GREETING
+        for each in crowd:
+            each.close()
 
 
 @runs
