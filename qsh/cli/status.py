@@ -20,6 +20,7 @@ __all__ = ["ask_all", "status", "table"]
 ANSWER_S: Final = 2.0
 """A process that is stopped does not answer."""
 MAX_ANSWER: Final = 1 << 16
+MAX_NUMBER: Final = 2**63
 COLUMNS: Final = (
     *("PID", "HOST", "KIND", "FOR", "PATH", "RTT", "QUEUE", "LOST", "MTU", "WINDOW"),
     *("IN", "OUT", "MOVES", "RESUMES"),
@@ -121,4 +122,6 @@ def _text(row: dict[str, Any], key: str) -> str:
 
 def _number(row: dict[str, Any], key: str) -> float:
     value = row.get(key)
-    return float(value) if isinstance(value, int | float) else 0.0
+    if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
+        return float(value)
+    return 0.0

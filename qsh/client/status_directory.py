@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["directory", "pids", "socket_of"]
+__all__ = ["directory", "is_private", "pids", "socket_of"]
 
 
 def directory() -> str:
@@ -22,14 +22,20 @@ def socket_of(pid: int) -> str:
     return os.path.join(directory(), str(pid))
 
 
+def is_private() -> bool:
+    """The directory is this user's, and nobody else may write to it. Raises OSError.
+
+    XDG_RUNTIME_DIR may be another user's, as after su(1): what he has put there is none of ours to remove files from.
+    """
+    found = os.lstat(directory())
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def pids() -> list[int]:
     """Who has one. Nobody, if the directory is not there or others may write to it."""
-    where = directory()
     try:
-        found = os.stat(where)
-        names = os.listdir(where)
+        names = os.listdir(directory()) if is_private() else []
     except OSError:
-        return []
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return []
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())

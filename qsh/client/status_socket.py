@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client.control_path import is_ours
 from qsh.client.log import log
-from qsh.client.status_directory import directory, socket_of
+from qsh.client.status_directory import directory, is_private, socket_of
 from qsh.errors import QshError
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class StatusSocket:
 
     def _listen(self) -> socket.socket:
         os.makedirs(directory(), 0o700, exist_ok=True)
+        if not is_private():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)  # of a process that had our number and was killed
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

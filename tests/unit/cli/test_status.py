@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -97,3 +98,9 @@ def test_without_a_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert directory() == str(tmp_path / "state" / "qsh" / "run")
     assert ask_all() == []
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1e999", "1" + "0" * 400])
+def test_numbers_without_measure(number: str) -> None:
+    row = json.loads(json.dumps(ROW).replace(": 90,", f": {number},"))
+    assert len(table([row]).splitlines()) == 2
