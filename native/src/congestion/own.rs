@@ -448,4 +448,43 @@ mod tests {
         }
         assert_eq!(own.window(), INITIAL_WINDOW as u64);
     }
+
+    /// Whatever a receiver makes of its acknowledgements: everything at once, backwards in time, never, after a lot of losses.
+    #[test]
+    fn no_acknowledgements_make_a_window_that_is_none() {
+        for seed in 0..200u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut next = |below: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % below
+            };
+            let start = Instant::now();
+            let mut own = Own::new(start, 1200);
+            let mut now = start;
+            for _ in 0..2000 {
+                now += Duration::from_nanos(10u64.pow(next(11) as u32) - 1);
+                let age = Duration::from_nanos(10u64.pow(next(12) as u32));
+                let sent = (now.checked_sub(age).unwrap_or(now)).max(start);
+                match next(12) {
+                    0 => own.on_congestion_event(now, sent, next(40) == 0, next(1 << 24)),
+                    1 => own.on_mtu_update((1200 + next(64_000)) as u16),
+                    2 => own.on_end_acks(now, next(1 << 30), false, None),
+                    _ => {
+                        own.batch = 10u64.pow(next(12) as u32);
+                        own.batch_sent = Some(if next(9) == 0 { now + age } else { sent });
+                        own.on_end_acks(now, next(1 << 30), next(3) == 0, None);
+                    }
+                }
+                assert!(own.window.is_finite() && own.window >= 4.0 * 1200.0);
+                assert!(own.effective().is_finite());
+                assert!(
+                    own.window() >= 1200 && own.window() < 1 << 50,
+                    "{}",
+                    own.window()
+                );
+            }
+        }
+    }
 }
