@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Carrier"]
 
 TIMEOUT_S: Final = 30.0
-"""For TCP and the key exchange, when ConnectTimeout says nothing."""
+"""For TCP and the key exchange, and then for the answer of qshd, when ConnectTimeout says nothing."""
 PROBE_S: Final = 3.0
 MAX_NOISE: Final = 64
 """Lines that a shell's start-up files may print before ours."""
@@ -295,15 +295,22 @@ class Carrier:
 
     async def answer(self, process: Any) -> Here:
         """What the process says first. Raises ConnectError."""
-        host = self._way[-1][0].hostname
+        options = self._way[-1][0]
+        host = options.hostname
         try:
-            if (here := await _answer(process)) is not None:
+            async with asyncio.timeout(options.connect_timeout or TIMEOUT_S):
+                here = await _answer(process)
+            if here is not None:
                 return here
             try:
                 await asyncio.wait_for(process.wait_closed(), PROBE_S)
             except TimeoutError:  # whatever it is, it goes on
                 process.close()
             said = await process.stderr.read(4096)
+        except TimeoutError:  # a forced command that waits for us, say
+            process.close()
+            text = f"qshd on {visible(host)} did not start: no answer in time"
+            raise ConnectError(text, kind="no-daemon") from None
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"{visible(host)}: {visible(str(error))}", kind="ssh") from None
         lines = visible(said.decode("utf-8", "replace").strip().split("\n")[-1]) or NO_ANSWER

@@ -119,6 +119,17 @@ def test_no_escape_comes_through(host: SshHost, text: str, errors: str, banner: 
     assert not {"\x1b", "\x07", "\x9b"} & set(done.stderr)
 
 
+def test_a_host_that_says_nothing_is_waited_for_as_long_as_for_a_connection(host: SshHost) -> None:
+    async def say(process: Any) -> None:
+        await process.stdin.read()
+
+    with HostileSsh(str(host.files.home / "host_key"), say) as server:
+        options = (*BOOTSTRAP, "-oConnectTimeout=2")
+        done = host.qsh("true", options=options, port=server.port)
+    assert done.returncode == 255
+    assert "did not start: no answer in time" in done.stderr
+
+
 def test_a_line_without_end_is_no_answer(host: SshHost) -> None:
     async def say(process: Any) -> None:
         try:
