@@ -110,7 +110,7 @@ class InstanceDirectory:
         lines = [
             line
             for line in self._read("authorized_keys").splitlines()
-            if line.split('"')[1:2] > [today] and key not in line
+            if line.isascii() and line.split('"')[1:2] > [today] and key not in line
         ]
         lines.append(f'expiry-time="{end}" {key} qsh-instance')
         self._write("authorized_keys", "".join(f"{line}\n" for line in lines[-MAX_KEYS:]))

@@ -74,3 +74,12 @@ def test_keys_do_not_pile_up(directory: InstanceDirectory) -> None:
     directory.admit("ssh-ed25519 late", NOW_S + 2 * KEY_S)
     with open(directory.keys) as file:
         assert len(file.readlines()) == 1
+
+
+def test_a_damaged_line_of_keys_goes(tmp_path: Path) -> None:
+    directory = InstanceDirectory(str(tmp_path))
+    with open(directory.keys, "wb") as file:
+        file.write(b'expiry-time="20990101000000Z" \xff\xfe\n')
+    directory.admit("ssh-ed25519 AAAA", 0)
+    with open(directory.keys, "rb") as file:
+        assert file.read().count(b"\n") == 1
