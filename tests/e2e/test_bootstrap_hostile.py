@@ -145,7 +145,7 @@ def test_a_line_without_end_is_no_answer(host: SshHost) -> None:
     assert "did not start" in done.stderr
 
 
-def test_a_revoked_key_that_an_authority_vouches_for_is_told_no_password(
+def test_a_key_that_is_revoked_or_of_another_host_is_told_no_password(
     host: SshHost, tmp_path: Path
 ) -> None:
     for name in ("ca", "stolen"):
@@ -172,6 +172,16 @@ def test_a_revoked_key_that_an_authority_vouches_for_is_told_no_password(
         asked.unlink()
         known.write_text("".join(lines))
         done = host.qsh("true", options=options, port=server.port, **env)
+        assert done.returncode == 255
+        assert "revoked" in done.stderr
+        assert not asked.exists()
+        known.write_text(lines[0].replace("*", "192.0.2.1"))
+        done = host.qsh("true", options=options, port=server.port, **env)
+        assert done.returncode == 255
+        assert not asked.exists()
+    subprocess.run([*signing, "-n", "192.0.2.1", str(tmp_path / "stolen.pub")], check=True)
+    known.write_text(lines[0])
+    with HostileSsh(str(tmp_path / "stolen"), says(""), password=True) as server:
+        done = host.qsh("true", options=options, port=server.port, **env)
     assert done.returncode == 255
-    assert "revoked" in done.stderr
     assert not asked.exists()
