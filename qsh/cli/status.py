@@ -10,7 +10,7 @@ import sys
 from typing import Any, Final
 
 from qsh.cli.sessions import FAILED
-from qsh.client.connection_info import duration, rate
+from qsh.client.connection_info import SILENCE_S, duration, rate
 from qsh.client.control_path import connect
 from qsh.client.status_directory import pids, socket_of
 from qsh.client.text import visible
@@ -22,7 +22,7 @@ ANSWER_S: Final = 2.0
 MAX_ANSWER: Final = 1 << 16
 MAX_NUMBER: Final = 2**63
 COLUMNS: Final = (
-    *("PID", "HOST", "KIND", "FOR", "PATH", "RTT", "QUEUE", "LOST", "MTU", "WINDOW"),
+    *("PID", "HOST", "KIND", "FOR", "SILENT", "PATH", "RTT", "QUEUE", "LOST", "MTU", "WINDOW"),
     *("IN", "OUT", "MOVES", "RESUMES"),
 )
 
@@ -92,6 +92,7 @@ def _columns(row: dict[str, Any]) -> tuple[str, ...]:
     known = "transport" in row
     share = f"{100 * _number(row, 'lost_packets') / max(1.0, sent):.1f} %"
     path = f"{_text(row, 'transport')} {_text(row, 'local')} -> {_text(row, 'remote')}"
+    silence_s = _number(row, "unanswered_s")
     return (
         _text(row, "pid"),
         _text(row, "host"),
@@ -99,6 +100,7 @@ def _columns(row: dict[str, Any]) -> tuple[str, ...]:
         *(
             (
                 duration(_number(row, "duration_s")),
+                f"{silence_s:.0f} s" if silence_s >= SILENCE_S else "-",
                 path,
                 f"{_number(row, 'rtt_ms'):.1f} ms",
                 f"{_number(row, 'queue_ms'):.1f} ms",
@@ -111,7 +113,7 @@ def _columns(row: dict[str, Any]) -> tuple[str, ...]:
                 _text(row, "resumes"),
             )
             if known
-            else ("?",) * 11
+            else ("?",) * 12
         ),
     )
 

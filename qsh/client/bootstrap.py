@@ -217,6 +217,7 @@ class Bootstrap:
 
         process = await carrier.packets(self._public)
         packets = SshPackets(self._driver, process, self._tuning)
+        packets.endpoint.carried = ("ssh", self._options.hostname)
         answer = asyncio.ensure_future(carrier.answer(process))
         carrying = asyncio.ensure_future(packets.carry(answer))
         # The handshake does not wait for the answer: the login looks at the key.

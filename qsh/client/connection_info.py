@@ -5,7 +5,7 @@ instead), and figures for ``qshctl status``.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qsh.auth.keys import PublicKey
 
@@ -15,18 +15,26 @@ if TYPE_CHECKING:
     from qsh.client.path_history import PathHistory
     from qsh.quic import Connection
 
-__all__ = ["connection_info", "duration", "figures", "path_lines", "rate"]
+__all__ = ["SILENCE_S", "connection_info", "duration", "figures", "path_lines", "rate"]
+
+SILENCE_S: Final = 2.0
+"""Less is a round trip, or a packet that got lost."""
 
 
-def connection_info(connection: Connection, history: PathHistory, since_s: float) -> str:
-    """Lines that end with CR LF. ``since_s``: how long the connection has been there."""
-    mine, theirs = _ends(connection)
+def connection_info(
+    connection: Connection, history: PathHistory, since_s: float, unanswered_s: float = 0.0
+) -> str:
+    """Lines that end with CR LF. ``since_s``: how long the connection has been there; ``unanswered_s``: how long an answer has
+    been waited for.
+    """
+    transport, mine, theirs = _path(connection)
     key = PublicKey.from_spki(connection.peer_key)
     stats = connection.stats()
     received, sent = (stats[f"{way}_bytes"] / max(since_s, 1.0) for way in ("received", "sent"))
     lines = (
         f"Connection information for {os.uname().nodename} pid {os.getpid()}",
-        f"  udp {mine} -> {theirs}",
+        f"  {transport} {mine} -> {theirs}",
+        *([f"  no answer for {unanswered_s:.0f} s"] if unanswered_s >= SILENCE_S else []),
         f"  duration {duration(since_s)}",
         f"  hostkeyalgorithm {key.type}",
         *path_lines(stats),
@@ -36,15 +44,18 @@ def connection_info(connection: Connection, history: PathHistory, since_s: float
     return "".join(f"{line}\r\n" for line in lines)
 
 
-def figures(connection: Connection, history: PathHistory, since_s: float) -> dict[str, Any]:
+def figures(
+    connection: Connection, history: PathHistory, since_s: float, unanswered_s: float = 0.0
+) -> dict[str, Any]:
     """The same for programs: what ``qshctl status --json`` prints, but for rates."""
-    mine, theirs = _ends(connection)
+    transport, mine, theirs = _path(connection)
     stats = connection.stats()
     return {
-        "transport": "udp",
+        "transport": transport,
         "local": mine,
         "remote": theirs,
         "duration_s": round(since_s),
+        "unanswered_s": round(unanswered_s),
         "rtt_ms": stats["rtt_us"] / 1000,
         "shortest_rtt_ms": stats["shortest_rtt_us"] / 1000,
         "queue_ms": _queue_us(stats) / 1000,
@@ -80,10 +91,14 @@ def _queue_us(stats: Mapping[str, int]) -> int:
     return max(0, stats["rtt_us"] - stats["shortest_rtt_us"])
 
 
-def _ends(connection: Connection) -> tuple[str, str]:
+def _path(connection: Connection) -> tuple[str, str, str]:
+    """What carries the packets, from where, to where."""
+    endpoint = connection.endpoint
+    if endpoint.carried is not None:
+        return endpoint.carried[0], "*", endpoint.carried[1]
     ip, port = connection.remote_address
-    mine = connection.endpoint.local_address[1]
-    return f"{connection.local_ip or '*'}:{mine}", f"{ip}:{port}"
+    mine = endpoint.local_address[1]
+    return "udp", f"{connection.local_ip or '*'}:{mine}", f"{ip}:{port}"
 
 
 def _past(history: PathHistory) -> str:

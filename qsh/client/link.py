@@ -223,13 +223,17 @@ class Link:
         """For ``~I`` and ``~s``; lines that end with CR LF."""
         from qsh.client.connection_info import connection_info
 
-        return connection_info(self.connection, self.history, self._age_s)
+        return connection_info(self.connection, self.history, self._age_s, self._unanswered_s)
 
     def figures(self) -> dict[str, Any]:
         """For ``qshctl status``."""
         from qsh.client.connection_info import figures
 
-        return figures(self.connection, self.history, self._age_s)
+        return figures(self.connection, self.history, self._age_s, self._unanswered_s)
+
+    @property
+    def _unanswered_s(self) -> float:
+        return 0.0 if self.roaming is None else self.roaming.unanswered_s
 
     @property
     def _age_s(self) -> float:

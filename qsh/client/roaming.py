@@ -83,6 +83,12 @@ class Roaming:
             self._pads.cancel()
             self._pads = None
 
+    @property
+    def unanswered_s(self) -> float:
+        """How long an answer has been waited for; 0: nothing was asked that is not answered."""
+        since = self._rebinding.unanswered_since
+        return 0.0 if since is None else self._loop.time() - since
+
     # -- the network changes
 
     def _changed(self) -> None:
@@ -187,6 +193,8 @@ class Roaming:
             self._pad_later()
 
     def _is_heard(self) -> bool:
+        if self._moved_s is None:
+            return True
         if self._connection.stats()["received_packets"] == self._heard:
             return False
         self._moved_s = None

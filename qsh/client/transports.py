@@ -85,6 +85,7 @@ async def _by_tcp(reach: Reach, port: int, *, moves: bool) -> Carried:
         peer = (address.host, reach.target.udp_port)
         options = reach.tuning.endpoint()
         endpoint = stream_endpoint(reach.driver, sock.fileno(), peer, **options)
+    endpoint.carried = ("tcp", f"{address.host}:{port}")
     ended = endpoint.stream_ended()
     shaking = asyncio.ensure_future(endpoint.connect(*peer, **reach.tuning.handshake(reach.known)))
     try:
@@ -229,12 +230,13 @@ class _Mover:
             if closed.done():
                 return None
             try:
-                _, sock = await _dial(self._reach, self._port)
+                address, sock = await _dial(self._reach, self._port)
             except ConnectError as error:
                 log.debug(str(error))
                 continue
             with sock:
                 peer = (self._address.host, self._reach.target.udp_port)
                 self._endpoint.rebind_stream(sock.fileno(), peer)
+            self._endpoint.carried = ("tcp", f"{address.host}:{self._port}")
             return self._endpoint.stream_ended()
         return None

@@ -57,6 +57,8 @@ class Endpoint:
         self.native = native
         self.in_stream = False
         """Its packets go through a stream now, not by UDP."""
+        self.carried: tuple[str, str] | None = None
+        """For people, where it is not UDP: what carries the packets, and to where."""
         self._accept: Pending[_native.Incoming | None] = Pending(lambda: driver.call(native.accept))
 
     @classmethod
@@ -125,7 +127,7 @@ class Endpoint:
     def rebind(self, udp: socket.socket) -> None:
         """Go on with another socket; connections migrate."""
         self.native.rebind(udp.fileno())
-        self.in_stream = False
+        self.in_stream, self.carried = False, None
 
     def rebind_stream(self, fd: int, peer: tuple[str, int], write_fd: int | None = None) -> None:
         """Go on with a stream to ``peer``; connections migrate."""

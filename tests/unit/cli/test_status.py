@@ -53,13 +53,18 @@ def listener(pid: int) -> socket.socket:
 
 def test_table() -> None:
     head, line = table([ROW]).splitlines()
-    assert head.split()[:5] == ["PID", "HOST", "KIND", "FOR", "PATH"]
+    assert head.split()[:6] == ["PID", "HOST", "KIND", "FOR", "SILENT", "PATH"]
     assert "\x1b" not in line
     words = line.split()
     assert words[0] == "7"
     assert "udp 192.0.2.1:4000 -> 198.51.100.1:22" in line
     assert "0.5 %" in line
     assert line.endswith("1.5 kB/s  10 B/s  2      1")
+
+
+def test_silence_is_in_the_table() -> None:
+    _, line = table([ROW | {"unanswered_s": 22}]).splitlines()
+    assert line.split()[3:6] == ["00:01:30", "22", "s"]
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"[1]", b'{"host": 3, "rtt_ms": "x"}'])

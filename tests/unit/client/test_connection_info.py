@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from qsh.client.connection_info import duration, path_lines, rate
+from qsh.auth.private import generate_ed25519
+from qsh.client.connection_info import connection_info, duration, figures, path_lines, rate
+from qsh.client.path_history import PathHistory
 
 
 @pytest.mark.parametrize(
@@ -47,3 +52,36 @@ def test_lines() -> None:
 )
 def test_rate(per_s: float, text: str) -> None:
     assert rate(per_s) == text
+
+
+def connection(carried: tuple[str, str] | None = None) -> Any:
+    """One that says so much of itself."""
+    stats = ("rtt_us", "shortest_rtt_us", "lost_packets", "sent_packets", "received_packets")
+    more = ("sent_bytes", "received_bytes", "mtu", "cwnd")
+    return SimpleNamespace(
+        remote_address=("192.0.2.1", 22),
+        local_ip=None,
+        peer_key=generate_ed25519("host")[1].spki(),
+        stats=lambda: dict.fromkeys(stats + more, 0),
+        endpoint=SimpleNamespace(local_address=("0.0.0.0", 4000), carried=carried),
+    )
+
+
+@pytest.mark.parametrize(
+    ("carried", "line"),
+    [
+        (None, "udp *:4000 -> 192.0.2.1:22"),
+        (("tcp", "192.0.2.1:443"), "tcp * -> 192.0.2.1:443"),
+        (("ssh", "host"), "ssh * -> host"),
+    ],
+)
+def test_what_carries_it(carried: tuple[str, str] | None, line: str) -> None:
+    assert f"  {line}\r\n" in connection_info(connection(carried), PathHistory(), 1.0)
+    told = figures(connection(carried), PathHistory(), 1.0)
+    assert f"{told['transport']} {told['local']} -> {told['remote']}" == line
+
+
+def test_silence_is_told() -> None:
+    assert "  no answer for 22 s\r\n" in connection_info(connection(), PathHistory(), 60.0, 22.4)
+    assert "no answer" not in connection_info(connection(), PathHistory(), 60.0, 1.0)
+    assert figures(connection(), PathHistory(), 60.0, 22.4)["unanswered_s"] == 22

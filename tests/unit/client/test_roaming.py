@@ -112,6 +112,9 @@ def test_another_address_is_used_at_once_and_counted_when_it_works(
         stage.roaming.sent_datagram()
         assert len(stage.connection.pads) == 3
         assert stage.history.migrations == 1
+        stage.roaming._pad_again()  # its timer had been set before
+        assert stage.history.migrations == 1
+        assert stage.history.last_move == ("192.0.2.1:4000", "198.51.100.1:4001")
         stage.roaming.close()
 
     asyncio.run(run())

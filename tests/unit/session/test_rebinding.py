@@ -27,6 +27,16 @@ def test_an_idle_connection_stays() -> None:
         assert not rebinding.silent
 
 
+def test_what_is_not_answered_is_waited_for_since_it_was_asked() -> None:
+    rebinding = Rebinding(0.0)
+    rebinding.look(0.0, 10, 10)
+    rebinding.look(5.0, 13, 10)
+    rebinding.look(6.0, 14, 10)
+    assert rebinding.unanswered_since == 5.0
+    rebinding.look(7.0, 14, 11)
+    assert rebinding.unanswered_since is None
+
+
 def test_one_that_is_answered_stays() -> None:
     rebinding = Rebinding(0.0)
     for second in range(1000):
