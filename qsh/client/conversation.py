@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qsh.client import fallback, host_state
 from qsh.client.connect import Connector, Fallback
-from qsh.client.log import log
+from qsh.client.log import log_loop_error
 from qsh.client.login import Login
 from qsh.client.prompt import Prompter
 from qsh.errors import HostKeyError
@@ -57,7 +57,7 @@ class Conversation:
     def run(self, early: Early | None) -> int | None:
         """The exit status; None when ssh(1) is to take over. Raises QshError."""
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(_log_loop_error)
+        loop.set_exception_handler(log_loop_error)
         try:
             return loop.run_until_complete(self._run(early))
         except Fallback:
@@ -197,8 +197,3 @@ class Conversation:
         if not state.is_like(self._state):
             port = self._reach[0].udp_port
             host_state.save(self._options.user, self._options.hostname, port, state)
-
-
-def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What asyncio would print as a traceback."""
-    log.debug(f"asyncio: {context.get('message')}: {context.get('exception')!r}")

@@ -9,11 +9,11 @@ from qsh.client.text import visible_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Task
+    from asyncio import AbstractEventLoop, Task
     from collections.abc import Callable
-    from typing import Final
+    from typing import Any, Final
 
-__all__ = ["LEVELS", "Log", "log", "log_failure"]
+__all__ = ["LEVELS", "Log", "log", "log_failure", "log_loop_error"]
 
 LEVELS: Final = ("QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG1", "DEBUG2", "DEBUG3")
 """OpenSSH's LogLevel names, least first; DEBUG is DEBUG1."""
@@ -124,3 +124,8 @@ def log_failure(task: Task[None]) -> None:
     """For :meth:`Task.add_done_callback`, where nobody else asks how it went."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.debug(f"not waited for: {error}", 2)
+
+
+def log_loop_error(_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio would print as a traceback, for :meth:`AbstractEventLoop.set_exception_handler`."""
+    log.debug(f"asyncio: {context.get('message')}: {context.get('exception')!r}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from qsh.client.log import log
+from qsh.client.log import log, log_loop_error
 from qsh.errors import AuthenticationError, ConnectError, HostKeyError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from qsh.client.addresses import Address, Target
     from qsh.client.background import Background
@@ -73,7 +73,7 @@ def through_ssh(
             give_up(f"{error}; continuing with ssh")
             raise
 
-    return asyncio.new_event_loop().run_until_complete(run())
+    return _complete(run())
 
 
 def quietly(host: ByHost) -> int | None:
@@ -86,4 +86,10 @@ def quietly(host: ByHost) -> int | None:
             log.debug(f"through SSH: {error}")
             return None
 
-    return asyncio.new_event_loop().run_until_complete(run())
+    return _complete(run())
+
+
+def _complete(work: Coroutine[object, object, int | None]) -> int | None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(log_loop_error)
+    return loop.run_until_complete(work)
