@@ -109,9 +109,12 @@ def replace(path: str, lines: list[str]) -> None:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
             fd = _create(scratch)
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-        os.replace(scratch, path)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+            os.replace(scratch, path)
+        except OSError:  # the disk is full
+            os.unlink(scratch)
 
 
 def _create(path: str) -> int:

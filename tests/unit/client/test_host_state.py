@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,19 @@ def test_failure_to_write_is_ignored(state_home: Path) -> None:
     (state_home / "qsh").write_text("a file where a directory should be")
     host_state.save("u", "h", 22, HostState(answered=True))
     assert host_state.load("u", "h", 22) == HostState()
+
+
+def test_a_full_disk_leaves_what_was(state_home: Path) -> None:
+    host_state.save("user", "host", 22, HostState(rtt_ms=1.0, answered=True))
+    before = sorted(state_home.rglob("*"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        host_state.save("user", "host", 22, HostState(rtt_ms=2.0, answered=True))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(state_home.rglob("*")) == before
+    assert host_state.load("user", "host", 22).rtt_ms == 1.0
 
 
 def test_host_names_do_not_become_paths(state_home: Path) -> None:
