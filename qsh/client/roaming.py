@@ -86,8 +86,8 @@ class Roaming:
     @property
     def unanswered_s(self) -> float:
         """How long an answer has been waited for; 0: nothing was asked that is not answered."""
-        since = self._rebinding.unanswered_since
-        return 0.0 if since is None else self._loop.time() - since
+        received = self._connection.stats()["received_packets"]
+        return self._rebinding.unanswered_s(self._loop.time(), received)
 
     # -- the network changes
 

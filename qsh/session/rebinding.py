@@ -40,10 +40,11 @@ class Rebinding:
         """Something was asked and not answered."""
         return self._since is not None
 
-    @property
-    def unanswered_since(self) -> float | None:
-        """Of :attr:`silent`; None: it is not."""
-        return self._since
+    def unanswered_s(self, now: float, received: int) -> float:
+        """How long an answer has been waited for; 0: nothing was asked that is not answered. Between two looks, too."""
+        if self._since is None or received != self._received:
+            return 0.0
+        return now - self._since
 
     def look(self, now: float, sent: int, received: int, *, other_way: bool = False) -> bool:
         """Whether to go on from a fresh port now, or by another way if there is one."""

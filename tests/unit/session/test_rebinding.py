@@ -32,9 +32,10 @@ def test_what_is_not_answered_is_waited_for_since_it_was_asked() -> None:
     rebinding.look(0.0, 10, 10)
     rebinding.look(5.0, 13, 10)
     rebinding.look(6.0, 14, 10)
-    assert rebinding.unanswered_since == 5.0
-    rebinding.look(7.0, 14, 11)
-    assert rebinding.unanswered_since is None
+    assert rebinding.unanswered_s(7.0, 10) == 2.0
+    assert rebinding.unanswered_s(7.0, 11) == 0.0
+    rebinding.look(8.0, 14, 11)
+    assert rebinding.unanswered_s(9.0, 11) == 0.0
 
 
 def test_one_that_is_answered_stays() -> None:
