@@ -100,6 +100,11 @@ class Roaming:
             self._look_for_others()
             return
         self._ways = None
+        if self._interface is not None and self._leads_nowhere(self._interface):
+            log.debug(f"{self._interface} leads nowhere any more: going on from {source}")
+            self._source = source
+            self._move()
+            return
         if source == self._source:
             if not self._rebinding.silent:
                 return
@@ -109,6 +114,11 @@ class Roaming:
         self._source = source
         log.debug(f"the way to {self._address.host} begins at {source} now")
         self._move()
+
+    def _leads_nowhere(self, interface: str) -> bool:
+        """Others do, and it does not."""
+        leading = interfaces_everywhere(self._address.family)
+        return bool(leading) and interface not in leading
 
     def _look_for_others(self) -> None:
         ways = [route_source(self._target, each, self._port) for each in self._others]

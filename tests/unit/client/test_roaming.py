@@ -164,6 +164,26 @@ def test_silence_leads_to_another_interface_and_back(monkey: pytest.MonkeyPatch)
     asyncio.run(run())
 
 
+def test_an_interface_that_is_gone_is_left_at_once(monkey: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        leading = ["eth9", "lo"]
+        monkey.setattr(module, "interfaces_everywhere", lambda _: leading)
+        stage.roaming._move("lo")
+        stage.connection.received += 1
+        stage.roaming.sent_datagram()
+        stage.changed()
+        assert len(stage.connection.ports) == 1
+        leading.remove("lo")
+        stage.changed()
+        assert len(stage.connection.ports) == 2
+        stage.changed()
+        assert len(stage.connection.ports) == 2
+        stage.roaming.close()
+
+    asyncio.run(run())
+
+
 def test_the_way_of_a_socket_is_known() -> None:
     assert route_source(TARGET, Address.of("127.0.0.1"), 22) == "127.0.0.1"
     nowhere = Target("host", 22, 22, bind_address="192.0.2.77")
