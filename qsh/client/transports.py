@@ -8,6 +8,7 @@ that they reach. A way that cannot be gone raises ConnectError, whose text is fo
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qsh.client.addresses import stream_socket, udp_socket
@@ -121,8 +122,9 @@ async def _dial(reach: Reach, port: int) -> tuple[Address, socket.socket]:
         for task in attempts:
             task.add_done_callback(_close_late)
             task.cancel()
-    text = getattr(error, "strerror", None) or str(error)
-    raise ConnectError(f"TCP port {port} of {reach.target.host}: {text}", kind="refused")
+    number = getattr(error, "errno", None)  # asyncio puts a text of its own beside it
+    text = os.strerror(number) if number else str(error)
+    raise ConnectError(f"TCP port {port} of {reach.target.host}: {text}", kind="unreachable")
 
 
 def _close_late(task: asyncio.Task[tuple[Address, socket.socket]]) -> None:

@@ -241,6 +241,14 @@ def test_a_captive_portal_is_named(site: Site) -> None:
     assert f"TCP port {port} of {site.network.server.ip4} answers with a web page (HTTP)" in told
 
 
+def test_a_closed_tcp_port_is_named(site: Site) -> None:
+    words = with_first(site.command("true"), ("-o", "QshTransport=tcp", "-o", "QshTcpPort=9"))
+    done = site.network.client.run(words, capture_output=True, timeout=LIMIT_S, env=site.files.env)
+    assert done.returncode == 255
+    told = f"qsh: TCP port 9 of {site.network.server.ip4}: Connection refused\n"
+    assert done.stderr.decode().replace("\r", "") == told
+
+
 def with_first(words: list[str], options: tuple[str, ...]) -> list[str]:
     return [words[0], *options, *words[1:]]
 
