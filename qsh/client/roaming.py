@@ -92,7 +92,7 @@ class Roaming:
     # -- the network changes
 
     def _changed(self) -> None:
-        if self._connection.endpoint.in_stream:  # whoever leads the stream knows what to do
+        if self._connection.endpoint.carried is not None:  # whoever carries it knows what to do
             return
         source = route_source(self._target, self._address, self._port)
         if source is None:
@@ -134,8 +134,8 @@ class Roaming:
         due = self._rebinding.look(
             now, stats["sent_packets"], stats["received_packets"], other_way=bool(others)
         )
-        if self._connection.endpoint.in_stream:
-            pass
+        if self._connection.endpoint.carried is not None:
+            pass  # SSH would not take packets from a fresh port, for one
         elif due and others and self._interface is None:
             log.debug(f"no answer: going on by {others[0]}")
             self._move(others[0])

@@ -22,7 +22,7 @@ TARGET = Target("host", 22, 22)
 class FakeConnection:
     def __init__(self) -> None:
         self.endpoint = self
-        self.in_stream = False
+        self.carried: tuple[str, str] | None = None
         self.local_address = ("0.0.0.0", 4000)
         self.remote_address = ("127.0.0.1", 22)
         self.max_datagram_size = 1162
@@ -179,6 +179,24 @@ def test_an_interface_that_is_gone_is_left_at_once(monkey: pytest.MonkeyPatch) -
         assert len(stage.connection.ports) == 2
         stage.changed()
         assert len(stage.connection.ports) == 2
+        stage.roaming.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_carried_is_left_to_its_carrier(monkey: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        stage.connection.carried = ("ssh", "host")
+        clock = stage.roaming._loop.time()
+        monkey.setattr(stage.roaming._loop, "time", lambda: clock)
+        for _ in range(30):
+            clock += 0.5
+            stage.connection.sent += 3
+            stage.look()
+        assert stage.roaming.unanswered_s > 10
+        stage.becomes("198.51.100.1")
+        assert not stage.connection.ports
         stage.roaming.close()
 
     asyncio.run(run())
