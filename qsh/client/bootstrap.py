@@ -251,9 +251,27 @@ class Bootstrap:
         if self._carrier is None:
             raise ConnectError("no answer", kind="timeout")
         self._prompter.batch = True
-        if not self._carrier.alive:
-            await self._carrier.connect()
-        return await self._packets(self._carrier)
+        if self._carrier.alive:
+            with contextlib.suppress(ConnectError, TimeoutError):
+                return await asyncio.wait_for(self._packets(self._carrier), AGAIN_S)
+        return await self._carry_anew(self._carrier)
+
+    async def _carry_anew(self, stale: Carrier) -> Connection:
+        """Through another SSH connection: after a change of network nobody answers the one before, and nothing says so. It is
+        kept until there is another: it may come back, and a password cannot be typed again.
+        """
+        from qsh.client.ssh_carrier import Carrier
+
+        fresh = Carrier(self._way, self._addresses, self._prompter)
+        try:
+            await fresh.connect()
+            connection = await self._packets(fresh)
+        except BaseException:
+            fresh.close()
+            raise
+        self._carrier = fresh
+        stale.close()
+        return connection
 
     def _remember(self, connection: Connection) -> None:
         """An instance only where it is to be dialled next time."""
