@@ -41,7 +41,7 @@ def load(address: Address, port: int) -> str:
 
 def save(address: Address, port: int, way: str) -> None:
     """UDP did not get there, and this did."""
-    host_state.replace(_path(address, port), [f"way {way}", f"since {wall_s():.0f}"])
+    host_state.replace(_path(address, port), [f"way {way}", f"since {int(wall_s())}"])
 
 
 def forget(address: Address, port: int) -> None:

@@ -49,3 +49,9 @@ def test_what_is_old_or_odd_is_nothing(state_home: Path, text: str) -> None:
     (file,) = (state_home / "qsh" / "transports").iterdir()
     file.write_text(text.format(now=wall_s(), old=wall_s() - 8 * 86400))
     assert transport_memory.load(HOST, 22) == ""
+
+
+def test_what_was_saved_a_moment_ago_is_not_of_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_memory, "wall_s", lambda: 1000.7)
+    transport_memory.save(HOST, 22, "tcp")
+    assert transport_memory.load(HOST, 22) == "tcp"
