@@ -257,7 +257,8 @@ class Carrier:
         return connection
 
     async def _why(self, options: ClientOptions, error: Exception, *, first: bool) -> str:
-        if first and options.proxy_command is None and isinstance(error, asyncssh.Error):
+        said_something = isinstance(error, asyncssh.Error | ConnectionResetError | BrokenPipeError)
+        if first and options.proxy_command is None and said_something:
             greets = await probe.ssh_greets(self._addresses, options.port, PROBE_S)
             if greets == "other":
                 return (
