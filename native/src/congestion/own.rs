@@ -19,6 +19,8 @@ const INITIAL_WINDOW: f64 = 32.0 * 1200.0;
 const LEAST_PACKETS: f64 = 4.0;
 /// How long the shortest round trip is believed: as long as a rival may hide it, and a longer route is not noticed.
 const BASE_SPAN: Duration = Duration::from_secs(30);
+/// No path is taken to be shorter: below that, who runs when on either host tells in round trips, not a queue.
+const BASE_MIN: Duration = Duration::from_millis(4);
 /// Round trips of less than this time are looked at together.
 const RECENT_MIN: Duration = Duration::from_millis(1);
 /// The queue that we want at 10 Mbit/s, s; it falls with the root of the rate, so that flows of unequal rates become equal.
@@ -151,12 +153,16 @@ impl Own {
         LEAST_PACKETS * self.mtu
     }
 
+    fn base(&self) -> Option<Duration> {
+        Some(self.base.get()?.max(BASE_MIN))
+    }
+
     fn base_s(&self) -> f64 {
-        self.base.get().map_or(0.1, |d| d.as_secs_f64()).max(1e-5)
+        self.base().map_or(0.1, |d| d.as_secs_f64())
     }
 
     fn queue(&self) -> f64 {
-        match (self.base.get(), self.recent.get()) {
+        match (self.base(), self.recent.get()) {
             (Some(base), Some(recent)) => recent.saturating_sub(base).as_secs_f64(),
             _ => 0.0,
         }
@@ -255,7 +261,7 @@ impl Own {
             Phase::Cruise => {}
         }
         self.earlier = (self.earlier.1, self.effective());
-        let base = self.base.get().unwrap_or_default();
+        let base = self.base().unwrap_or_default();
         let queue = round.shortest.saturating_sub(base).as_secs_f64();
         let rate = self.rounds.rate();
         self.speed = if queue < 0.5 * self.wanted_queue(rate) {
@@ -486,5 +492,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn hosts_that_take_milliseconds_to_run_the_ends_are_not_a_queue() {
+        let start = Instant::now();
+        let mut own = Own::new(start, 1200);
+        let trips = std::iter::repeat_n(50, 100).chain(std::iter::repeat_n(3000, 1000));
+        for (step, trip) in (0..).zip(trips) {
+            let now = start + Duration::from_micros(300 * step);
+            own.batch = 30_000;
+            own.batch_sent = Some(now - Duration::from_micros(trip));
+            own.on_end_acks(now, 100_000, false, None);
+        }
+        assert!(own.rival.is_none());
+        assert!(own.effective() > 300_000.0, "{}", own.effective());
     }
 }
