@@ -23,6 +23,7 @@ from bench import (
     blocked_ssh,
     bulk,
     cat,
+    congestion,
     flood,
     forward,
     idle,
@@ -47,6 +48,7 @@ PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
     "jump", "lossy-login", "idle-traffic", "blocked", "blocked-ssh", "roam", "outage-echo",
+    "congestion", "beside-copy",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -125,6 +127,8 @@ def main() -> int:
         "outage-echo": lambda: roam.measure(
             given.tools, few, ("outage",), 3.0 if given.quick else roam.OUTAGE_S
         ),
+        "congestion": lambda: congestion.measure(2.0 if given.quick else congestion.SECONDS),
+        "beside-copy": lambda: congestion.beside_copy(min(100, given.keys)),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

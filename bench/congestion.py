@@ -1,10 +1,13 @@
-"""Congestion control: simulated links (native/examples/congestion_grid.rs), and bulk copies in real time over lossy links.
+"""Congestion control: simulated links (native/examples/congestion_grid.rs), and in real time copies over lossy links and keys
+beside a copy.
 
 A copy goes up for ``SECONDS`` after its first byte has arrived; its rate is that of the bytes in the file on the far side.
+Keys beside a copy are those of ``raw`` in keys.py, typed over another connection of the same tool through the same queue.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,22 +16,28 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.stage import Stage, Tool
+from bench.keys import Found, start_answering, type_raw
+from bench.stage import OPENSSH, Stage, Tool
+from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["measure", "simulated"]
+__all__ = ["beside_copy", "measure", "simulated"]
 
 MANIFEST = Path(__file__).parents[1] / "native" / "Cargo.toml"
 EXAMPLE = ("--quiet", "--release", "--locked", "--example", "congestion_grid", "--manifest-path")
-SECONDS = 8.0
+SECONDS = 5.0
 LIMIT_S = 20.0
+FILL_S = 6.0
+"""Until a copy has filled the queue."""
 LINKS = ((100, 100, 0.01, 1500), (50, 40, 0.001, 500), (20, 100, 0.05, 500))
 """Mbit/s, ms, loss each way, packets between the ends."""
 OWN = Tool("qsh own", "qshd", ("-o", "QshCongestion=own"))
 CUBIC = Tool("qsh cubic", "qshd", ("-o", "QshCongestion=cubic"))
+TOOLS = (OPENSSH, CUBIC, OWN)
+SLOW = {"rate_mbit": 10, "delay_ms": 50, "queue_packets": 500}
 
 
 def simulated(controllers: tuple[str, ...] = ("cubic", "own")) -> list[dict[str, Any]]:
@@ -59,7 +68,7 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
                 loss=loss,
                 queue_packets=packets + rate * rtt // 24,
             )
-            for tool in (CUBIC, OWN):
+            for tool in TOOLS:
                 yield {
                     "tool": tool.name,
                     "mbit": rate,
@@ -70,7 +79,31 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _copy_mbit(stage: Stage, tool: Tool, seconds: float) -> float:
+def beside_copy(keys: int) -> list[dict[str, Any]]:
+    """Keys beside a copy up on a link of 10 Mbit, 100 ms, 500 packets."""
+    rows = []
+    for tool in TOOLS:
+        found = Found()
+        with Stage(Network.link(**SLOW)) as stage:
+            terminal = TrackedTerminal(stage, tool)
+            try:
+                terminal.await_prompt()
+                start_answering(stage, terminal)
+                with _copy(stage, tool) as path:
+                    terminal.pass_time(FILL_S)
+                    before, start = path.stat().st_size, time.monotonic()
+                    type_raw(terminal, found, keys)
+                    bits = (path.stat().st_size - before) * 8
+                    mbit = bits * 1e-6 / (time.monotonic() - start)
+            finally:
+                terminal.close()
+        rows.append({"tool": tool.name, **found.row(), "copy_mbit": round(mbit, 2)})
+    return rows
+
+
+@contextlib.contextmanager
+def _copy(stage: Stage, tool: Tool) -> Iterator[Path]:
+    """A copy up whose first byte has arrived, in that file."""
     path = Path(tempfile.gettempdir(), f"qsh-bench-{os.getpid()}")
     path.unlink(missing_ok=True)
     with open("/dev/zero", "rb") as source:
@@ -83,9 +116,14 @@ def _copy_mbit(stage: Stage, tool: Tool, seconds: float) -> float:
             if time.monotonic() > deadline:
                 raise SystemExit(f"bench: {tool.name} copies nothing")
             time.sleep(0.01)
-        time.sleep(seconds)
-        return path.stat().st_size * 8e-6 / seconds
+        yield path
     finally:
         client.kill()
         client.wait()
         path.unlink(missing_ok=True)
+
+
+def _copy_mbit(stage: Stage, tool: Tool, seconds: float) -> float:
+    with _copy(stage, tool) as path:
+        time.sleep(seconds)
+        return path.stat().st_size * 8e-6 / seconds

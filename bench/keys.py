@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 
     from bench.stage import Tool
 
-__all__ = ["CELLS", "Cell", "RawWatch", "ShellWatch", "measure"]
+__all__ = [
+    "CELLS",
+    "Cell",
+    "Found",
+    "RawWatch",
+    "ShellWatch",
+    "measure",
+    "start_answering",
+    "type_raw",
+]
 
 SOON_MS = 20
 PAUSE_MS = (120, 200)
@@ -210,7 +219,7 @@ def _one(cell: Cell, tool: Tool, keys: int) -> dict[str, Any]:
         try:
             terminal.await_prompt()
             if cell.mode == "raw":
-                _start_answering(stage, terminal)
+                start_answering(stage, terminal)
             terminal.pass_time(0.3)
             network.set(seed=SEED, loss=cell.loss)
             if cell.beside:
@@ -222,7 +231,7 @@ def _one(cell: Cell, tool: Tool, keys: int) -> dict[str, Any]:
                 lines = script(keys, words_a_line=cell.words_a_line, seed=SEED)
                 _shell(terminal, found, lines, cell)
             else:
-                _raw(terminal, found, keys)
+                type_raw(terminal, found, keys)
         except TimeoutError as error:
             found.note = str(error)
         finally:
@@ -230,7 +239,7 @@ def _one(cell: Cell, tool: Tool, keys: int) -> dict[str, Any]:
     return {**found.row(), **about}
 
 
-def _start_answering(stage: Stage, terminal: TrackedTerminal) -> None:
+def start_answering(stage: Stage, terminal: TrackedTerminal) -> None:
     program = stage.python(Path(full_screen.__file__))
     terminal.type(f"exec {program} answer\r".encode())
     if terminal.wait(lambda: terminal.screen.text(0) == full_screen.ANSWER_START, 30) is None:
@@ -305,7 +314,7 @@ def _shell(terminal: TrackedTerminal, found: Found, lines: Sequence[Line], cell:
             typist.rest()
 
 
-def _raw(terminal: TrackedTerminal, found: Found, keys: int) -> None:
+def type_raw(terminal: TrackedTerminal, found: Found, keys: int) -> None:
     typist = _Typist(terminal)
     typist.rest()
     watch = RawWatch(found)

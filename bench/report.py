@@ -376,6 +376,24 @@ def _idle_traffic(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _congestion(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        link = f"{row['mbit']} Mbit, {row['rtt_ms']} ms, {row['loss']:.1%} loss, queue {row['queue_packets']}"
+        yield link, _number(row, "goodput_mbit"), ""
+
+    return _by_tool("one copy up: Mbit", rows, line)
+
+
+def _beside_copy(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        numbers = " / ".join(_number(row["ms"], name) for name in ("median", "p95"))
+        yield "a key, ms: median / p95", numbers, "≤ 110 / 130"
+        yield "keys missing", str(row["missing"]), "0"
+        yield "the copy: Mbit", _number(row, "copy_mbit"), "≥ 9"
+
+    return _by_tool("10 Mbit, 100 ms, queue 500, beside one's own copy up", rows, line)
+
+
 def _terminal_memory(rows: list[dict[str, Any]]) -> str:
     def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for key, name, goal in MEMORY:
@@ -420,6 +438,8 @@ TABLES = {
     "roam": _roam,
     "outage-echo": _roam,
     "cat": _cat,
+    "congestion": _congestion,
+    "beside-copy": _beside_copy,
     "terminal-memory": _terminal_memory,
 }
 
