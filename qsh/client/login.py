@@ -375,7 +375,7 @@ class Login:
 
     # -- later connections
 
-    async def _reopen(self, message: Open) -> tuple[Link, ClientChannel]:
+    async def _reopen(self, message: Callable[[], Open]) -> tuple[Link, ClientChannel]:
         """Connect again, log in to the same host, and open this channel. Nobody is asked.
 
         Raises QshError, OSError.
@@ -388,18 +388,20 @@ class Login:
 
     async def _link_again(self, message: Open | None) -> Link:
         """The same for a master, which opens this itself."""
-        link, _ = await self._again(message, opens=False)
+        wanted = None if message is None else lambda: message
+        link, _ = await self._again(wanted, opens=False)
         return link
 
     async def _again(
-        self, message: Open | None, *, opens: bool
+        self, message: Callable[[], Open] | None, *, opens: bool
     ) -> tuple[Link, ClientChannel | None]:
         assert self._connect_again is not None  # noqa: S101 - see run()
         assert self._key is not None  # noqa: S101 - as above
         link = Link(await self._connect_again(), self._history)
         link.listen()
         try:
-            work = self._log_in_again(link, message, opens=opens)
+            wanted = None if message is None else message()
+            work = self._log_in_again(link, wanted, opens=opens)
             channel = await asyncio.wait_for(work, _AGAIN_S)
         except TimeoutError:
             await link.close(ABANDONED)

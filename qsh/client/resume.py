@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from qsh.client.link import Link
     from qsh.wire.messages import Open
 
-    Reopen = Callable[[Open], Awaitable[tuple[Link, ClientChannel]]]
-    """Connect, log in and open this channel, asking nobody."""
+    Reopen = Callable[[Callable[[], Open]], Awaitable[tuple[Link, ClientChannel]]]
+    """Connect, log in and open this channel, asking nobody. OPEN is made when it can be sent: keys are typed meanwhile."""
 
 __all__ = ["is_final", "keep_trying", "reason_of"]
 
@@ -80,7 +80,7 @@ async def keep_trying(
     pause_s = 0.0
     while True:
         try:
-            return await reopen(message())
+            return await reopen(message)
         except QshError as error:
             if is_final(error):
                 raise

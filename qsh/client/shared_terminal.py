@@ -130,9 +130,9 @@ class _Master:
             self._end()
         return link
 
-    async def reopen(self, message: Open) -> tuple[Link, ClientChannel]:
+    async def reopen(self, message: Callable[[], Open]) -> tuple[Link, ClientChannel]:
         """Over another connection, which the master makes if need be. Raises QshError."""
-        link = self.request(message)
+        link = self.request(message())
         if self._gone:
             raise ConnectionLost("the master is gone", kind=_MASTER_GONE)
         try:

@@ -162,8 +162,8 @@ class Setup:
             reopen=self._reopen,  # type: ignore[arg-type]
         )
 
-    async def _reopen(self, message: Open) -> tuple[FakeLink, FakeLink]:
-        self.opened.append(message)
+    async def _reopen(self, message: Callable[[], Open]) -> tuple[FakeLink, FakeLink]:
+        self.opened.append(message())
         link = await self.next.get()
         if isinstance(link, Exception):
             raise link
