@@ -170,13 +170,15 @@ class Roaming:
             self._pad()
         self._pad_later()
 
-    def sent_datagram(self) -> None:
+    def sent_datagram(self, *, typed: bool = False) -> None:
         """Something small has left that wants a quick answer: from an address that it does not know, the host answers with three
         times as much as it has got.
         """
         if self._moved_s is None or self._is_heard():
             return
-        if self._loop.time() - self._moved_s < ACCOMPANY_S:
+        if (
+            typed or self._loop.time() - self._moved_s < ACCOMPANY_S
+        ):  # a person waits, however long it was
             self._pad()
 
     def _pad(self) -> None:

@@ -43,8 +43,8 @@ class TerminalChannel:
             with contextlib.suppress(QshError):
                 self.heard.send.put(encode(message))
 
-    def send_datagram(self, message: Base) -> int:
-        """The size; 0 if it could not be sent."""
+    def send_datagram(self, message: Base, *, typed: bool = False) -> int:
+        """The size; 0 if it could not be sent. ``typed``: keys for the first time, no copy and no question."""
         link = self.link
         assert link is not None  # noqa: S101 - the callers look
         data = self._flow + encode_datagram(message)
@@ -53,7 +53,7 @@ class TerminalChannel:
         except (ValueError, QshError):
             return 0
         if link.roaming is not None:
-            link.roaming.sent_datagram()
+            link.roaming.sent_datagram(typed=typed)
         return len(data)
 
     def stats(self) -> dict[str, int]:

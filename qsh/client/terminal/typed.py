@@ -38,7 +38,7 @@ class Typed:
 
     def send(self, now: float) -> None:
         """All that is unacknowledged in a datagram, and what is new on the stream."""
-        size = self._send_datagram()
+        size = self._send_datagram(typed=True)
         if size:
             self.repetition.sent(now, size)
         data = self.log.since(self._sent)
@@ -73,11 +73,11 @@ class Typed:
             self.repetition.acknowledged(now)
         return True
 
-    def _send_datagram(self) -> int:
+    def _send_datagram(self, *, typed: bool = False) -> int:
         """The size; 0 when there is too much, or nothing."""
         log = self.log
         if not 0 < len(log) <= MAX_DATAGRAM - HEADER_BYTES:
             return 0
         return self._channel.send_datagram(
-            Input(log.start, log.since(log.start), self._output.consumed)
+            Input(log.start, log.since(log.start), self._output.consumed), typed=typed
         )

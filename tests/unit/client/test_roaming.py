@@ -120,6 +120,28 @@ def test_another_address_is_used_at_once_and_counted_when_it_works(
     asyncio.run(run())
 
 
+def test_a_key_is_accompanied_however_long_ago_the_move_was(monkey: pytest.MonkeyPatch) -> None:
+    """The host may answer an address that it does not know with three times what came from there: a key alone gets too little."""
+
+    async def run() -> None:
+        stage = Stage(monkey)
+        stage.becomes("198.51.100.1")
+        stage.roaming._moved_s = asyncio.get_running_loop().time() - 40
+        before = len(stage.connection.pads)
+        stage.roaming.sent_datagram()
+        assert len(stage.connection.pads) == before, (
+            "a copy or a question can wait for the next pad"
+        )
+        stage.roaming.sent_datagram(typed=True)
+        assert len(stage.connection.pads) == before + 1
+        stage.connection.received += 1
+        stage.roaming.sent_datagram(typed=True)
+        assert len(stage.connection.pads) == before + 1
+        stage.roaming.close()
+
+    asyncio.run(run())
+
+
 def test_no_way_is_told_once_and_the_same_way_back_is_another_port(
     monkey: pytest.MonkeyPatch,
 ) -> None:

@@ -21,7 +21,7 @@ class Setup:
         channel = SimpleNamespace(write=self.stream.append, send_datagram=self._send)
         self.typed = Typed(channel, SimpleNamespace(consumed=7), NOW)  # type: ignore[arg-type]
 
-    def _send(self, message: Any) -> int:
+    def _send(self, message: Any, *, typed: bool = False) -> int:
         self.datagrams.append(message)
         return 40 + len(message.data)
 
