@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.stage import summary
 from tests.support.forwarding import free_tcp_port
 from tests.support.netns import Network
 from tests.support.procs import Daemon, Files, LoginUser
 
-__all__ = ["measure"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BLOCK_UDP", "COMMAND", "RTT_MS", "first_byte_ms", "measure"]
 
 RTT_MS = 100
 BLOCK_UDP = """\
@@ -39,13 +42,13 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
             memory = files.home / "state" / "qsh" / "transports"
             names = ("ssh", "qsh, UDP open", "qsh, UDP blocked, first", "qsh, UDP blocked, again")
             times: dict[str, list[float]] = {name: [] for name in names}
-            _first_byte_ms(files, qsh)  # what is compiled, is compiled
+            first_byte_ms(files.env, qsh)  # what is compiled, is compiled
             for _ in range(repetitions):
-                times["ssh"].append(_first_byte_ms(files, ssh))
-                times["qsh, UDP open"].append(_first_byte_ms(files, qsh))
+                times["ssh"].append(first_byte_ms(files.env, ssh))
+                times["qsh, UDP open"].append(first_byte_ms(files.env, qsh))
                 net.server.run(["nft", BLOCK_UDP], check=True)
-                times["qsh, UDP blocked, first"].append(_first_byte_ms(files, qsh))
-                times["qsh, UDP blocked, again"].append(_first_byte_ms(files, qsh))
+                times["qsh, UDP blocked, first"].append(first_byte_ms(files.env, qsh))
+                times["qsh, UDP blocked, again"].append(first_byte_ms(files.env, qsh))
                 net.server.run(["nft", "flush ruleset"], check=True)
                 for file in memory.iterdir():
                     file.unlink()
@@ -54,10 +57,11 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
     return [{**row, "goal_ms": goal_ms if "blocked" in row["tool"] else None} for row in rows]
 
 
-def _first_byte_ms(files: Files, words: list[str]) -> float:
+def first_byte_ms(env: Mapping[str, str], words: list[str]) -> float:
+    """From the start of ``words``, a client that runs :data:`COMMAND`."""
     start = time.perf_counter()
     with subprocess.Popen(
-        words, env=files.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as client:
         assert client.stdout is not None
         first = client.stdout.read(1)

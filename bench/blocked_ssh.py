@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import time
 from typing import Any
 
+from bench.blocked import BLOCK_UDP, COMMAND, RTT_MS, first_byte_ms
 from bench.stage import summary
 from tests.support.netns import Network
 from tests.support.ssh_host import SshHost
 
 __all__ = ["measure"]
 
-RTT_MS = 100
-BLOCK_UDP = """\
-add table inet t
-add chain inet t c { type filter hook input priority 0; }
-add rule inet t c meta l4proto udp iif wan0 drop
-"""
-COMMAND = "echo ready"
 BY_SSH = ("-oQshTransport=ssh",)
 
 
@@ -38,30 +30,16 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
             "qsh, auto": host.words(COMMAND, options=("-oQshFallback=exec",)),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
-        _first_byte_ms(host, ways["qsh, QshTransport ssh"])  # what is compiled, is compiled
+        first_byte_ms(host.env, ways["qsh, QshTransport ssh"])  # what is compiled, is compiled
         _say_that_it_answered(host)
         for _ in range(repetitions):
             for name, words in ways.items():
                 if name.endswith("started"):
                     _end_instance(host)
-                times[name].append(_first_byte_ms(host, words))
+                times[name].append(first_byte_ms(host.env, words))
     rows = [{"tool": n, "rtt_ms": RTT_MS, "first_byte_ms": summary(t)} for n, t in times.items()]
     goal = 1.1 * rows[0]["first_byte_ms"]["median"] + 3 * RTT_MS + 600
     return [{**row, "goal_ms": None if row["tool"] == "ssh" else round(goal)} for row in rows]
-
-
-def _first_byte_ms(host: SshHost, words: list[str]) -> float:
-    start = time.perf_counter()
-    with subprocess.Popen(
-        words, env=host.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    ) as client:
-        assert client.stdout is not None
-        first = client.stdout.read(1)
-        took_ms = (time.perf_counter() - start) * 1000
-        client.communicate()
-    if first != b"r":
-        raise SystemExit(f"bench: no answer from {words}")
-    return took_ms
 
 
 def _end_instance(host: SshHost) -> None:

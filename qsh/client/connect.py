@@ -80,7 +80,7 @@ class Connector:
         *,
         may_fall_back: bool,
         impatient: bool,
-        ways_after_s: float = 0.3,
+        ways_after_s: float = 0.0,
     ) -> Connection:
         """The connection. Raises Fallback, ConnectError.
 

@@ -137,7 +137,8 @@ class Conversation:
                 impatient=not self._state.answered,
                 ways_after_s=0.0 if known_way == "tcp" else ways_after_ms / 1000,
             )
-            self._remember_way(known_way, "tcp" if connection.endpoint.in_stream else "")
+            carried = connection.endpoint.carried
+            self._remember_way(known_way, "" if carried is None else carried[0])
             return connection
         except HostKeyError:
             raise known.revoked_error() from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from qsh.client.addresses import Address
 
 __all__ = ["EarlyTcp"]
+
+_GRACE_S: Final = 0.3
+"""How long one that is under way is waited for before another is begun."""
 
 
 class EarlyTcp:
@@ -54,7 +57,3 @@ class EarlyTcp:
         sock, self._sock = self._sock, None
         if sock is not None:
             sock.close()
-
-
-_GRACE_S = 0.3
-"""How long one that is under way is waited for before another is begun."""

@@ -43,10 +43,9 @@ def stream_endpoint(
     driver: Driver, fd: int, peer: tuple[str, int], *, server: bool = False, **options: Any
 ) -> Endpoint:
     """An endpoint over one stream to ``peer``. ``fd`` is duplicated; options as in ``_native.Endpoint``."""
-    native = _native.Endpoint(driver.native, fd, server=server, peer=peer, **options)
-    endpoint = Endpoint(driver, native)
-    endpoint.in_stream = True
-    return endpoint
+    return Endpoint(
+        driver, _native.Endpoint(driver.native, fd, server=server, peer=peer, **options)
+    )
 
 
 class Endpoint:
@@ -55,8 +54,6 @@ class Endpoint:
     def __init__(self, driver: Driver, native: _native.Endpoint) -> None:
         self.driver = driver
         self.native = native
-        self.in_stream = False
-        """Its packets go through a stream now, not by UDP."""
         self.carried: tuple[str, str] | None = None
         """For people, where it is not UDP: what carries the packets, and to where."""
         self._accept: Pending[_native.Incoming | None] = Pending(lambda: driver.call(native.accept))
@@ -127,12 +124,11 @@ class Endpoint:
     def rebind(self, udp: socket.socket) -> None:
         """Go on with another socket; connections migrate."""
         self.native.rebind(udp.fileno())
-        self.in_stream, self.carried = False, None
+        self.carried = None
 
     def rebind_stream(self, fd: int, peer: tuple[str, int], write_fd: int | None = None) -> None:
         """Go on with a stream to ``peer``; connections migrate."""
         self.native.rebind(fd, peer=peer, write_fd=write_fd)
-        self.in_stream = True
 
     def add_stream(
         self, fd: int, peer: tuple[str, int], write_fd: int | None = None

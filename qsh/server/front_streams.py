@@ -47,9 +47,8 @@ async def take_streams(
             await asyncio.sleep(ACCEPT_PAUSE_S)
             continue
         end.add_done_callback(functools.partial(ended, peer[0]))
-        await asyncio.sleep(
-            0
-        )  # while somebody waits to be accepted sock_accept lets nobody else run
+        # While somebody waits to be accepted sock_accept lets nobody else run.
+        await asyncio.sleep(0)
 
 
 class FrontStreams:

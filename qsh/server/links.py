@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qsh.errors import ChannelError, RemoteProtocolError
@@ -45,7 +46,7 @@ _FAMILIES: Final[tuple[int, ...]] = (socket.AF_UNIX, socket.AF_INET, socket.AF_I
 """Of sockets that a session host gives us; of terminals only the first, whose close never waits (SO_LINGER)."""
 
 
-class _Link:
+class _Link(ABC):
     """A packet socket on the running loop."""
 
     def __init__(self, sock: socket.socket, kind: Any) -> None:
@@ -82,11 +83,13 @@ class _Link:
         except (EOFError, OSError, RemoteProtocolError):
             self.close()
 
+    @abstractmethod
     def _take(self, message: Local, descriptors: list[int]) -> None:
-        raise NotImplementedError
+        """What the other side has sent. The descriptors are the callee's."""
 
+    @abstractmethod
     def _lost(self) -> None:
-        raise NotImplementedError
+        """The other side is gone."""
 
     def close(self) -> None:
         """Idempotent; whoever waits is told."""

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 /// The minimum over a span of time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Minimum {
+pub(crate) struct Minimum {
     /// Ascending in time and in value: each is the minimum once those before it have expired.
     samples: VecDeque<(Instant, Duration)>,
 }
 
 impl Minimum {
-    pub(super) fn add(&mut self, now: Instant, value: Duration, span: Duration) {
+    pub(crate) fn add(&mut self, now: Instant, value: Duration, span: Duration) {
         while self.samples.back().is_some_and(|(_, v)| *v >= value) {
             self.samples.pop_back();
         }
@@ -26,7 +26,7 @@ impl Minimum {
         }
     }
 
-    pub(super) fn get(&self) -> Option<Duration> {
+    pub(crate) fn get(&self) -> Option<Duration> {
         self.samples.front().map(|(_, value)| *value)
     }
 

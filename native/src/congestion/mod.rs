@@ -4,7 +4,7 @@
 
 mod dip;
 mod losses;
-mod minimum;
+pub(crate) mod minimum;
 mod own;
 mod rival;
 mod rounds;

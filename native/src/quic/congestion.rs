@@ -159,7 +159,7 @@ impl Closable {
         }
         if silence.is_recent(now, sent) {
             self.works = true;
-            silence.rtt(rtt);
+            silence.rtt(now, rtt);
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::congestion::minimum::Minimum;
 use crate::runtime::lock;
 
 /// Silence is when nothing sent within this time, or within so many round trips, has been acknowledged.
@@ -19,6 +20,8 @@ pub(crate) const GRANT: u64 = 10 * 1472;
 const TRICKLE: u64 = 4_000;
 /// What a packet has besides its datagram.
 const OVERHEAD: u64 = 64;
+/// As long as a round trip counts among the shortest.
+const LATE: Duration = Duration::from_secs(60);
 const NOTHING: u64 = u64::MAX;
 const MICROS: u64 = 1_000_000;
 
@@ -32,8 +35,8 @@ struct Shared {
     /// Microseconds after `start`: since when an acknowledgement is waited for.
     since: AtomicU64,
     patience: AtomicU64,
-    /// Microseconds: the shortest round trip so far.
-    shortest: AtomicU64,
+    /// The round trip, at its shortest: of late, since another path may be longer.
+    shortest: Mutex<Minimum>,
     /// Bytes that may go beyond what is in flight.
     room: AtomicU64,
     budget: Mutex<Budget>,
@@ -54,7 +57,7 @@ impl Default for Shared {
             start: Instant::now(),
             since: AtomicU64::new(NOTHING),
             patience: AtomicU64::new(micros(PATIENCE)),
-            shortest: AtomicU64::new(NOTHING),
+            shortest: Mutex::default(),
             room: AtomicU64::new(0),
             budget: Mutex::new(Budget {
                 bytes: 0,
@@ -118,16 +121,15 @@ impl Silence {
         micros(now.saturating_duration_since(sent)) <= self.0.patience.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn rtt(&self, rtt: Duration) {
-        self.0.shortest.fetch_min(micros(rtt), Ordering::Relaxed);
+    pub(crate) fn rtt(&self, now: Instant, rtt: Duration) {
+        lock(&self.0.shortest).add(now, rtt, LATE);
         let patience = micros(PATIENCE).max(ROUND_TRIPS * micros(rtt));
         self.0.patience.store(patience, Ordering::Relaxed);
     }
 
-    /// The shortest round trip that was told, in microseconds.
+    /// The shortest round trip of late, in microseconds.
     pub(crate) fn shortest_rtt(&self) -> Option<u64> {
-        let shortest = self.0.shortest.load(Ordering::Relaxed);
-        (shortest != NOTHING).then_some(shortest)
+        lock(&self.0.shortest).get().map(micros)
     }
 
     /// The path works: `in_flight` bytes are waited for from now on.
@@ -186,7 +188,7 @@ mod tests {
     fn waiting(rtt_ms: u64) -> (Silence, Instant) {
         let silence = Silence::default();
         let start = Instant::now();
-        silence.rtt(Duration::from_millis(rtt_ms));
+        silence.rtt(start, Duration::from_millis(rtt_ms));
         silence.sent(start, 1200, true);
         (silence, start)
     }
@@ -207,13 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_round_trip_is_kept() {
-        let silence = Silence::default();
+    fn the_shortest_round_trip_is_kept_until_a_longer_path_shows() {
+        let (silence, start) = (Silence::default(), Instant::now());
         assert_eq!(silence.shortest_rtt(), None);
-        for rtt_ms in [40, 20, 300] {
-            silence.rtt(Duration::from_millis(rtt_ms));
+        for (at_ms, rtt_ms) in [(0, 40), (10, 20), (20, 300)] {
+            silence.rtt(after(start, at_ms), Duration::from_millis(rtt_ms));
         }
         assert_eq!(silence.shortest_rtt(), Some(20_000));
+        silence.rtt(after(start, 61_000), Duration::from_millis(310));
+        assert_eq!(silence.shortest_rtt(), Some(310_000));
     }
 
     #[test]
