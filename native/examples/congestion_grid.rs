@@ -1,6 +1,6 @@
 //! Judges congestion controllers on simulated links (docs/congestion.md); bench/congestion.py runs it and keeps its rows.
 //!
-//! `congestion_grid grid|aside|share|many|goals CONTROLLER` prints a JSON object per line;
+//! `congestion_grid grid|aside|odd|share|many|goals CONTROLLER` prints a JSON object per line;
 //! `congestion_grid trace CONTROLLER,... MBIT RTT_MS LOSS QUEUE_BDP SECONDS STEP_S` what happens on one link.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
@@ -80,19 +80,20 @@ fn product(rates: &[f64], trips: &[f64], losses: &[f64], queues: &[f64]) -> Vec<
     links
 }
 
-fn alone(links: &[Link], name: &str, seconds: f64) {
+fn alone(links: &[Link], name: &str, from_s: f64, seconds: f64) {
     let outcomes = all(links, |link| {
-        play(*link, vec![(flow(name), 0.0)], 0.0, seconds)
+        play(*link, vec![(flow(name), 0.0)], from_s, seconds)
     });
     for (link, outcome) in links.iter().zip(outcomes) {
         println!(
-            r#"{{"controller": "{name}", "mbit": {}, "rtt_ms": {}, "loss": {}, "queue_bytes": {}, "policer": {}, "jitter_ms": {}, "seconds": {seconds}, "goodput_mbit": {:.2}, "queue_ms": {:.2}, "queue_p95_ms": {:.2}, "lost": {:.4}, "broken": {}}}"#,
+            r#"{{"controller": "{name}", "mbit": {}, "rtt_ms": {}, "loss": {}, "queue_bytes": {}, "policer": {}, "jitter_ms": {}, "then_ms": {}, "from": {from_s}, "seconds": {seconds}, "goodput_mbit": {:.2}, "queue_ms": {:.2}, "queue_p95_ms": {:.2}, "lost": {:.4}, "broken": {}}}"#,
             link.rate_mbit,
             link.rtt_ms,
             link.loss,
             link.queue_bytes,
             link.policer,
             link.jitter_ms,
+            link.change.map_or(link.rtt_ms, |(_, ms)| ms),
             outcome.goodput_mbit[0],
             outcome.queue_ms.0,
             outcome.queue_ms.1,
@@ -114,7 +115,7 @@ fn goals(name: &str) {
         of(10.0, 100.0, 0.0, 500),
     ];
     for seconds in [5.0, 10.0, 30.0] {
-        alone(&links, name, seconds);
+        alone(&links, name, 0.0, seconds);
     }
 }
 
@@ -172,6 +173,52 @@ fn many(name: &str) {
     }
 }
 
+/// Policers, jitter, queues of few packets, and links whose round trip changes after 10 s, of which 15 s count.
+fn odd(name: &str) {
+    let mut links = Vec::new();
+    for (rate, trip, bdp) in [
+        (20.0, 40.0, 1.0),
+        (10.0, 20.0, 2.0),
+        (50.0, 40.0, 0.5),
+        (30.0, 80.0, 1.5),
+        (100.0, 100.0, 1.0),
+    ] {
+        links.push(Link {
+            policer: true,
+            ..Link::new(rate, trip, 0.0, bdp)
+        });
+    }
+    for (rate, trip, jitter_ms) in [(50.0, 40.0, 5.0), (20.0, 60.0, 8.0), (80.0, 25.0, 3.0)] {
+        links.push(Link {
+            jitter_ms,
+            ..Link::new(rate, trip, 0.0, 2.0)
+        });
+    }
+    for (rate, trip) in [(20.0, 40.0), (50.0, 20.0), (100.0, 100.0)] {
+        links.push(Link {
+            queue_bytes: 16 * 1480,
+            ..Link::new(rate, trip, 0.0, 1.0)
+        });
+    }
+    alone(&links, name, 0.0, 20.0);
+    links.clear();
+    for (trip, then) in [
+        (40.0, 120.0),
+        (20.0, 60.0),
+        (100.0, 180.0),
+        (30.0, 45.0),
+        (120.0, 40.0),
+    ] {
+        for loss in [0.0, 0.01] {
+            links.push(Link {
+                change: Some((10.0, then)),
+                ..Link::new(50.0, trip, loss, 2.0)
+            });
+        }
+    }
+    alone(&links, name, 10.0, 25.0);
+}
+
 fn trace(names: &str, numbers: &[f64]) {
     let [rate, trip, loss, bdp, seconds, step] = numbers else {
         panic!("MBIT RTT_MS LOSS QUEUE_BDP SECONDS STEP_S");
@@ -205,6 +252,7 @@ fn main() {
             alone(
                 &product(&rates, &trips, &losses, &[0.5, 1.0, 4.0]),
                 name,
+                0.0,
                 10.0,
             );
         }
@@ -225,8 +273,9 @@ fn main() {
                 policer: true,
                 ..Link::new(20.0, 40.0, 0.0, 1.0)
             });
-            alone(&links, name, 10.0);
+            alone(&links, name, 0.0, 10.0);
         }
+        ["odd", name] => odd(name),
         ["goals", name] => goals(name),
         ["share", name] => shares(name),
         ["many", name] => many(name),

@@ -62,6 +62,35 @@ fn a_very_lossy_link_is_used() {
 }
 
 #[test]
+fn a_policer_does_not_drop_what_it_would_of_others() {
+    let link = Link {
+        policer: true,
+        ..Link::new(20.0, 40.0, 0.0, 1.0)
+    };
+    let outcome = play(link, Flow::Quic(Arc::new(congestion::OwnConfig)));
+    assert!(outcome.goodput_mbit[0] > 17.0, "{:?}", outcome.goodput_mbit);
+    assert!(outcome.lost[0] < 0.06, "{:?}", outcome.lost);
+}
+
+#[test]
+fn a_longer_route_is_used_soon() {
+    for loss in [0.0, 0.01] {
+        let scene = Scene {
+            link: Link {
+                change: Some((6.0, 120.0)),
+                ..Link::new(50.0, 40.0, loss, 2.0)
+            },
+            flows: vec![(Flow::Quic(Arc::new(congestion::OwnConfig)), 0.0)],
+            until_s: 21.0,
+            from_s: 6.0,
+            seed: 11,
+        };
+        let outcome = run(&scene, None);
+        assert!(outcome.goodput_mbit[0] > 25.0, "{:?}", outcome.goodput_mbit);
+    }
+}
+
+#[test]
 fn cubic_would_not_reach_that() {
     let outcome = play(
         Link::new(50.0, 40.0, 0.01, 2.0),

@@ -6,7 +6,9 @@ mod dip;
 mod losses;
 pub(crate) mod minimum;
 mod own;
+mod police;
 mod rival;
 mod rounds;
+mod still;
 
 pub(crate) use own::OwnConfig;

@@ -10,8 +10,10 @@ use quinn_proto::congestion::{Controller, ControllerFactory};
 use super::dip::Dip;
 use super::losses::Losses;
 use super::minimum::Minimum;
+use super::police::Police;
 use super::rival::Rival;
 use super::rounds::{Round, Rounds};
+use super::still::Still;
 
 /// What a connection starts with: 32 packets, paced over the round trip. With 10 the grid's links were used 2 % less.
 const INITIAL_WINDOW: f64 = 32.0 * 1200.0;
@@ -109,6 +111,8 @@ struct Own {
     dip: Dip,
     rival: Option<Rival>,
     late: u32,
+    still: Still,
+    police: Police,
 }
 
 /// The queue that a flow of this rate wants.
@@ -142,6 +146,8 @@ impl Own {
             dip: Dip::new(now),
             rival: None,
             late: 0,
+            still: Still::default(),
+            police: Police::default(),
         }
     }
 
@@ -177,7 +183,9 @@ impl Own {
         if let Some(window) = self.dip.window() {
             return window;
         }
+        let held = self.police.window().unwrap_or(f64::INFINITY);
         let window = self.window.min(self.ceiling);
+        let window = window.min(held.max(self.least()));
         match &self.rival {
             Some(rival) => rival.window().max(window),
             None => window,
@@ -270,7 +278,38 @@ impl Own {
             1.0
         };
         self.ceiling *= CEILING_GROWTH;
+        if self.rival.is_none() {
+            let queued = queue > 0.5 * self.wanted_queue(rate);
+            self.police.round(now, &round, base.as_secs_f64(), queued);
+        }
+        if self.is_longer(now, &round, queue) {
+            return;
+        }
         self.share(now, queue);
+    }
+
+    /// Whether the path has become longer; then that is its round trip.
+    fn is_longer(&mut self, now: Instant, round: &Round, queue: f64) -> bool {
+        let usual = self.wanted_queue(self.rounds.rate().max(self.best));
+        if queue <= CROWD_QUEUES * usual + CROWD_S {
+            self.still.clear();
+            return false;
+        }
+        let trip = round.shortest.as_secs_f64();
+        if !self.still.round(self.earlier.0, trip, queue) {
+            return false;
+        }
+        self.still.clear();
+        self.base = Minimum::default();
+        self.base.add(now, round.shortest, BASE_SPAN);
+        self.start_base = trip;
+        self.crowded = 0;
+        self.ceiling = f64::INFINITY;
+        self.dip.stop();
+        if let Some(rival) = self.rival.take() {
+            self.window = self.window.max(rival.window());
+        }
+        true
     }
 
     /// Whether the queue is ours, and what follows.
