@@ -86,7 +86,7 @@ fn a_longer_route_is_used_soon() {
             seed: 11,
         };
         let outcome = run(&scene, None);
-        assert!(outcome.goodput_mbit[0] > 25.0, "{:?}", outcome.goodput_mbit);
+        assert!(outcome.goodput_mbit[0] > 35.0, "{:?}", outcome.goodput_mbit);
     }
 }
 

@@ -288,7 +288,7 @@ impl Own {
         self.share(now, queue);
     }
 
-    /// Whether the path has become longer; then that is its round trip.
+    /// Whether the path has become longer; then that is its round trip, and we start again from where we are.
     fn is_longer(&mut self, now: Instant, round: &Round, queue: f64) -> bool {
         let usual = self.wanted_queue(self.rounds.rate().max(self.best));
         if queue <= CROWD_QUEUES * usual + CROWD_S {
@@ -309,6 +309,10 @@ impl Own {
         if let Some(rival) = self.rival.take() {
             self.window = self.window.max(rival.window());
         }
+        self.phase = Phase::Start {
+            best: 0.0,
+            rounds: 0,
+        };
         true
     }
 
