@@ -43,7 +43,7 @@ SLOW = {"rate_mbit": 10, "delay_ms": 50, "queue_packets": 500}
 def simulated(controllers: tuple[str, ...] = ("cubic", "own")) -> list[dict[str, Any]]:
     return [
         {"what": what, **json.loads(line)}
-        for what in ("grid", "aside", "goals", "share", "many")
+        for what in ("grid", "aside", "odd", "goals", "share", "many")
         for controller in controllers
         for line in subprocess.run(
             ["cargo", "run", *EXAMPLE, str(MANIFEST), "--", what, controller],
