@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 __all__ = ["import_without"]
@@ -18,6 +17,6 @@ def import_without(wanted: str, spared: str) -> None:
         return
     sys.modules[spared] = None  # type: ignore[assignment]
     try:
-        importlib.import_module(wanted)
+        __import__(wanted)
     finally:
         del sys.modules[spared]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # as in qsh/client/sharing.py
 import gc
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False
@@ -27,8 +27,8 @@ def main() -> NoReturn:
     gc.disable()  # nothing to collect while modules load; the session switches it on
     try:
         _open_standard_descriptors()
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # not where it is ignored (nohup, &)
+        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # not where it is ignored (nohup, &)
         status = _run(sys.argv[1:])
     except KeyboardInterrupt:
         status = FAILED
