@@ -450,6 +450,9 @@ class RecvStream:
     def read(self, token: int, max_bytes: int = 65536) -> None:
         """Completes with bytes; empty at the end of the stream."""
 
+    def unread(self, data: bytes) -> None:
+        """Put back, once, what the read that has completed last brought too much: the next read or splice gets it."""
+
     def stop(self, code: int) -> None:
         """Tell the peer that nothing more is wanted."""
 

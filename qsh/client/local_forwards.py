@@ -45,6 +45,8 @@ SPARE_STREAMS: Final = 24
 SPARE_DESCRIPTORS: Final = 64
 DESCRIPTORS_EACH: Final = 3
 ACCEPT_AT_ONCE: Final = 64
+SOCKS_BYTES: Final = 1024
+"""Read at once of what begins with SOCKS: a request is smaller, and what is behind it goes along with OPEN."""
 PAUSE_S: Final = 1.0
 """Until connections are accepted again after the system had no descriptor for one."""
 
@@ -245,7 +247,7 @@ class LocalForwards:
         socks = Negotiation(datagrams=sock.family != socket.AF_UNIX)
         try:
             while socks.target is None:
-                answer = socks.receive(await loop.sock_recv(sock, socks.needed))
+                answer = socks.receive(await loop.sock_recv(sock, SOCKS_BYTES))
                 if answer:
                     await loop.sock_sendall(sock, answer)
         except RemoteProtocolError as error:
@@ -281,7 +283,10 @@ class LocalForwards:
         assert self._receives is not None  # noqa: S101 - as above
         with self._receives.forward():
             stream = await self._link.connection.open_bi()
-            stream.send.begin_write(framing.encode(Open("connect", target=target, origin=origin)))
+            first = framing.encode(Open("connect", target=target, origin=origin))
+            if socks is not None:
+                first += socks.rest  # of one that does not wait for the answer
+            stream.send.begin_write(first)
             relay = Relay(stream, sock)
             try:
                 if socks is None:

@@ -107,6 +107,13 @@ class RecvStream:
         self._rest = data[max_bytes:]
         return data[:max_bytes] if self._rest else data
 
+    def unread(self, data: bytes) -> None:
+        """Put back what the last :meth:`read` brought too much; it counts as not delivered."""
+        if self._pending.busy:
+            raise RuntimeError("another read is under way")
+        self.native.unread(data + self._rest)
+        self._rest = b""
+
     def stop(self, code: int = 0) -> None:
         """Tell the peer that nothing more is wanted."""
         self.native.stop(code)

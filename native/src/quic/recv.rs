@@ -38,6 +38,8 @@ struct State {
     waiting: VecDeque<Op>,
     splices: usize,
     stop: Option<VarInt>,
+    /// To be read again, put here while the half was still in the hands of the read that had taken it.
+    unread: Bytes,
 }
 
 pub(crate) struct Shared {
@@ -86,6 +88,7 @@ impl Shared {
 
     fn next(&self, mut half: Half) -> Option<(Half, Op)> {
         let mut state = lock(&self.state);
+        half.put_back(std::mem::take(&mut state.unread));
         if let Some(code) = state.stop.take() {
             half.stop(code);
         }
@@ -95,6 +98,15 @@ impl Shared {
                 state.half = Some(half);
                 None
             }
+        }
+    }
+
+    fn unread(&self, data: Bytes) {
+        self.total.fetch_sub(data.len() as u64, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        match state.half.as_mut() {
+            Some(half) => half.put_back(data),
+            None => state.unread = data,
         }
     }
 
@@ -134,6 +146,12 @@ impl Shared {
 }
 
 impl Half {
+    fn put_back(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.pending.push_front(data);
+        }
+    }
+
     fn stop(&mut self, code: VarInt) {
         let _ = self.stream.stop(code);
         self.pending.clear();
@@ -220,6 +238,7 @@ impl RecvStream {
             waiting: VecDeque::new(),
             splices: 0,
             stop: None,
+            unread: Bytes::new(),
         };
         Self {
             shared: Arc::new(Shared {
@@ -249,6 +268,10 @@ impl RecvStream {
     fn read(&self, py: Python<'_>, token: u64, max_bytes: usize) {
         let ticket = self.shared.engine.ticket(token);
         py.detach(|| self.shared.submit(Op::Read(ticket, max_bytes.max(1))));
+    }
+
+    fn unread(&self, data: &[u8]) {
+        self.shared.unread(Bytes::copy_from_slice(data));
     }
 
     fn stop(&self, py: Python<'_>, code: u64) -> PyResult<()> {

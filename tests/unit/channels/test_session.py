@@ -47,6 +47,9 @@ class FakeRecv:
         data, self.data = self.data[:max_bytes], self.data[max_bytes:]
         return data
 
+    def unread(self, data: bytes) -> None:
+        self.data = data + self.data
+
     async def splice_to(self, fd: int, *, shared: bool = False) -> int:
         assert shared
         if self.error is not None:

@@ -7,8 +7,12 @@ import socket
 
 import pytest
 
+from qsh.channels.frames import read_frame
 from qsh.errors import ConnectionLost, StreamReset, TransportError
 from qsh.quic import Connection, client_socket
+from qsh.wire import framing
+from qsh.wire.channel import OpenReader
+from qsh.wire.messages import Open
 
 from .engine import Pair, engine_pair, write_until_error
 
@@ -33,6 +37,50 @@ def test_half_close_both_ways() -> None:
             with pytest.raises(TransportError) as caught:
                 await ours.send.write(b"more")
             assert caught.value.kind == "stream-closed"
+
+    asyncio.run(main())
+
+
+def test_what_was_read_too_much_is_there_for_who_comes_next() -> None:
+    async def main() -> None:
+        async with engine_pair() as pair:
+            client, server = await pair.connect()
+            ours = await client.open_bi()
+            await ours.send.write(b"abcdef")
+            ours.send.finish()
+            theirs = (await server.accept_bi()).recv
+            assert await theirs.read(4) == b"abcd"
+            theirs.unread(b"cd")
+            assert theirs.total == 2
+            assert await theirs.read(1) == b"c"
+            assert await theirs.read(1) == b"d"
+            theirs.unread(b"d")
+            left, right = socket.socketpair()
+            with left:
+                assert await theirs.splice_to(right.detach()) == 3
+                assert left.recv(10) == b"def"
+            assert theirs.total == 6
+
+    asyncio.run(main())
+
+
+def test_a_frame_and_what_is_behind_it_come_with_one_read() -> None:
+    async def main() -> None:
+        async with engine_pair() as pair:
+            client, server = await pair.connect()
+            ours = await client.open_bi()
+            frame = framing.encode(Open("exec", command=b"true"))
+            await ours.send.write(frame + b"input")
+            theirs = (await server.accept_bi()).recv
+            message, size = await read_frame(theirs, OpenReader())
+            assert (message.command, size, theirs.total) == (b"true", len(frame), len(frame))
+            assert await theirs.read() == b"input"
+            pending = asyncio.ensure_future(theirs.read())
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="under way"):
+                theirs.unread(b"x")
+            ours.send.finish()
+            assert await pending == b""
 
     asyncio.run(main())
 
