@@ -116,6 +116,14 @@ class Keyring:
         """Read the files, ask the agent, and put all in order."""
         from_files = self._read_files(files, add_certificates=not certificates)
         in_agent = _parse_agent_keys(self._agent_keys())
+        held = {key.public.blob for key in in_agent}
+        for file in from_files:
+            mute = not file.path and file.public.blob not in held
+            if mute and file.name.endswith(".pub") and not file.public.is_certificate:
+                who = (
+                    "there is no agent" if self.agent is None else "the agent does not hold its key"
+                )
+                log.error(f'Load key "{file.name}": a public key, and {who}')
         for holder in (*from_files, *in_agent):
             if not holder.public.is_certificate and (holder.path or holder.in_agent):
                 self._holders[holder.public.blob] = holder

@@ -49,7 +49,7 @@ def run(directory: SessionDirectory, command: bytes, user: str, rights: Rights) 
     try:
         output = _run(directory, words or ["list"], user, rights)
     except CommandError as error:
-        _write(2, f"{error}\n".encode(errors="replace"))
+        _write(2, f"qshd: {error}\n".encode(errors="replace"))
         return 1
     _write(1, output)
     return 0
@@ -113,7 +113,9 @@ def _history(directory: SessionDirectory, name: str, question: History) -> bytes
 def _connect(directory: SessionDirectory, name: str) -> PacketSocket[Any]:
     peer = directory.connect(name)
     if peer is None:
-        raise CommandError(f"there is no session {name[:64]!r}")
+        raise CommandError(
+            f"there is no session {name[:64]!r}; qshctl sessions lists those there are"
+        )
     return peer
 
 

@@ -152,7 +152,8 @@ def test_detach_and_kill_by_command(server: LiveServer, tmp_path: Path) -> None:
     for verb in ("detach", "kill", "history"):
         done = control(server, verb, row["name"])
         assert (done.returncode, done.stdout) == (1, "")
-        assert "no session" in done.stderr
+        said = f"qshd: there is no session {row['name']!r}; qshctl sessions lists those there are\n"
+        assert done.stderr == said
     with on_terminal(server, argv(server, "attach", "../1")) as wrong:
         assert wrong.wait() == 255
         assert b"there is no session" in wrong.output

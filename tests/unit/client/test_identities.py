@@ -85,6 +85,29 @@ def test_public_file_without_private_needs_the_agent(keys: Keys) -> None:
     assert numbers(keys, order([only_public], [], agent, identities_only=True)) == [0]
 
 
+def test_a_public_file_takes_the_agents_key_or_says_that_there_is_none(
+    keys: Keys, tmp_path: Path, messages: list[str]
+) -> None:
+    path = tmp_path / "key.pub"
+    path.write_text(f"{keys[0][1].type} {keys[0][1].base64()}\n")
+
+    def offered(agent: FakeAgent | None) -> list[tuple[bytes, bool]]:
+        found = keyring(agent).candidates([str(path)], [], identities_only=True)
+        return [(each.public.blob, each.in_agent) for each in found]
+
+    def loads() -> list[str]:
+        return [line for line in messages if line.startswith("Load key")]
+
+    assert offered(FakeAgent(keys[0][1])) == [(keys[0][1].blob, True)]
+    assert not loads()
+    assert offered(FakeAgent(keys[1][1])) == []
+    assert offered(None) == []
+    assert loads() == [
+        f'Load key "{path}": a public key, and the agent does not hold its key',
+        f'Load key "{path}": a public key, and there is no agent',
+    ]
+
+
 def test_no_key_twice(keys: Keys) -> None:
     files = [named(keys, 1), named(keys, 1)]
     assert numbers(keys, order(files, [], [], identities_only=False)) == [1]
