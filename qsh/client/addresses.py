@@ -41,6 +41,8 @@ class Target(NamedTuple):
     family: str = "any"
     bind_address: str | None = None
     bind_interface: str | None = None
+    by_records: bool = False
+    """Records of the name may say where it is: the user did not."""
 
     @classmethod
     def of(cls, options: ClientOptions) -> Target:
@@ -52,7 +54,12 @@ class Target(NamedTuple):
             options.address_family,
             options.bind_address,
             options.bind_interface,
+            by_records=_may_ask(options),
         )
+
+    def port_of(self, address: Address) -> int:
+        """The UDP port there."""
+        return address.port or self.udp_port
 
 
 class Address(NamedTuple):
@@ -60,6 +67,8 @@ class Address(NamedTuple):
 
     family: int
     host: str
+    port: int = 0
+    """Where a record of the name says so; 0: the target's."""
 
     @classmethod
     def of(cls, host: str) -> Address:
@@ -70,6 +79,16 @@ class Address(NamedTuple):
     def is_loopback(self) -> bool:
         """127.0.0.0/8 or ::1."""
         return self.host == "::1" or (self.family == socket.AF_INET and self.host[:4] == "127.")
+
+
+def _may_ask(options: ClientOptions) -> bool:
+    """Not beside a port that was given, nor where something is decided by addresses: records are nobody's word."""
+    return (
+        options.qsh_dns
+        and not (options.is_set("Port") or options.is_set("QshPort"))
+        and options.qsh_transport in ("auto", "udp")
+        and not options.no_host_authentication_for_localhost
+    )
 
 
 def resolve(target: Target) -> list[Address]:

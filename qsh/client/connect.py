@@ -55,17 +55,22 @@ class Connector:
         others: Callable[[], list[Way]] = list,
         *,
         udp: bool = True,
+        more: Awaitable[list[Address]] | None = None,
     ) -> None:
         """``early``: the attempt at the first address that is under way already. ``others``: what is tried when UDP does not
-        answer; without ``udp``, at once and alone.
+        answer; without ``udp``, at once and alone. ``more``: addresses that are not known yet, better than those that are.
         """
         self._others, self._udp = others, udp
         self._told: list[str] = []
         """Why the other ways do not lead there."""
-        self._driver, self._target, self._addresses = driver, target, addresses
+        self._driver, self._target = driver, target
+        self.addresses = addresses
+        """All that are known; the best first."""
         self._known, self._tuning = known, tuning
         self._early = early
         self._refusals: list[asyncio.Future[None]] = []
+        """In the order of the addresses."""
+        self._more = None if more is None else asyncio.ensure_future(self._with_more(more))
         self._failure: TransportError | None = None
         """Of the last attempt that failed."""
         self.endpoint: Endpoint | None = None
@@ -106,6 +111,8 @@ class Connector:
             for task in (race, refused, beside):
                 task.cancel()
             self._stop_probes()
+            if self._more is not None:
+                self._more.cancel()
 
     async def again(self, limit_s: float) -> Connection:
         """A later connection: nothing else is looked at. Raises ConnectError."""
@@ -179,7 +186,7 @@ class Connector:
         loop = asyncio.get_running_loop()
         log.debug(f"no answer on UDP port {self._target.udp_port} so far; looking at TCP")
         tcp = asyncio.ensure_future(
-            probe.ssh_greets(self._addresses, self._target.ssh_port, _PROBE_S)
+            probe.ssh_greets(self._ssh_addresses(), self._target.ssh_port, _PROBE_S)
         )
         try:
             won = await _either(beside, {race, tcp}, None) or await _either(
@@ -223,23 +230,30 @@ class Connector:
     async def _race(self) -> Connection:
         """Attempts as they are due; the first connection wins."""
         loop = asyncio.get_running_loop()
-        race = Race(self._addresses, self._tuning.initial_rtt_ms)
+        race = Race(self.addresses, self._tuning.initial_rtt_ms)
         attempts: dict[asyncio.Future[tuple[Endpoint, Connection]], Address] = {}
-        refusals = dict(zip(self._closed_ports(), self._addresses, strict=True))
+        refusals = dict(zip(self._closed_ports(), self.addresses, strict=True))
+        more = self._more
         try:
             while True:
                 while (address := race.due(loop.time())) is not None:
                     again = address in attempts.values()
                     attempts[asyncio.ensure_future(self._attempt(address, again=again))] = address
-                if race.over:
+                if race.over and more is None:
                     raise self._failure or ConnectError("no address", kind="resolve")
                 limit_s = None if race.deadline is None else max(0.0, race.deadline - loop.time())
                 waited: set[asyncio.Future[Any]] = {*attempts, *refusals}
+                if more is not None:
+                    waited.add(more)
                 done, _ = await asyncio.wait(
                     waited, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 for future in done:
-                    if future in refusals:
+                    if future is more:
+                        race.more(more.result())
+                        refusals.update(zip(self._refusals, more.result(), strict=False))
+                        more = None
+                    elif future in refusals:
                         race.refused(refusals.pop(future))
                     elif (error := future.exception()) is not None:
                         self._take_failure(error)
@@ -255,15 +269,29 @@ class Connector:
     def _closed_ports(self) -> list[asyncio.Future[None]]:
         """One for each address, done when somebody says that nobody is there."""
         if not self._refusals:
-            port = self._target.udp_port
-            self._refusals = [
-                asyncio.ensure_future(probe.refused(address, port)) for address in self._addresses
-            ]
+            self._refusals = [self._closed_port(address) for address in self.addresses]
         return self._refusals
 
+    async def _with_more(self, more: Awaitable[list[Address]]) -> list[Address]:
+        """Those that are new."""
+        found = [address for address in await more if address not in self.addresses]
+        closed = self._closed_ports()
+        self.addresses = [*found, *self.addresses]
+        closed[:0] = map(self._closed_port, found)
+        return found
+
+    def _closed_port(self, address: Address) -> asyncio.Future[None]:
+        return asyncio.ensure_future(probe.refused(address, self._target.port_of(address)))
+
     async def _all_closed(self) -> None:
-        """Return when all of them are done."""
+        """Return when all of them are done, and no more are to come."""
+        if self._more is not None:
+            await asyncio.wait({self._more})
         await asyncio.wait(self._closed_ports())
+
+    def _ssh_addresses(self) -> list[Address]:
+        """Those that ssh(1) would try."""
+        return [address for address in self.addresses if not address.port]
 
     def _take_failure(self, error: BaseException) -> None:
         """Raises what ends the race: another attempt would not fare better."""
@@ -279,7 +307,7 @@ class Connector:
             connection = await outcome
         except BaseException as error:
             if isinstance(error, QshError):
-                port = self._target.udp_port
+                port = self._target.port_of(address)
                 log.debug(f"connect to address {address.host} port {port}: {error}")
             endpoint.close()
             raise
@@ -291,7 +319,7 @@ class Connector:
         if early is not None:
             return Endpoint.adopt(self._driver, early)
         target = self._target
-        port = target.udp_port
+        port = target.port_of(address)
         if again:
             log.debug(f"no answer from {address.host} port {port} yet, trying beside it", 2)
         else:

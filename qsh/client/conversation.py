@@ -15,13 +15,14 @@ from qsh.quic import Driver
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from qsh.client import hops
     from qsh.client.addresses import Address, Target
     from qsh.client.background import Background
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
+    from qsh.client.record_lookup import Lookup
     from qsh.client.request import Request
     from qsh.client.transports import Way
     from qsh.client.tuning import Tuning
@@ -46,8 +47,10 @@ class Conversation:
         request: Request | None = None,
         owner: socket.socket | None = None,
         hops: Sequence[hops.Reach] = (),
+        records: Lookup | None = None,
     ) -> None:
-        """``hops``: jump hosts, the nearest first."""
+        """``hops``: jump hosts, the nearest first. ``records``: what may still say where the host is."""
+        self._records = records
         self._hops = hops
         self._options, self._state, self._background = options, state, background
         self._reach, self._request, self._owner = reach, request, owner
@@ -95,7 +98,12 @@ class Conversation:
             return await self._run_through()
         _, addresses, known, _ = self._reach
         driver = Driver(early=early)
-        connector = self._connector(driver, addresses, early)
+        more = None
+        if self._records is not None:
+            from qsh.client.aside import more_of
+
+            more = more_of(self._records)
+        connector = self._connector(driver, addresses, early, more)
         connecting = asyncio.ensure_future(self._connect(connector, known))
         try:
             await connector.under_way.wait()
@@ -114,6 +122,8 @@ class Conversation:
             login.prepare()
             connection = await connecting
             self._answered_at = connection.remote_address[0]
+            login.addresses = connector.addresses
+            self._reach = (self._reach[0], connector.addresses, *self._reach[2:])
         except BaseException:
             connecting.cancel()
             raise
@@ -167,16 +177,24 @@ class Conversation:
 
     async def _connect_again(self, driver: Driver) -> Connection:
         """For a terminal that lost its connection: the name may mean another address by now."""
+        from qsh.client import record_lookup
         from qsh.client.reconnecting import connect_again
 
         target, addresses, _, _ = self._reach
         best = self._answered_at or self._state.address
         return await connect_again(
-            target, addresses, best, lambda found: self._connector(driver, found)
+            target,
+            addresses,
+            lambda: record_lookup.find(target, best),
+            lambda found: self._connector(driver, found),
         )
 
     def _connector(
-        self, driver: Driver, addresses: Sequence[Address], early: Early | None = None
+        self,
+        driver: Driver,
+        addresses: Sequence[Address],
+        early: Early | None = None,
+        more: Awaitable[list[Address]] | None = None,
     ) -> Connector:
         target, _, known, tuning = self._reach
 
@@ -187,7 +205,9 @@ class Conversation:
             return transports.ways(self._options, reach)
 
         udp = self._options.qsh_transport != "tcp"
-        return Connector(driver, target, addresses, known, tuning, early, others, udp=udp)
+        return Connector(
+            driver, target, addresses, known, tuning, early, others, udp=udp, more=more
+        )
 
     def _remember(self, connection: Connection, key: str) -> None:
         rtt_ms = connection.stats()["rtt_us"] / 1000

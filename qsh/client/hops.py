@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qsh.client.host_state import HostState
     from qsh.client.link import Link
     from qsh.client.prompt import Prompter
+    from qsh.client.record_lookup import Lookup
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection, Driver, Endpoint, FlowEnd
@@ -63,6 +64,8 @@ class Reach(NamedTuple):
     known: KnownHost
     tuning: Tuning
     state: HostState
+    records: Lookup | None = None
+    """What may still say where the first one is."""
 
 
 class _Hop:
@@ -170,8 +173,13 @@ class Hops:
             raise ConnectError(f"jump host {visible(name)}: {text}", kind="jump") from None
 
     async def _connect_first(self, reach: Reach, *, again: bool) -> Connection:
+        more = None
+        if reach.records is not None and not again:
+            from qsh.client.aside import more_of
+
+            more = more_of(reach.records)
         connector = Connector(
-            self._driver, reach.target, reach.addresses, reach.known, reach.tuning
+            self._driver, reach.target, reach.addresses, reach.known, reach.tuning, more=more
         )
         if again:
             return await connector.again(AGAIN_S)

@@ -64,6 +64,12 @@ class Race:
         self._next_at = now + self._wait_s()
         return address
 
+    def more(self, addresses: Sequence[Address]) -> None:
+        """Better ones have been found: the first of them is due at once."""
+        if addresses:
+            self._waiting.extendleft(reversed(addresses))
+            self._next_at = 0.0
+
     def failed(self, address: Address) -> None:
         """An attempt has failed."""
         left = self._under_way.pop(address) - 1

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from threading import Thread
 from typing import TYPE_CHECKING, Final
 
-from qsh.client.addresses import in_order, resolve, route_source
+from qsh.client.addresses import route_source
+from qsh.client.aside import aside
 from qsh.errors import ConnectError, QshError
 
 if TYPE_CHECKING:
@@ -28,10 +27,10 @@ CONNECT_S: Final = 5.0
 async def connect_again(
     target: Target,
     addresses: Sequence[Address],
-    best: str,
+    look_up: Callable[[], list[Address]],
     connector: Callable[[Sequence[Address]], Connector],
 ) -> Connection:
-    """Raises ConnectError, at once where no address of the host's has a way. ``best``: the address that has answered."""
+    """Raises ConnectError, at once where no address of the host's has a way. ``look_up`` says which it has now; it may block."""
     tried: set[Address] = set()
     attempts: set[asyncio.Task[Connection]] = set()
     error: QshError = ConnectError("no way to the host", kind="unreachable")
@@ -42,7 +41,7 @@ async def connect_again(
             tried.update(new)
             attempts.add(asyncio.ensure_future(connector(new).again(CONNECT_S)))
 
-    looked_up: asyncio.Task[list[Address]] = asyncio.ensure_future(_resolve_aside(target))
+    looked_up: asyncio.Task[list[Address]] = asyncio.ensure_future(aside(look_up, RESOLVE_S))
     attempt(addresses)
     waited: set[asyncio.Task[Connection] | asyncio.Task[list[Address]]] = {looked_up}
     try:
@@ -58,7 +57,7 @@ async def connect_again(
                 error = failure
             if waited and looked_up.done():
                 waited = set()
-                attempt(in_order(looked_up.result(), target.udp_port, best))
+                attempt(looked_up.result())
         raise error
     finally:
         for task in (looked_up, *attempts):
@@ -66,28 +65,6 @@ async def connect_again(
 
 
 def _with_a_way(target: Target, addresses: Sequence[Address]) -> list[Address]:
-    return [each for each in addresses if route_source(target, each, target.udp_port) is not None]
-
-
-async def _resolve_aside(target: Target) -> list[Address]:
-    """The addresses of now; nothing where the resolver does not answer in time, as without a network it does not.
-
-    A thread of its own: a hung one must not hold up the end of the process.
-    """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[Address]] = loop.create_future()
-
-    def give(result: list[Address]) -> None:
-        if not found.done():
-            found.set_result(result)
-
-    def work() -> None:
-        result: list[Address] = []
-        with contextlib.suppress(QshError, OSError):
-            result = resolve(target)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(give, result)
-
-    Thread(target=work, daemon=True).start()
-    await asyncio.wait({found}, timeout=RESOLVE_S)
-    return found.result() if found.done() else []
+    return [
+        each for each in addresses if route_source(target, each, target.port_of(each)) is not None
+    ]

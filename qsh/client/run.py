@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from qsh.client.background import Background
     from qsh.client.hops import Reach
+    from qsh.client.record_lookup import Lookup
     from qsh.client.request import Request
     from qsh.client.through_ssh import ByHost
     from qsh.config.options import ClientOptions
@@ -109,7 +110,7 @@ class Client:
             return status
         self._redirect()
         target = addresses.Target.of(options)
-        found = [] if self._hops else _find(target, self._state)
+        found, records = ([], None) if self._hops else _find(target, self._state)
         known = _known_host(options, found)
         tuning = self._tuning()
         udp = not self._hops and options.qsh_transport != "tcp"
@@ -126,6 +127,7 @@ class Client:
             request=self._request,
             owner=self._owner,
             hops=_reaches(self._hops) if self._hops else (),
+            records=records,
         )
         status = conversation.run(early)
         if status is None and self._state.answered and options.qsh_transport == "auto":
@@ -305,9 +307,25 @@ def sessions(
         os.close(output)
 
 
-def _find(target: addresses.Target, state: host_state.HostState) -> list[addresses.Address]:
-    """The best first."""
-    return addresses.in_order(addresses.resolve(target), target.udp_port, state.address)
+def _find(
+    target: addresses.Target, state: host_state.HostState
+) -> tuple[list[addresses.Address], Lookup | None]:
+    """Addresses, the best first, and the lookup of records that may find better ones. Raises ConnectError."""
+    lookup = None
+    if target.by_records:
+        from qsh.client import record_lookup
+
+        lookup = record_lookup.begin(target)
+    try:
+        found = addresses.in_order(addresses.resolve(target), target.udp_port, state.address)
+    except ConnectError:
+        found = [] if lookup is None else lookup.later()  # a name may have records only
+        if not found:
+            raise
+        return found, None
+    if lookup is not None:
+        found = lookup.now(found)
+    return found, None if lookup is None or lookup.over else lookup
 
 
 def _initial_rtt_ms(state: host_state.HostState) -> float:
@@ -328,12 +346,12 @@ def _reaches(hops: Sequence[ClientOptions]) -> list[Reach]:
     for options in hops:
         target = addresses.Target.of(options)
         state = host_state.load(options.user, options.hostname, target.udp_port)
-        found = [] if reaches else _find(target, state)
+        found, records = ([], None) if reaches else _find(target, state)
         tuning = Tuning(
             initial_rtt_ms=_initial_rtt_ms(state), keep_alive_s=_KEEP_ALIVE_S, idle_s=_IDLE_S
         )
         known = _known_host(options, found)
-        reaches.append(Reach(options, target, found, known, tuning, state))
+        reaches.append(Reach(options, target, found, known, tuning, state, records))
     return reaches
 
 
@@ -369,12 +387,13 @@ def _begin(
     """The handshake with the first address; None where it cannot be begun: connect.py says why."""
     from qsh.quic import Early
 
+    port = target.port_of(address)
     try:
         with addresses.udp_socket(target, address.family) as sock:
             early = Early(sock, **tuning.endpoint())
-        early.connect(address.host, target.udp_port, **tuning.handshake(known))
+        early.connect(address.host, port, **tuning.handshake(known))
     except (OSError, ValueError, QshError) as error:
-        log.debug(f"connect to address {address.host} port {target.udp_port}: {error}")
+        log.debug(f"connect to address {address.host} port {port}: {error}")
         return None
-    log.debug(f"Connecting to {target.host} [{address.host}] port {target.udp_port}.")
+    log.debug(f"Connecting to {target.host} [{address.host}] port {port}.")
     return early

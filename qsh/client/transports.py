@@ -83,7 +83,7 @@ async def _by_tcp(reach: Reach, port: int, *, moves: bool) -> Carried:
     """A connection to qshd's own TCP port. ``moves``: to UDP, when that works."""
     address, sock = await _dial(reach, port)
     with sock:
-        peer = (address.host, reach.target.udp_port)
+        peer = (address.host, reach.target.port_of(address))
         options = reach.tuning.endpoint()
         endpoint = stream_endpoint(reach.driver, sock.fileno(), peer, **options)
     endpoint.carried = ("tcp", f"{address.host}:{port}")
@@ -198,7 +198,7 @@ class _Mover:
 
     async def _udp_answers(self) -> bool:
         """Whether a packet gets there, and another back."""
-        host, port = self._address.host, self._reach.target.udp_port
+        host, port = self._address.host, self._reach.target.port_of(self._address)
         loop = asyncio.get_running_loop()
         try:
             with udp_socket(self._reach.target, self._address.family) as sock:
@@ -237,7 +237,7 @@ class _Mover:
                 log.debug(str(error))
                 continue
             with sock:
-                peer = (self._address.host, self._reach.target.udp_port)
+                peer = (self._address.host, self._reach.target.port_of(self._address))
                 self._endpoint.rebind_stream(sock.fileno(), peer)
             self._endpoint.carried = ("tcp", f"{address.host}:{self._port}")
             return self._endpoint.stream_ended()

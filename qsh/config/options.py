@@ -147,6 +147,7 @@ class ClientOptions:
     qsh_bootstrap: str
     qsh_bootstrap_command: str
     qsh_congestion: str
+    qsh_dns: bool
     qsh_fallback: str
     qsh_key_log: str | None
     qsh_on_hangup: str

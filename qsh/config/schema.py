@@ -175,6 +175,7 @@ _ROWS: tuple[tuple[str, str, str, object, str], ...] = (
     ("QshSkip", "qsh_skip", "qsh-skip", "auto", USED),
     ("QshCongestion", "qsh_congestion", "qsh-congestion", "own", USED),
     ("QshUdpTimeout", "qsh_udp_timeout", "time", 120, USED),
+    ("QshDns", "qsh_dns", "flag", True, USED),
     ("QshKeyLog", "qsh_key_log", "string", None, USED),
     ("QshQlog", "qsh_qlog", "string", None, USED),
     # gone
