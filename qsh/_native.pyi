@@ -194,6 +194,12 @@ class Endpoint:
         ``largest``: bytes that no packet exceeds, at least 1200 (else what the first link takes).
         """
 
+    def send_again(self) -> None:
+        """On a client whose login is not over: send the last packets once more, and each packet twice from now on."""
+
+    def login_over(self) -> None:
+        """Keep no packets, and send none twice."""
+
     def accept(self, token: int) -> None:
         """Completes with the next Incoming, or None when the endpoint is closed."""
 
@@ -389,9 +395,9 @@ class Connection:
         """What the peer may have open and send from now on; used to lift the limits of the time before authentication."""
 
     def stats(self) -> dict[str, int]:
-        """rtt_us, shortest_rtt_us (of the last minute), path_challenges (received), cwnd, mtu, mtu_limit,
-        lost_packets, sent_packets, sent_bytes, received_packets, received_bytes, congestion_events, black_holes,
-        flows_dropped_in, flows_dropped_out.
+        """rtt_us, shortest_rtt_us (of the last minute), waits (1: for an acknowledgement), path_challenges (received), cwnd,
+        mtu, mtu_limit, lost_packets, sent_packets, sent_bytes, received_packets, received_bytes, congestion_events,
+        black_holes, flows_dropped_in, flows_dropped_out.
         """
 
     def close(self, code: int, reason: bytes) -> None: ...

@@ -9,6 +9,7 @@ pub(crate) mod endpoint;
 pub(crate) mod flow;
 pub(crate) mod incoming;
 pub(crate) mod keylog;
+pub(crate) mod login_packets;
 pub(crate) mod packet_stream;
 pub(crate) mod recv;
 pub(crate) mod send;

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.client import probe
 from qsh.client.addresses import has_route, udp_socket
+from qsh.client.insistence import Insistence
 from qsh.client.log import log
 from qsh.client.race import Race
 from qsh.errors import ConnectError, QshError, TransportError
@@ -302,6 +303,7 @@ class Connector:
     async def _attempt(self, address: Address, *, again: bool) -> tuple[Endpoint, Connection]:
         """``again``: beside one that has no answer yet."""
         endpoint, outcome = self._start(address, again=again)
+        insistence = Insistence(endpoint, self._tuning.initial_rtt_ms)
         self.under_way.set()  # whoever waits runs after the call below has started
         try:
             connection = await outcome
@@ -309,8 +311,10 @@ class Connector:
             if isinstance(error, QshError):
                 port = self._target.port_of(address)
                 log.debug(f"connect to address {address.host} port {port}: {error}")
+            insistence.stop()
             endpoint.close()
             raise
+        insistence.shaken(connection)
         log.debug("Connection established.")
         return endpoint, connection
 

@@ -265,6 +265,7 @@ class Login:
         link.roam(target, route_source(target, Address.of(host), port), self.addresses)
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
+        link.connection.endpoint.login_over()
         self._roam(link)
         self._tell_login(link)
         self._keep(link)

@@ -56,6 +56,8 @@ class Endpoint:
         self.native = native
         self.carried: tuple[str, str] | None = None
         """For people, where it is not UDP: what carries the packets, and to where."""
+        self.in_login = True
+        """A client has not said that its login is over."""
         self._accept: Pending[_native.Incoming | None] = Pending(lambda: driver.call(native.accept))
 
     @classmethod
@@ -129,6 +131,16 @@ class Endpoint:
     def rebind_stream(self, fd: int, peer: tuple[str, int], write_fd: int | None = None) -> None:
         """Go on with a stream to ``peer``; connections migrate."""
         self.native.rebind(fd, peer=peer, write_fd=write_fd)
+
+    def send_again(self) -> None:
+        """On a client whose login is not over: the last packets once more, and each twice from now on (17.14)."""
+        self.native.send_again()
+
+    def login_over(self) -> None:
+        """What is lost from now on is the engine's affair."""
+        if self.in_login:
+            self.in_login = False
+            self.native.login_over()
 
     def add_stream(
         self, fd: int, peer: tuple[str, int], write_fd: int | None = None

@@ -291,6 +291,7 @@ impl Connection {
                 "shortest_rtt_us",
                 self.closing.silence.shortest_rtt().unwrap_or(rtt_us),
             ),
+            ("waits", u64::from(self.closing.silence.waits())),
             ("path_challenges", stats.frame_rx.path_challenge),
             ("cwnd", path.cwnd),
             ("mtu", u64::from(path.current_mtu)),

@@ -17,7 +17,7 @@ use crate::quic::config::{self, ClientRequest, Limits, PersistentKeys, ServerPar
 use crate::quic::congestion::{Closing, Congestion};
 use crate::quic::connection::{Connection, Handshake};
 use crate::quic::incoming::Incoming;
-use crate::quic::packet_stream::{Carrier, Descriptors};
+use crate::quic::packet_stream::{Carrier, Descriptors, Side};
 use crate::quic::session::Slot;
 use crate::runtime::{Engine, Runtime, Value, lock, os_error};
 
@@ -55,12 +55,13 @@ fn carrier(
     write_fd: Option<RawFd>,
     noise: usize,
     streams: bool,
+    login: Option<Side>,
 ) -> PyResult<Carrier> {
     let Some((host, port)) = peer else {
         let socket = crate::raw::duplicate(fd)
             .map(UdpSocket::from)
             .map_err(os_error)?;
-        return Ok(Carrier::udp(socket, streams)?);
+        return Ok(Carrier::udp(socket, streams, login)?);
     };
     let fds = Descriptors {
         read: fd,
@@ -129,6 +130,7 @@ impl Endpoint {
         };
         let handshake = duration("handshake_s", handshake_s)?;
         let engine = runtime.engine.clone();
+        let side = if server { Side::Server } else { Side::Client };
         py.detach(|| {
             let keys = PersistentKeys {
                 reset: reset_key.as_deref(),
@@ -148,7 +150,7 @@ impl Endpoint {
                 .map_err(setup)?;
             let config = config::endpoint(&keys).map_err(setup)?;
             let _context = engine.handle.enter();
-            let carrier = carrier(socket_fd, peer, write_fd, noise, streams)?;
+            let carrier = carrier(socket_fd, peer, write_fd, noise, streams, Some(side))?;
             let socket = carrier.socket.clone();
             let tokio = Arc::new(TokioRuntime);
             let inner = quinn::Endpoint::new_with_abstract_socket(config, base, socket, tokio)?;
@@ -230,6 +232,24 @@ impl Endpoint {
         Ok(())
     }
 
+    fn send_again(&self, py: Python<'_>) {
+        py.detach(|| {
+            let login = lock(&self.carrier).login.clone();
+            if let Some(login) = login {
+                let _context = self.engine.handle.enter();
+                login.again();
+            }
+        });
+    }
+
+    fn login_over(&self, py: Python<'_>) {
+        py.detach(|| {
+            if let Some(login) = lock(&self.carrier).login.take() {
+                login.settle();
+            }
+        });
+    }
+
     fn accept(&self, token: u64) {
         let (engine, endpoint) = (self.engine.clone(), self.inner.clone());
         let (server, handshake) = (self.server.clone(), self.handshake);
@@ -259,7 +279,7 @@ impl Endpoint {
     ) -> PyResult<()> {
         py.detach(|| {
             let _context = self.engine.handle.enter();
-            let carrier = carrier(socket_fd, peer, write_fd, noise, false)?;
+            let carrier = carrier(socket_fd, peer, write_fd, noise, false, None)?;
             self.inner.rebind_abstract(carrier.socket.clone())?;
             *lock(&self.carrier) = carrier;
             Ok(())

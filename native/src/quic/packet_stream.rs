@@ -23,6 +23,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
+use crate::quic::login_packets::{Bounded, Repeating};
 use crate::raw;
 use crate::runtime::lock;
 use crate::splice::Port;
@@ -518,9 +519,18 @@ impl Streams {
     }
 }
 
+/// Whose endpoint it is.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
 /// What an endpoint writes to, and how its own stream ends, if it has one.
 pub(crate) struct Carrier {
     pub(crate) socket: Arc<dyn AsyncUdpSocket>,
+    /// A client's, while its login may be under way.
+    pub(crate) login: Option<Arc<Repeating>>,
     pub(crate) streams: Option<Arc<Streams>>,
     /// Whether there may be more of them.
     pub(crate) beside: bool,
@@ -529,11 +539,26 @@ pub(crate) struct Carrier {
 
 impl Carrier {
     /// A UDP socket, with room for streams beside it if wanted. Inside the runtime.
-    pub(crate) fn udp(socket: std::net::UdpSocket, streams: bool) -> io::Result<Self> {
-        let socket = TokioRuntime.wrap_udp_socket(socket)?;
+    pub(crate) fn udp(
+        socket: std::net::UdpSocket,
+        streams: bool,
+        login: Option<Side>,
+    ) -> io::Result<Self> {
+        let mut socket = TokioRuntime.wrap_udp_socket(socket)?;
+        let mut repeating = None;
+        match login {
+            Some(Side::Client) => {
+                let client = Arc::new(Repeating::new(socket));
+                repeating = Some(client.clone());
+                socket = client;
+            }
+            Some(Side::Server) => socket = Arc::new(Bounded::new(socket)),
+            None => {}
+        }
         if !streams {
             return Ok(Self {
                 socket,
+                login: repeating,
                 streams: None,
                 beside: false,
                 end: None,
@@ -543,6 +568,7 @@ impl Carrier {
         Ok(Self {
             streams: Some(socket.streams.clone()),
             socket,
+            login: repeating,
             beside: true,
             end: None,
         })
@@ -556,6 +582,7 @@ impl Carrier {
         Ok(Self {
             streams: Some(socket.streams.clone()),
             socket: Arc::new(socket),
+            login: None,
             beside: false,
             end: Some(end),
         })

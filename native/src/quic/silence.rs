@@ -90,6 +90,11 @@ impl Silence {
         self.0.room.fetch_add(size.min(GRANT), Ordering::Relaxed);
     }
 
+    /// Whether an acknowledgement is waited for.
+    pub(crate) fn waits(&self) -> bool {
+        self.0.since.load(Ordering::Relaxed) != NOTHING
+    }
+
     pub(crate) fn lasts(&self, now: Instant) -> bool {
         self.0.lasts_since(now).is_some()
     }
