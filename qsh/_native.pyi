@@ -395,7 +395,8 @@ class Connection:
         """What the peer may have open and send from now on; used to lift the limits of the time before authentication."""
 
     def stats(self) -> dict[str, int]:
-        """rtt_us, shortest_rtt_us (of the last minute), waits (1: for an acknowledgement), path_challenges (received), cwnd,
+        """rtt_us (stops left out), shortest_rtt_us (of the last minute), delivered_bytes (acknowledged), in_flight,
+        waits (1: for an acknowledgement), path_challenges (received), cwnd,
         mtu, mtu_limit, lost_packets, sent_packets, sent_bytes, received_packets, received_bytes, congestion_events,
         black_holes, flows_dropped_in, flows_dropped_out.
         """

@@ -62,6 +62,8 @@ def figures(
         "lost_packets": stats["lost_packets"],
         "sent_packets": stats["sent_packets"],
         "sent_bytes": stats["sent_bytes"],
+        "delivered_bytes": stats["delivered_bytes"],
+        "in_flight_bytes": stats["in_flight"],
         "received_packets": stats["received_packets"],
         "received_bytes": stats["received_bytes"],
         "mtu": stats["mtu"],
@@ -79,10 +81,13 @@ def path_lines(stats: Mapping[str, int]) -> list[str]:
     queue = ""
     if "shortest_rtt_us" in stats:
         queue = f" ({_queue_us(stats) / 1000:.1f} ms of it in queues)"
+    delivered = ""
+    if "delivered_bytes" in stats:
+        delivered = f" ({stats['delivered_bytes']} arrived, {stats['in_flight']} under way)"
     return [
         f"  round trip {stats['rtt_us'] / 1000:.1f} ms{queue}, lost {lost} of {sent} packets ({share:.1f} %)",
         f"  path mtu {stats['mtu']} bytes, congestion window {stats['cwnd']} bytes",
-        f"  traffic {_traffic(stats, 'received')} in, {_traffic(stats, 'sent')} out",
+        f"  traffic {_traffic(stats, 'received')} in, {_traffic(stats, 'sent')} out{delivered}",
     ]
 
 

@@ -31,6 +31,8 @@ AT_ONCE: Final = 2
 PADS: Final = ((5.0, 0.05), (60.0, 0.25), (600.0, 1.0))
 """Seconds after the move, and between the pads until something is heard."""
 ACCOMPANY_S: Final = 5.0
+TYPED: Final = ((60.0, 0.1), (float("inf"), 0.25))
+"""The same between those that go with keys, after the first seconds: 12 kB/s, then 5 kB/s."""
 AGAIN_S: Final = 0.1
 """Between pads for news of the network that changed nothing, while nothing is heard."""
 
@@ -69,7 +71,7 @@ class Roaming:
         """When the connection moved; None: it has been heard since."""
         self._heard = 0
         """Packets received when it moved."""
-        self._padded_s = 0.0
+        self._padded_s = self._accompanied_s = 0.0
         self._pads: asyncio.TimerHandle | None = None
         self._watch = NetworkWatch(self._changed)
         self._look_timer = self._loop.call_soon(self._look)
@@ -176,9 +178,16 @@ class Roaming:
         """
         if self._moved_s is None or self._is_heard():
             return
-        if (
-            typed or self._loop.time() - self._moved_s < ACCOMPANY_S
-        ):  # a person waits, however long it was
+        now = self._loop.time()
+        age_s = now - self._moved_s
+        if age_s < ACCOMPANY_S:
+            self._pad()
+        elif (
+            typed
+            and now - self._accompanied_s
+            >= next(pause_s for until_s, pause_s in TYPED if age_s < until_s)
+        ):  # a person waits, however long it was; but a key that repeats must not fill a line that is dead
+            self._accompanied_s = now
             self._pad()
 
     def _pad(self) -> None:

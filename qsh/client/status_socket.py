@@ -26,7 +26,7 @@ __all__ = ["StatusSocket"]
 SAMPLE_S: Final = 0.25
 """For the rates of now: between two looks at the counters."""
 BACKLOG: Final = 16
-_COUNTERS: Final = ("received_bytes", "sent_bytes")
+_COUNTERS: Final = ("received_bytes", "sent_bytes", "delivered_bytes")
 
 
 class StatusSocket:

@@ -113,6 +113,7 @@ pub(crate) struct Factory {
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         self.closing.paths.another();
+        self.closing.silence.forget_rtt();
         Box::new(self.controller(now, current_mtu))
     }
 }
@@ -129,6 +130,7 @@ impl Factory {
             restart: 0,
             sent_at: None,
             stall: STALL_MIN,
+            sample: None,
         }
     }
 }
@@ -149,6 +151,8 @@ struct Closable {
     sent_at: Option<Instant>,
     /// Not less than a round trip.
     stall: Duration,
+    /// The round trip of the newest packet in the acknowledgement that is being read.
+    sample: Option<Duration>,
 }
 
 impl Closable {
@@ -187,6 +191,7 @@ impl Controller for Closable {
         self.closing.silence.sent(now, bytes, self.in_flight == 0);
         self.sent_at = Some(now);
         self.in_flight += bytes;
+        self.closing.silence.under_way(self.in_flight);
     }
 
     fn on_ack(
@@ -200,6 +205,9 @@ impl Controller for Closable {
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
         self.stall = rtt.get().max(STALL_MIN);
         self.acknowledged(now, sent, rtt.get());
+        self.closing.silence.delivered(bytes);
+        let age = now.saturating_duration_since(sent);
+        self.sample = Some(self.sample.map_or(age, |sample| sample.min(age)));
     }
 
     fn on_end_acks(
@@ -212,6 +220,10 @@ impl Controller for Closable {
         self.inner
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
         self.in_flight = in_flight;
+        self.closing.silence.under_way(in_flight);
+        if let Some(sample) = self.sample.take() {
+            self.closing.silence.sample(sample);
+        }
         if std::mem::take(&mut self.works) || in_flight == 0 {
             self.closing.silence.progress(now, in_flight);
         }
@@ -258,6 +270,7 @@ impl Controller for Closable {
             silent_at: self.silent_at,
             restart: self.restart,
             sent_at: self.sent_at,
+            sample: None,
             stall: self.stall,
         })
     }

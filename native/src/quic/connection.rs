@@ -284,13 +284,17 @@ impl Connection {
         let stats = py.detach(|| self.inner.stats());
         let path = stats.path;
         let dict = PyDict::new(py);
-        let rtt_us = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX);
+        let silence = &self.closing.silence;
+        let rtt_us = silence.calm(u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX));
+        let (delivered, in_flight) = silence.traffic();
         for (name, value) in [
             ("rtt_us", rtt_us),
             (
                 "shortest_rtt_us",
                 self.closing.silence.shortest_rtt().unwrap_or(rtt_us),
             ),
+            ("delivered_bytes", delivered),
+            ("in_flight", in_flight),
             ("waits", u64::from(self.closing.silence.waits())),
             ("path_challenges", stats.frame_rx.path_challenge),
             ("cwnd", path.cwnd),

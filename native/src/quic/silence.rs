@@ -22,6 +22,8 @@ const TRICKLE: u64 = 4_000;
 const OVERHEAD: u64 = 64;
 /// As long as a round trip counts among the shortest.
 const LATE: Duration = Duration::from_secs(60);
+/// Of one sample in the round trip, as in RFC 9002.
+const SHARE: u64 = 8;
 const NOTHING: u64 = u64::MAX;
 const MICROS: u64 = 1_000_000;
 
@@ -40,6 +42,11 @@ struct Shared {
     /// Bytes that may go beyond what is in flight.
     room: AtomicU64,
     budget: Mutex<Budget>,
+    /// The round trip, in microseconds, without what a stop of ours or an outage made of it.
+    calm_rtt: AtomicU64,
+    /// Bytes of packets: acknowledged so far, and on their way.
+    delivered: AtomicU64,
+    in_flight: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -64,6 +71,9 @@ impl Default for Shared {
                 filled_at: 0,
                 silence: NOTHING,
             }),
+            calm_rtt: AtomicU64::new(NOTHING),
+            delivered: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
         }
     }
 }
@@ -130,6 +140,49 @@ impl Silence {
         lock(&self.0.shortest).add(now, rtt, LATE);
         let patience = micros(PATIENCE).max(ROUND_TRIPS * micros(rtt));
         self.0.patience.store(patience, Ordering::Relaxed);
+    }
+
+    /// Another path: nothing is known of it.
+    pub(crate) fn forget_rtt(&self) {
+        self.0.calm_rtt.store(NOTHING, Ordering::Relaxed);
+    }
+
+    /// One round trip, from the newest packet that is acknowledged; one that is no news says how long we, or the path, stood still.
+    pub(crate) fn sample(&self, sample: Duration) {
+        let sample = micros(sample);
+        if sample > self.0.patience.load(Ordering::Relaxed) {
+            return;
+        }
+        let calm = match self.0.calm_rtt.load(Ordering::Relaxed) {
+            NOTHING => sample,
+            calm => calm - calm / SHARE + sample / SHARE,
+        };
+        self.0.calm_rtt.store(calm, Ordering::Relaxed);
+    }
+
+    /// The engine's round trip, unless ours knows better: RFC 9002 takes every sample, and one of a minute lasts for 20 more.
+    pub(crate) fn calm(&self, rtt: u64) -> u64 {
+        let calm = rtt.min(self.0.calm_rtt.load(Ordering::Relaxed));
+        self.shortest_rtt()
+            .map_or(rtt, |shortest| calm.max(shortest.min(rtt)))
+    }
+
+    /// So many bytes have arrived.
+    pub(crate) fn delivered(&self, bytes: u64) {
+        self.0.delivered.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn under_way(&self, bytes: u64) {
+        self.0.in_flight.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that have arrived, and that are on their way.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        let (delivered, in_flight) = (&self.0.delivered, &self.0.in_flight);
+        (
+            delivered.load(Ordering::Relaxed),
+            in_flight.load(Ordering::Relaxed),
+        )
     }
 
     /// The shortest round trip of late, in microseconds.
@@ -211,6 +264,20 @@ mod tests {
             silence.datagram(after(start, silent_ms + 1), 100);
             assert_eq!(silence.room(), 100 + OVERHEAD);
         }
+    }
+
+    #[test]
+    fn a_stop_is_no_round_trip() {
+        let (silence, start) = (Silence::default(), Instant::now());
+        assert_eq!(silence.calm(7), 7);
+        silence.rtt(start, Duration::from_millis(20));
+        for ms in [20, 20, 60_000, 20] {
+            silence.sample(Duration::from_millis(ms));
+        }
+        assert_eq!(silence.calm(7_500_000), 20_000);
+        assert_eq!(silence.calm(19_000), 19_000);
+        silence.forget_rtt();
+        assert_eq!(silence.calm(7_500_000), 7_500_000);
     }
 
     #[test]

@@ -57,7 +57,7 @@ def test_rate(per_s: float, text: str) -> None:
 def connection(carried: tuple[str, str] | None = None) -> Any:
     """One that says so much of itself."""
     stats = ("rtt_us", "shortest_rtt_us", "lost_packets", "sent_packets", "received_packets")
-    more = ("sent_bytes", "received_bytes", "mtu", "cwnd")
+    more = ("sent_bytes", "received_bytes", "mtu", "cwnd", "delivered_bytes", "in_flight")
     return SimpleNamespace(
         remote_address=("192.0.2.1", 22),
         local_ip=None,
@@ -79,6 +79,11 @@ def test_what_carries_it(carried: tuple[str, str] | None, line: str) -> None:
     assert f"  {line}\r\n" in connection_info(connection(carried), PathHistory(), 1.0)
     told = figures(connection(carried), PathHistory(), 1.0)
     assert f"{told['transport']} {told['local']} -> {told['remote']}" == line
+
+
+def test_what_has_arrived_is_told() -> None:
+    stats = {**connection().stats(), "delivered_bytes": 4711, "in_flight": 12}
+    assert path_lines(stats)[2].endswith(" out (4711 arrived, 12 under way)")
 
 
 def test_silence_is_told() -> None:

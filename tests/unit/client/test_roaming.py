@@ -134,6 +134,9 @@ def test_a_key_is_accompanied_however_long_ago_the_move_was(monkey: pytest.Monke
         )
         stage.roaming.sent_datagram(typed=True)
         assert len(stage.connection.pads) == before + 1
+        stage.roaming._accompanied_s = asyncio.get_running_loop().time() + 40
+        stage.roaming.sent_datagram(typed=True)
+        assert len(stage.connection.pads) == before + 1, "a key that repeats fills no dead line"
         stage.connection.received += 1
         stage.roaming.sent_datagram(typed=True)
         assert len(stage.connection.pads) == before + 1

@@ -352,6 +352,9 @@ def test_statistics() -> None:
             assert set(stats) == {
                 "rtt_us",
                 "shortest_rtt_us",
+                "delivered_bytes",
+                "in_flight",
+                "waits",
                 "path_challenges",
                 "cwnd",
                 "mtu",
