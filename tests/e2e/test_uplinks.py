@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -26,6 +27,16 @@ pytestmark = [pytest.mark.root, pytest.mark.tool("tmux")]
 LIMIT_S = 60.0
 NAME = "uplink.test"
 NEW_IP4, NEW_IP6 = "10.77.9.9", "fd77:9::9"
+
+
+GREETER = """
+import socket
+ears = socket.create_server(("127.0.0.1", 0))
+print(ears.getsockname()[1], flush=True)
+while True:
+    with ears.accept()[0] as sock:
+        sock.sendall(b"here")
+"""
 
 
 class Uplink:
@@ -80,14 +91,14 @@ def uplink() -> Iterator[Uplink]:
 class Work:
     """A program that counts aloud behind qsh, on a terminal emulator; what was typed to it."""
 
-    def __init__(self, uplink: Uplink, host: str) -> None:
+    def __init__(self, uplink: Uplink, host: str, *options: str) -> None:
         folder = self.folder = uplink.user.home / "work"
         folder.mkdir()
         folder.chmod(0o777)
         program = folder / "counter.py"
         program.write_text(Path(counter.__file__).read_text())
         command = f"/usr/bin/python3 -S {program} {folder}"
-        words = uplink.words(host, command, options=("-t", "-o", "QshSkip=exact"))
+        words = uplink.words(host, command, options=("-t", "-o", "QshSkip=exact", *options))
         env = {**uplink.files.env, "LC_ALL": "C.UTF-8"}
         self.screen = Screen(uplink.network.client.argv(words), env=env)
         self.typed = b""
@@ -226,3 +237,65 @@ def test_a_terminal_goes_on_by_another_interface_when_the_first_is_dead(uplink: 
         work.end()
     finally:
         work.screen.close()
+
+
+@pytest.mark.parametrize(("before", "after"), [("4", "46"), ("4", "6"), ("6", "4")])
+def test_a_terminal_behind_a_jump_host_moves_between_families(
+    uplink: Uplink, before: str, after: str
+) -> None:
+    """The way to the hop is lost with its family: both are logged in to again, and the terminal is attached."""
+    client = uplink.network.client
+    uplink.becomes(client, "46", before)
+    work = Work(uplink, "127.0.0.1", "-J", f"{NAME}:{uplink.daemon.port}")
+    try:
+        work.type("before ")
+        work.screen.wait_for("heard before")
+        uplink.becomes(client, before, after)
+        work.type("after ")
+        work.screen.wait_for("heard after", LIMIT_S)
+        work.end()
+    finally:
+        work.screen.close()
+
+
+def fetched(uplink: Uplink, port: int) -> bytes:
+    """What comes through a forwarded port; b"" while nothing does."""
+
+    def ask() -> bytes:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                sock.settimeout(5)
+                return sock.recv(4)
+        except OSError:
+            return b""
+
+    return bytes(uplink.network.client.inside(ask))
+
+
+@pytest.mark.parametrize("change", ["another address", "away and back"])
+def test_forwards_without_a_program_stay_with_their_family(uplink: Uplink, change: str) -> None:
+    """``-N``: no session, so nothing to come back to over the other family; within its own the connection goes on."""
+    client, server = uplink.network.client, uplink.network.server
+    greeter = server.popen(
+        ["/usr/bin/python3", "-S", "-c", GREETER], stdout=subprocess.PIPE, text=True
+    )
+    assert greeter.stdout is not None
+    target = int(greeter.stdout.readline())
+    port = 7070
+    words = uplink.words(server.ip4, options=("-N", "-L", f"{port}:127.0.0.1:{target}"))
+    forwarding = client.popen(words, env=uplink.files.env)
+    try:
+        wait_until(lambda: fetched(uplink, port) == b"here", "the forward")
+        if change == "another address":
+            uplink.move("ip4")
+        else:
+            uplink.becomes(client, "46", "6")
+            assert forwarding.poll() is None
+            uplink.becomes(client, "6", "46")
+        wait_until(lambda: fetched(uplink, port) == b"here", "the forward, after the change")
+        assert forwarding.poll() is None
+    finally:
+        for process in (forwarding, greeter):
+            process.terminate()
+            process.wait()
+        greeter.stdout.close()
