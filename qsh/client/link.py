@@ -65,6 +65,7 @@ class Link:
         """``history``: of the connections before this one."""
         self.connection = connection
         self.history = history or PathHistory()
+        connection.endpoint.moved = self.history.migrated
         self._control = ClientControl()
         self._channels: dict[int, ClientChannel] = {}
         self._since_s = asyncio.get_running_loop().time()

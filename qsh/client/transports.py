@@ -214,11 +214,15 @@ class _Mover:
         """Go on over UDP; False: it did not carry, and all is as before."""
         with udp_socket(self._reach.target, self._address.family) as sock:
             heard = self._connection.stats()["received_packets"]
+            before = self._endpoint.carried or ("tcp", "")
             self._endpoint.rebind(sock)
             self._left = True
         log.debug("UDP works: moving the connection there")
         await asyncio.sleep(_PROOF_S)
         if self._connection.stats()["received_packets"] > heard:
+            if self._endpoint.moved is not None:
+                host, port = self._connection.remote_address
+                self._endpoint.moved(" ".join(before), f"udp {host}:{port}")
             return True
         log.debug("nothing comes over UDP: back to TCP")
         return False

@@ -12,7 +12,7 @@ from qsh.quic.runtime import Pending, connect_error_of
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from qsh.quic.early import Early
     from qsh.quic.runtime import Driver
@@ -56,6 +56,8 @@ class Endpoint:
         self.native = native
         self.carried: tuple[str, str] | None = None
         """For people, where it is not UDP: what carries the packets, and to where."""
+        self.moved: Callable[[str, str], None] | None = None
+        """Told from what to what its connections have moved, in words for people, by who has moved them."""
         self.in_login = True
         """A client has not said that its login is over."""
         self._accept: Pending[_native.Incoming | None] = Pending(lambda: driver.call(native.accept))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 
 from tests.support.forwarding import free_tcp_port
 from tests.support.netns import Network
-from tests.support.procs import Daemon, Files, LoginUser
+from tests.support.procs import BIN, Daemon, Files, LoginUser
+from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +113,14 @@ def test_bytes_both_ways(site: Site, transport: str) -> None:
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
 
 
+def migrations(site: Site) -> list[int]:
+    """Of each client, as `qshctl status` has them."""
+    done = site.network.client.run(
+        [str(BIN / "qshctl"), "status", "--json"], capture_output=True, env=site.files.env
+    )
+    return [row["migrations"] for row in json.loads(done.stdout) if "migrations" in row]
+
+
 def test_a_session_moves_to_udp_when_it_works_and_loses_nothing(site: Site) -> None:
     site.block()
     log = site.files.home / "moving.log"
@@ -143,6 +153,7 @@ def test_a_session_moves_to_udp_when_it_works_and_loses_nothing(site: Site) -> N
             write(client.stdin)
         for _ in range(200):
             write(client.stdin)
+        wait_until(lambda: migrations(site) == [1], "the move in the status")
         client.stdin.close()
         assert client.wait(LIMIT_S) == 0
         reader.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
@@ -72,6 +73,7 @@ class FakeConnection:
     """Streams that the test has prepared."""
 
     def __init__(self, *uni: FakeStream) -> None:
+        self.endpoint = SimpleNamespace()
         self.control = FakeStream(0)
         self.bi = [FakeStream(4), self.control]
         self.uni: asyncio.Queue[FakeStream] = asyncio.Queue()
