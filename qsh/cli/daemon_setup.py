@@ -26,6 +26,7 @@ from qsh.server.login import group_names
 from qsh.server.monitor import Monitor
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import SpawnerReport, SpawnerRequest
+from qsh.server.service import Service
 from qsh.server.spawner import Spawner
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
     """
     options = config.options
     _check_own_files(arguments)
-    sockets = [*_bind(options), *_bind_tcp(options)] if instance is None else [instance]
+    service = Service.of(os.environ)
+    sockets = _listen(options, service) if instance is None else [instance]
     try_host_keys(config)
     log = _open_log(options, arguments)
     for warning in config.warnings:
@@ -193,6 +195,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         options.max_auth_tries,
         os.geteuid() == 0,
         idle_s=0.0 if instance is None else float(options.qsh_instance_idle),
+        service=service,
     )
     status = monitor.run()
     _remove_pid(options)
@@ -237,36 +240,29 @@ def _banner(options: DaemonOptions) -> str:
         return ""
 
 
-def _bind(options: DaemonOptions) -> list[socket.socket]:
-    """One UDP socket per ListenAddress. Raises StartupError if none can be had."""
-    sockets, reasons = [], []
-    for host, port in options.listen():
-        try:
-            sockets.append(bind_one(host, port))
-        except OSError as error:
-            shown = host or "*"
-            reasons.append(
-                f"qshd: cannot listen on {shown} port {port} (UDP): {error.strerror or error}"
+def _listen(options: DaemonOptions, service: Service) -> list[socket.socket]:
+    """One UDP socket per ListenAddress, and the listeners of QshTcpPort. Raises StartupError if none of a kind can be had."""
+    found = []
+    for kind, name, wanted, bind in (
+        (socket.SOCK_DGRAM, "UDP", options.listen(), bind_one),
+        (socket.SOCK_STREAM, "TCP", options.listen_tcp(), _bind_tcp),
+    ):
+        sockets, failures = service.listen(kind, wanted, bind)
+        if failures and not sockets:
+            raise StartupError(
+                "\n".join(
+                    f"qshd: cannot listen on {host or '*'} port {port} ({name}): {error.strerror or error}"
+                    for host, port, error in failures
+                )
             )
-    if not sockets:
-        raise StartupError("\n".join(reasons) or "qshd: nothing to listen on")
-    return sockets
+        found += sockets
+    service.close_unused()
+    return found
 
 
-def _bind_tcp(options: DaemonOptions) -> list[socket.socket]:
-    """The listeners of QshTcpPort. Raises StartupError if none of them can be had."""
-    sockets, reasons = [], []
-    for host, port in options.listen_tcp():
-        try:
-            sockets.append(tcp_listener(port, host or None))
-        except OSError as error:
-            shown = host or "*"
-            reasons.append(
-                f"qshd: cannot listen on {shown} port {port} (TCP): {error.strerror or error}"
-            )
-    if reasons and not sockets:
-        raise StartupError("\n".join(reasons))
-    return sockets
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    return tcp_listener(port, host or None)
 
 
 def bind_one(host: str, port: int) -> socket.socket:

@@ -51,6 +51,7 @@ from qsh.server.requests import (
 )
 from qsh.server.resume_records import LABEL as RECORDS
 from qsh.server.resume_records import ResumeRecords
+from qsh.server.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,7 @@ class Monitor:
     root: bool
     idle_s: float = 0.0
     """End when there has been no session for so long; 0: never."""
+    service: Service = field(default_factory=Service)
     table: LoginTable = field(init=False)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _sessions: dict[int, _Session] = field(default_factory=dict)
@@ -170,6 +172,7 @@ class Monitor:
 
     def _end(self) -> None:
         """The front sees its links end, tells its clients and goes; if it does not go, it is killed."""
+        self.service.stopping()
         self._close_front()
         if self._front_pid and not _ends_within(self._front_pid, STOP_S):
             _kill(self._front_pid)
@@ -187,10 +190,13 @@ class Monitor:
             pending.append(self._front_due_s)
         if (end_s := self._idle_end()) is not None:
             pending.append(end_s)
+        if self.service.deadline_s is not None:
+            pending.append(self.service.deadline_s)
         return max(0.0, min(pending) - monotonic_s()) if pending else None
 
     def _expire(self) -> None:
         now = monotonic_s()
+        self.service.alive(now)
         for session in [s for s in self._sessions.values() if not s.judged and now >= s.deadline_s]:
             self.log.info(
                 f"Timeout before authentication for {session.login.client[0]} port {session.login.client[1]}"
@@ -623,16 +629,22 @@ class Monitor:
                 for record in _logouts(session):
                     self._record(record)
                 self._ended(session, report.status)
+                self._tell_status()
+
+    def _tell_status(self) -> None:
+        self.service.status(f"Sessions: {len(self._hosts)}")
 
     def _spawned(self, report: Spawned) -> None:
         if report.number == 0:
             self._front_pid = report.pid
+            self.service.ready()
         elif report.number in self._abandoned and not report.host:
             self._abandoned.discard(report.number)
             _kill(report.pid)
         elif (session := self._sessions.get(report.number)) is not None:
             if report.host:
                 self._hosts[report.pid] = session
+                self._tell_status()
             elif not session.judged:
                 session.pid = report.pid
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from qsh.auth.private import generate_ed25519
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from qsh.auth.keys import PublicKey
@@ -73,6 +74,9 @@ class LiveServer:
 
     prefix: tuple[str, ...] = ()
     """A program that runs qshd with other rights."""
+    pass_fds: tuple[int, ...] = ()
+    variables: Mapping[str, str] = {}
+    """For its environment."""
 
     def __init__(self, home: Path, extra: str = "") -> None:
         self.home = home
@@ -114,6 +118,8 @@ class LiveServer:
             text=True,
             errors="replace",
             process_group=0,
+            pass_fds=self.pass_fds,
+            env={**os.environ, **self.variables},
         )
         stderr = self.process.stderr
         assert stderr is not None
