@@ -149,9 +149,16 @@ lock() {
     "$(python_with_venv)" -m venv --clear .venv/lock
     .venv/lock/bin/pip install --quiet uv
     note='# Written by `make lock`; do not edit.'
+    # What is locked stays at its version, unless UPGRADE says otherwise.
+    for each in dev:requirements bench:requirements-bench interop:requirements-interop runtime:requirements-runtime; do
+        [ ! -e "${each#*:}.lock" ] || cp "${each#*:}.lock" ".venv/lock/${each%:*}.txt"
+    done
     # shellcheck disable=SC2086
     .venv/lock/bin/uv pip compile pyproject.toml $options --extra dev -o .venv/lock/dev.txt ${UPGRADE:+--upgrade}
     { echo "$note Runtime and development, every artefact by its hash."; cat .venv/lock/dev.txt; } > requirements.lock
+    # shellcheck disable=SC2086
+    .venv/lock/bin/uv pip compile pyproject.toml $options -c requirements.lock -o .venv/lock/runtime.txt ${UPGRADE:+--upgrade}
+    { echo "$note What an installed qsh needs: the packages are made of it."; cat .venv/lock/runtime.txt; } > requirements-runtime.lock
     # shellcheck disable=SC2086
     .venv/lock/bin/uv pip compile pyproject.toml $options --extra bench -c requirements.lock -o .venv/lock/bench.txt
     { echo "$note What bench/ needs to draw its plot, besides requirements.lock."; cat .venv/lock/bench.txt; } > requirements-bench.lock
