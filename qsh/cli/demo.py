@@ -75,7 +75,7 @@ def run(command: Sequence[str]) -> int:
         guard = _Guard(home)
         _write_files(Path(home), _free_port())
         daemon = subprocess.Popen(
-            [sys.executable, "-m", "qsh.cli.daemon", "-D", "-e", "-f", f"{home}/qshd_config"],
+            [*_program("daemon"), "-D", "-e", "-f", f"{home}/qshd_config"],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,6 +88,12 @@ def run(command: Sequence[str]) -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 _stop(daemon)
             guard.dismiss()
+
+
+def _program(name: str) -> list[str]:
+    """One of qsh.cli, with the path that this process has: of an installed package python3 alone finds no module."""
+    start = f"import sys; sys.path[:] = {sys.path!r}; from qsh.cli.{name} import main; main()"
+    return [sys.executable, "-IS", "-c", start]
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
@@ -170,7 +176,7 @@ def _use(daemon: subprocess.Popen[str], home: Path, command: Sequence[str]) -> i
             f"Opening a shell: qsh -p {port} {user}@127.0.0.1    (`exit` ends it, `~?` lists escapes)"
         )
         sys.stdout.flush()
-    argv = [sys.executable, "-m", "qsh.cli.client", "-F", f"{home}/qsh_config", "-p", str(port)]
+    argv = [*_program("client"), "-F", f"{home}/qsh_config", "-p", str(port)]
     # Ctrl-C is for the client. A handler, not SIG_IGN: that it would inherit.
     previous = signal.signal(signal.SIGINT, lambda *_: None)
     client = subprocess.Popen(
