@@ -28,6 +28,7 @@ __all__ = [
     "authorize",
     "authorize_by_principals",
     "find",
+    "has_principal_line",
     "parse_authorized_line",
     "permits",
 ]
@@ -216,6 +217,15 @@ def authorize_by_principals(
         return Grant(merge_options(options, rights), number)
     except KeyFormatError as error:
         return Grant(None, reasons=(str(error),))
+
+
+def has_principal_line(text: str, certificate: Certificate) -> bool:
+    """Whether such a text has a line for one of the certificate's principals."""
+    try:
+        _principal_line(text, certificate)
+    except KeyFormatError:
+        return False
+    return True
 
 
 def _principal_line(text: str, certificate: Certificate) -> tuple[int, KeyOptions]:

@@ -196,13 +196,11 @@ class DaemonOptions:
         A name such as ``../x`` would lead out of a directory meant for keys
         (GHSA-qr67-gv47-xwwh), so it is checked before any path is made of it.
         """
-        if not _name_is_plain(user) or self.authorized_keys_file == ("none",):
-            return ()
-        tokens = Tokens({"h": home, "u": user, "U": str(uid)}, KEY_FILE_TOKENS)
-        found = (expand(path, tokens) for path in self.authorized_keys_file)
-        return tuple(
-            path if path.startswith("/") else f"{home.rstrip('/')}/{path}" for path in found
-        )
+        return _user_files(self.authorized_keys_file, user, uid, home)
+
+    def authorized_principals_paths(self, user: str, uid: int, home: str) -> tuple[str, ...]:
+        """The same for AuthorizedPrincipalsFile: none or one."""
+        return _user_files((self.authorized_principals_file,), user, uid, home)
 
     def user_refusal(
         self, user: str, groups: Sequence[str], address: str, host: str = ""
@@ -226,6 +224,14 @@ class DaemonOptions:
         elif self.allow_groups and not _group_listed(groups, self.allow_groups):
             reason = "none of user's groups are listed in AllowGroups"
         return reason and f"{who} {reason}"
+
+
+def _user_files(paths: tuple[str, ...], user: str, uid: int, home: str) -> tuple[str, ...]:
+    if not _name_is_plain(user) or paths == ("none",):
+        return ()
+    tokens = Tokens({"h": home, "u": user, "U": str(uid)}, KEY_FILE_TOKENS)
+    found = (expand(path, tokens) for path in paths)
+    return tuple(path if path.startswith("/") else f"{home.rstrip('/')}/{path}" for path in found)
 
 
 def _name_is_plain(user: str) -> bool:

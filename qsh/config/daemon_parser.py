@@ -73,19 +73,39 @@ def parse(
         reader.override(keyword, value)
     ports_given = any(setting.field == "port" for setting in reader.settings)
     reader.read(text, file, (), 0)
-    if reader.errors:
-        raise BadConfiguration(file, reader.errors)
     settings = reader.settings
     if ports_given:  # sshd: -p and -o Port replace the file's, they do not add to them
         given = [setting for setting in settings[: reader.overridden] if setting.field == "port"]
         settings = [*given, *(setting for setting in settings if setting.field != "port")]
-    always = [setting for setting in settings if not setting.conditions]
+    options = merge(DaemonOptions(), [setting for setting in settings if not setting.conditions])
+    errors = [*reader.errors, *(ConfigError(text, file=file) for text in _nonsense(options))]
+    if errors:
+        raise BadConfiguration(file, errors)
     return DaemonConfig(
         file,
         tuple(setting for setting in settings if setting.conditions),
         tuple(reader.warnings),
-        merge(DaemonOptions(), always),
+        options,
     )
+
+
+def _nonsense(options: DaemonOptions) -> list[str]:
+    """What makes no sense together (sshd.c: "Check that options are sensible")."""
+    commands = {
+        "AuthorizedKeysCommand": (
+            options.authorized_keys_command,
+            options.authorized_keys_command_user,
+        ),
+        "AuthorizedPrincipalsCommand": (
+            options.authorized_principals_command,
+            options.authorized_principals_command_user,
+        ),
+    }
+    return [
+        f"{name} set without {name}User"
+        for name, (command, user) in commands.items()
+        if command != "none" and user == "none"
+    ]
 
 
 @dataclass

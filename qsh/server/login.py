@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from qsh.auth import authorized_keys, resume_proof, signatures, userauth
+from qsh.auth import resume_proof, signatures, userauth
+from qsh.auth.authorized_keys import Visitor
 from qsh.auth.keys import PublicKey
+from qsh.clock import monotonic_s
 from qsh.errors import KeyFormatError
 from qsh.server import account as accounts
-from qsh.server import safe_files, session_directory, session_question
+from qsh.server import session_directory, session_question
+from qsh.server.key_judge import KeyJudge, describe, user_rights
 from qsh.server.requests import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from qsh.auth.authorized_keys import KeyOptions
     from qsh.config.daemon_options import DaemonOptions
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
     from qsh.server.requests import Login
     from qsh.wire.messages import Resume
 
-__all__ = ["Judge", "Opinion", "group_names"]
+__all__ = ["Judge", "Opinion", "commands_s", "group_names"]
 
-MAX_KEY_FILE: Final = 4 * 1024 * 1024
-"""Bytes of an authorized_keys file that are read."""
-FORCED_ONLY: Final = "forced-commands-only"
+COMMANDS_S: Final = 10.0
+"""For AuthorizedKeysCommand and the like where nothing else is said."""
+NO_GRACE_S: Final = 600.0
+MARGIN_S: Final = 2.0
+"""The answer is still to be given, and what is left of a command to be ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,9 @@ class Judge:
     """The uid in the record of a login that resumes, which the monitor has opened."""
     complaints: list[str] = field(default_factory=list)
     """For the log: files that could not be trusted."""
-    _files: list[tuple[str, str]] = field(default_factory=list)
+    deadline_s: float = field(default_factory=lambda: monotonic_s() + COMMANDS_S)
+    """By when commands that are asked about keys must have answered."""
+    _keys: KeyJudge | None = None
 
     def judge(self) -> Opinion:
         """Never raises for anything that the peer or the user's files can contain."""
@@ -71,7 +77,7 @@ class Judge:
         options = self.options_for(self.login, account)
         refusal = self._account_refusal(account, options)
         if account is not None and refusal is None:
-            self._files = list(self._key_files(account, options))
+            self._judge_of(account, options).read_files()
         if refusal is not None or account is None:
             self._equal_work()
             return Opinion(Outcome.REFUSED, refusal or "unknown user")
@@ -86,12 +92,11 @@ class Judge:
         refusal = self._account_refusal(account, options)
         if account is None or refusal is not None:
             return Opinion(Outcome.REFUSED, refusal or "unknown user")
-        self._files = list(self._key_files(account, options))
         proof = self.login.proof
         blob = self.login.offers[
             0 if self.login.resume is not None or proof is None else proof.offer
         ]
-        found = self._permitted(blob, account, options)
+        found = self._judge_of(account, options).permitted(blob)
         if isinstance(found, str):
             return Opinion(Outcome.REFUSED, found)
         return Opinion(Outcome.ACCEPTED, "", (), account, options, found)
@@ -117,12 +122,12 @@ class Judge:
         if not self._resume_holds(resume):
             return Opinion(Outcome.REFUSED, "the signature is wrong")
         blob = self.login.offers[0]
-        found = self._permitted(blob, account, options)
+        found = self._judge_of(account, options).permitted(blob)
         if isinstance(found, str):
             return Opinion(Outcome.REFUSED, found)
         if not self._is_attached(resume, account, options):
             return Opinion(Outcome.REFUSED, "no such session has this client")
-        return Opinion(Outcome.ACCEPTED, "", (), account, options, found, _describe(blob))
+        return Opinion(Outcome.ACCEPTED, "", (), account, options, found, describe(blob))
 
     def _resume_holds(self, resume: Resume) -> bool:
         data = resume_proof.resume_data(
@@ -146,77 +151,48 @@ class Judge:
         path = session_directory.path_of(
             account, options.session_directory, root=self.only_uid is None
         )
-        with _user_rights(account):
+        with user_rights(account):
             return session_question.holds(path, resume.session, resume.client, resume.ticket)
 
     def _judge_keys(self, account: Account, options: DaemonOptions) -> Opinion:
         proof, reason = self.login.proof, "no key of those offered is authorized"
+        keys = self._judge_of(account, options)
         if proof is not None and proof.offer < len(self.login.offers):
             blob = self.login.offers[proof.offer]
-            found = self._permitted(blob, account, options)
+            found = keys.permitted(blob)
             if isinstance(found, str):
                 reason = found
-            elif not self._proof_holds(blob, found):
-                reason = "the signature is wrong"
+            elif refusal := self._proof_refusal(keys, blob, found):
+                reason = refusal
             else:
-                name = _describe(blob)
+                name = describe(blob)
                 return Opinion(Outcome.ACCEPTED, "", (), account, options, found, name)
         acceptable = tuple(
             index
             for index, blob in enumerate(self.login.offers)
-            if (proof is None or index != proof.offer)
-            and not isinstance(self._permitted(blob, account, options), str)
+            if (proof is None or index != proof.offer) and not isinstance(keys.permitted(blob), str)
         )
         if acceptable:
             return Opinion(Outcome.CONTINUE, reason, acceptable)
         return Opinion(Outcome.REFUSED, reason)
 
-    def _permitted(self, blob: bytes, account: Account, options: DaemonOptions) -> KeyOptions | str:
-        """The options that come with the key, or why it does not count."""
-        try:
-            key = PublicKey.from_blob(blob)
-        except KeyFormatError as error:
-            return f"bad key: {error}"
-        if account.uid == 0 and options.permit_root_login == "no":
-            return "PermitRootLogin no"
-        address = self.login.client[0]
-        visitor = authorized_keys.Visitor(account.name, address, address)
-        reasons = [f"key {key.fingerprint()} is not authorized"]
-        for name, text in self._files:
-            grant = authorized_keys.authorize(text, key, visitor, self.now)
-            if grant.options is None:
-                reasons += [f"{name}: {reason}" for reason in grant.reasons]
-            elif (
-                account.uid == 0
-                and options.permit_root_login == FORCED_ONLY
-                and grant.options.command is None
-            ):
-                reasons.append(f"{name}: PermitRootLogin {FORCED_ONLY}")
-            else:
-                return grant.options
-        return "; ".join(reasons)
+    def _judge_of(self, account: Account, options: DaemonOptions) -> KeyJudge:
+        if self._keys is None:
+            address = self.login.client[0]
+            visitor = Visitor(account.name, address, address)
+            self._keys = KeyJudge(
+                account, options, visitor, self.now, self.deadline_s, self.complaints
+            )
+        return self._keys
 
-    def _proof_holds(self, blob: bytes, key_options: KeyOptions) -> bool:
+    def _proof_refusal(self, keys: KeyJudge, blob: bytes, key_options: KeyOptions) -> str | None:
         proof = self.login.proof
         if proof is None:
-            return False
-        key = PublicKey.from_blob(blob)
-        if proof.algorithm not in userauth.request_algorithms(key.type):
-            return False
+            return "nothing is proven"
         data = userauth.signed_data(
             self.login.session_id, self.login.user, proof.algorithm, blob, self.host_key
         )
-        if not key.is_security_key:
-            return signatures.verify(key, proof.signature, data, proof.algorithm)
-        details = signatures.verify_sk(key, proof.signature, data, proof.algorithm)
-        return (
-            details is not None
-            and details.refusal(
-                touch_required=key_options.touch_required,
-                verify_required=key_options.verify_required,
-            )
-            is None
-        )
+        return keys.proof_refusal(proof, blob, key_options, data)
 
     def _equal_work(self) -> None:
         """What a known user's wrong key would cost, so that time tells nothing."""
@@ -224,16 +200,10 @@ class Judge:
             with contextlib.suppress(KeyFormatError):
                 PublicKey.from_blob(blob)
 
-    def _key_files(self, account: Account, options: DaemonOptions) -> Iterator[tuple[str, str]]:
-        with _user_rights(account):
-            for path in options.authorized_keys_paths(account.name, account.uid, account.home):
-                checked = safe_files.read_checked(
-                    path, account.uid, account.home, strict=options.strict_modes, limit=MAX_KEY_FILE
-                )
-                if checked.text is not None:
-                    yield path, checked.text
-                elif checked.reason:
-                    self.complaints.append(checked.reason)
+
+def commands_s(grace_s: float) -> float:
+    """How long commands may take that are asked about keys: the monitor ends the login child after ``grace_s`` (0: an hour)."""
+    return max(grace_s - MARGIN_S, grace_s / 2) if grace_s else NO_GRACE_S
 
 
 def list_refusal(account: Account, options: DaemonOptions, address: str) -> str | None:
@@ -248,26 +218,3 @@ def group_names(account: Account) -> tuple[str, ...]:
         with contextlib.suppress(KeyError):
             names.append(grp.getgrgid(gid).gr_name)
     return tuple(names)
-
-
-def _describe(blob: bytes) -> str:
-    key = PublicKey.from_blob(blob)
-    return f"{key.label} {key.fingerprint()}"
-
-
-@contextlib.contextmanager
-def _user_rights(account: Account) -> Iterator[None]:
-    """Effective ids of the user while its files are read (uidswap.c: temporarily_use_uid)."""
-    if os.geteuid() != 0:
-        yield
-        return
-    groups = os.getgroups()
-    os.setgroups(list(account.groups))
-    os.setegid(account.gid)
-    os.seteuid(account.uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)

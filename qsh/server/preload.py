@@ -17,6 +17,7 @@ import signal
 import socket
 import stringprep  # noqa: F401
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -112,7 +113,10 @@ def _log_in(config: DaemonConfig) -> None:
     proof = Proof(0, "ssh-ed25519", key.sign(data))
     signatures.verify(public, proof.signature, data, proof.algorithm)
     login = Login(session_id, "root", CLIENT, SERVER, [blob], proof)
-    Judge(login, blob, lambda login, account: config.options, 0.0).judge()
+    options = replace(
+        config.options, authorized_keys_command="none", authorized_principals_command="none"
+    )  # nobody logs in, and a program must not be told that somebody does
+    Judge(login, blob, lambda login, account: options, 0.0).judge()
 
 
 def _be_session(config: DaemonConfig) -> None:

@@ -7,12 +7,13 @@ not read anyway can be read through a link.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Checked", "check_private", "read_checked"]
+__all__ = ["Checked", "check_private", "program_refusal", "read_all", "read_checked"]
 
 GROUP_OR_WORLD_WRITABLE: Final = 0o022
 NOT_OWNER_ONLY: Final = 0o077
@@ -100,6 +101,32 @@ def _refusal(status: os.stat_result, real: str, uid: int, home: str) -> str:
 
 def _trusted(status: os.stat_result, uid: int) -> bool:
     return status.st_uid in (0, uid) and not status.st_mode & GROUP_OR_WORLD_WRITABLE
+
+
+def program_refusal(path: str, uid: int = 0) -> str | None:
+    """Why a program must not be run for everybody: others than root or ``uid`` could change it (misc.c: safe_path)."""
+    if not path.startswith("/"):
+        return "the path is not absolute"
+    try:
+        real = os.path.realpath(path, strict=True)
+        status = os.stat(real)
+    except (OSError, ValueError) as error:
+        return _why(error)
+    if not stat.S_ISREG(status.st_mode):
+        return f"{real} is not a regular file"
+    return _refusal(status, real, uid, "/") or None
+
+
+def read_all(path: str, limit: int) -> bytes:
+    """A file that the configuration names, with the present rights. Raises OSError, for one that is larger, too."""
+    descriptor = os.open(path, OPEN_FLAGS & ~os.O_NOFOLLOW)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes")
+    return data
 
 
 def check_private(path: str) -> str | None:

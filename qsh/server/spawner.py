@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from qsh.clock import wall_s
+from qsh.clock import monotonic_s, wall_s
 from qsh.server import imports, login_records, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
-from qsh.server.login import Judge, group_names
+from qsh.server.login import Judge, commands_s, group_names
 from qsh.server.moved_login import judge_move
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
@@ -204,6 +204,7 @@ class Spawner:
             wall_s(),
             None if root else os.geteuid(),
             request.resumes,
+            deadline_s=monotonic_s() + commands_s(self.config.options.login_grace_time),
         )
         opinion = judge.judge()
         for complaint in judge.complaints:
