@@ -199,7 +199,9 @@ SCHEMA: Final = (
     _row("AuthorizedKeysCommand", "authorized_keys_command", "command", flags="m"),
     _row("AuthorizedKeysCommandUser", "authorized_keys_command_user", "word", flags="m"),
     _row("AuthorizedPrincipalsCommand", "authorized_principals_command", "command", flags="m"),
-    _row("AuthorizedPrincipalsCommandUser", "authorized_principals_command_user", "word", flags="m"),
+    _row(
+        "AuthorizedPrincipalsCommandUser", "authorized_principals_command_user", "word", flags="m"
+    ),
     _row("HostKeyAgent", "host_key_agent", "file", UNUSED, "host keys are files"),
     _row("KexAlgorithms", "kex_algorithms", "algorithms:kex", UNUSED, _TLS),
     _row("CASignatureAlgorithms", "ca_signature_algorithms", "algorithms:signatures", flags="m"),

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qsh.auth.certificates import HOST, Certificate
 from qsh.auth.key_proof import proof_data
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey, generate_ed25519
@@ -120,9 +121,8 @@ def load(
             warn(reason)
         if not keys:
             keys = [_own(own_path)]
-    return HostKeys(
-        keys, [blob for path in certificates if (blob := _certificate(path)) is not None]
-    )
+    held = {key.public.blob for key in keys}
+    return HostKeys(keys, [_certificate(path, held) for path in certificates if path != "none"])
 
 
 def any_exists(own_path: str) -> bool:
@@ -167,9 +167,17 @@ def _own(path: str) -> PrivateKey:
     return _load(path)
 
 
-def _certificate(path: str) -> bytes | None:
+def _certificate(path: str, held: set[bytes]) -> bytes:
+    """A host certificate of one of the keys; whether its time has come or is over is for clients to say."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return PublicKey.from_line(file.read(1 << 16)).blob
-    except (OSError, KeyFormatError) as error:
+            certificate = Certificate.parse(PublicKey.from_line(file.read(1 << 16)))
+    except OSError as error:
+        raise StartupError(f"could not load host certificate {path}: {error.strerror}") from None
+    except KeyFormatError as error:
         raise StartupError(f"could not load host certificate {path}: {error}") from None
+    if certificate.kind != HOST:
+        raise StartupError(f"{path} is not a host certificate")
+    if certificate.key.plain.blob not in held:
+        raise StartupError(f"No matching private key for certificate: {path}")
+    return certificate.key.blob

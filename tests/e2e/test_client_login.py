@@ -295,6 +295,32 @@ def test_host_certificate(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.parametrize("name", ["ca", "host_key"])
+def test_a_revoked_host_certificate(tmp_path: Path, name: str) -> None:
+    """By its authority, or by the key that it is about: @revoked goes before @cert-authority."""
+    server = certified(tmp_path, "127.0.0.1")
+    try:
+        with (tmp_path / "known_hosts").open("a") as file:
+            file.write(f"@revoked * {(tmp_path / f'{name}.pub').read_text()}")
+        done = server.run("echo no")
+        assert (done.returncode, done.stdout) == (255, b"")
+        assert b"REVOKED HOST KEY DETECTED" in done.stderr
+    finally:
+        server.stop()
+
+
+def test_a_host_certificate_of_an_unknown_authority(tmp_path: Path) -> None:
+    server = certified(tmp_path, "127.0.0.1")
+    try:
+        (tmp_path / "known_hosts").write_text(
+            f"@cert-authority *.example.org {(tmp_path / 'ca.pub').read_text()}"
+        )
+        done = server.run("echo no")
+        assert (done.returncode, done.stdout) == (255, b"")
+    finally:
+        server.stop()
+
+
 def test_host_certificate_for_another_host(tmp_path: Path) -> None:
     server = certified(tmp_path, "elsewhere")
     try:

@@ -132,3 +132,35 @@ def test_no_new_identity_beside_keys_that_cannot_be_used(
     with pytest.raises(StartupError, match="UNPROTECTED"):
         host_keys.load([], [], str(own), pytest.fail)
     assert not own.exists()
+
+
+@pytest.mark.parametrize(
+    ("signed", "key", "reason"),
+    [
+        (("-h", "-n", "host"), "key", ""),
+        (("-h", "-n", "host", "-V", "20200101:20210101"), "key", ""),
+        (("-n", "anna"), "key", "not a host certificate"),
+        (("-h", "-n", "host"), "other", "No matching private key"),
+        (None, "key", "not a certificate"),
+    ],
+)
+def test_certificates_of_host_keys(
+    tmp_path: Path, signed: tuple[str, ...] | None, key: str, reason: str
+) -> None:
+    paths = {name: make(tmp_path / name, "ed25519") for name in ("key", "other", "ca")}
+    file = f"{paths[key]}.pub"
+    if signed is not None:
+        words = ["ssh-keygen", "-q", "-s", paths["ca"], "-I", "x", *signed, file]
+        subprocess.run(words, check=True)
+        file = f"{paths[key]}-cert.pub"
+    if reason:
+        with pytest.raises(StartupError, match=reason):
+            host_keys.load([paths["key"]], [file], "", print)
+    else:
+        loaded = host_keys.load([paths["key"]], [file, "none"], "", print)
+        assert len(loaded.certificates) == 1
+
+
+def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"could not load host certificate .*No such file"):
+        host_keys.load([make(tmp_path / "key", "ed25519")], [f"{tmp_path}/none"], "", print)

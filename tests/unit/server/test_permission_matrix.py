@@ -21,6 +21,7 @@ from qsh.server.login import Judge, group_names
 from qsh.server.requests import Login, Outcome
 from qsh.wire.messages import Proof
 from tests.support.permission_cases import CASES, Case, Credentials
+from tests.unit.auth.ssh_tools import FakeToken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,3 +217,40 @@ def test_sha256_where_sha512_is_not_taken(credentials: Credentials, where: Path)
     opinion, _ = judge(credentials, case, where)
     assert opinion.outcome == Outcome.REFUSED
     assert "PubkeyAcceptedAlgorithms" in opinion.reason
+
+
+TOUCH, VERIFY = 1, 4
+TOKENS = {
+    # the line's options, PubkeyAuthOptions, the signature's flags, allowed
+    "touched": ("", "", TOUCH, True),
+    "not touched": ("", "", 0, False),
+    "no touch asked for": ("no-touch-required", "", 0, True),
+    "no touch asked for by the line alone": ("no-touch-required", "touch-required", 0, False),
+    "touched, asked for by the configuration": ("no-touch-required", "touch-required", TOUCH, True),
+    "verify asked for by the line": ("verify-required", "", TOUCH, False),
+    "verified, asked for by the line": ("verify-required", "", TOUCH | VERIFY, True),
+    "verify asked for by the configuration": ("", "verify-required", TOUCH, False),
+    "verified, asked for by the configuration": ("", "verify-required", TOUCH | VERIFY, True),
+    "verified without a touch": ("", "verify-required", VERIFY, False),
+    "both asked for": ("no-touch-required", "touch-required verify-required", TOUCH | VERIFY, True),
+    "none": ("no-touch-required", "none", 0, True),
+}
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+@pytest.mark.parametrize("name", TOKENS)
+def test_security_keys(where: Path, name: str, kind: str) -> None:
+    line, asked, flags, allowed = TOKENS[name]
+    token: FakeToken = getattr(FakeToken, kind)()
+    (where / "authorized_keys").write_text(f"{line} {token.public.line()}\n")
+    text = f"AuthorizedKeysFile {where}/authorized_keys\nStrictModes no\nPermitRootLogin yes\n"
+    config = parse(text + (f"PubkeyAuthOptions {asked}" if asked else ""), "qshd_config")
+    data = userauth.signed_data(SESSION_ID, ME.pw_name, token.public.type, token.public.blob, HOST)
+    proof = Proof(0, token.public.type, token.sign(data, flags))
+    login = Login(
+        SESSION_ID, ME.pw_name, ("127.0.0.1", 1), ("127.0.0.1", 22), [token.public.blob], proof
+    )
+    opinion = Judge(login, HOST, lambda *_: config.options, NOW).judge()
+    assert (opinion.outcome == Outcome.ACCEPTED) is allowed, opinion.reason
+    if not allowed:
+        assert "requirement not met" in opinion.reason
