@@ -33,10 +33,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.cli.daemon import Arguments
+    from qsh.cli.daemon_reload import Reloader
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.host_keys import HostKeys
 
-__all__ = ["FAILED", "bind_one", "dump", "load_host_keys", "read_config", "start", "try_host_keys"]
+__all__ = [
+    "FAILED",
+    "bind_one",
+    "bind_tcp",
+    "check_own_files",
+    "dump",
+    "load_host_keys",
+    "log_level",
+    "read_banner",
+    "read_config",
+    "start",
+    "try_host_keys",
+]
 
 FAILED: Final = 255
 
@@ -150,10 +163,13 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
 
     ``instance``: a user's own one, which ends when nobody needs it; this is its bound socket.
     """
+    from qsh.cli.daemon_reload import Reloader
+
     options = config.options
-    _check_own_files(arguments)
+    check_own_files(arguments)
     service = Service.of(os.environ)
-    sockets = _listen(options, service) if instance is None else [instance]
+    bound = _listen(options, service) if instance is None else {("UDP", "", 0): instance}
+    reloader = Reloader(arguments, config, bound, fixed=bool(service.inherited.given))
     try_host_keys(config)
     log = _open_log(options, arguments)
     for warning in config.warnings:
@@ -168,7 +184,8 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         PacketSocket(theirs, SpawnerRequest),
         config,
         log,
-        _front_starter(config, sockets, log, secrets),
+        _front_starter(reloader, log, secrets),
+        reload=reloader.reload if instance is None else None,
     )
     spawner.image = _freeze(config, log)
     try:
@@ -179,7 +196,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         ours.close()
         spawner.run()
     theirs.close()
-    for sock in sockets:
+    for sock in reloader.sockets:
         sock.close()
     try:
         keys = load_host_keys(config)
@@ -194,6 +211,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         options.login_grace_time,
         options.max_auth_tries,
         os.geteuid() == 0,
+        reloads=instance is None,
         idle_s=0.0 if instance is None else float(options.qsh_instance_idle),
         service=service,
     )
@@ -203,34 +221,35 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
 
 
 def _front_starter(
-    config: DaemonConfig, sockets: list[socket.socket], log: Log, file: int
+    reloader: Reloader, log: Log, file: int
 ) -> Callable[[socket.socket, socket.socket], NoReturn]:
     """What a fork of the spawner does to be the front. Made before the image is: all that it holds is in it, and in every session
     host. So the secrets that fronts share lie in ``file``, which has no name and which other children close.
     """
-    admission = Admission.from_options(config.options)
 
     def start_front(to_monitor: socket.socket, sign: socket.socket) -> NoReturn:
         import_without("asyncio", "ssl")
         from qsh.server import front
 
         secrets = front_secrets.take(file)
+        options = reloader.config.options
         settings = front.FrontSettings(
-            grace_s=config.options.login_grace_time,
-            idle_s=config.options.qsh_exec_max,
-            congestion=config.options.qsh_congestion,
-            banner=_banner(config.options),
-            admission=admission,
+            grace_s=options.login_grace_time,
+            idle_s=options.qsh_exec_max,
+            congestion=options.qsh_congestion,
+            banner=read_banner(options),
+            admission=Admission.from_options(options),
             reset_key=secrets.reset_key,
             token_key=secrets.token_key,
             salt=secrets.salt,
         )
-        front.run(to_monitor, sign, sockets, settings, log)
+        front.run(to_monitor, sign, reloader.sockets, settings, log)
 
     return start_front
 
 
-def _banner(options: DaemonOptions) -> str:
+def read_banner(options: DaemonOptions) -> str:
+    """The text that Banner names."""
     if not options.banner or options.banner == "none":
         return ""
     try:
@@ -240,12 +259,12 @@ def _banner(options: DaemonOptions) -> str:
         return ""
 
 
-def _listen(options: DaemonOptions, service: Service) -> list[socket.socket]:
+def _listen(options: DaemonOptions, service: Service) -> dict[tuple[str, str, int], socket.socket]:
     """One UDP socket per ListenAddress, and the listeners of QshTcpPort. Raises StartupError if none of a kind can be had."""
-    found = []
+    found = {}
     for kind, name, wanted, bind in (
         (socket.SOCK_DGRAM, "UDP", options.listen(), bind_one),
-        (socket.SOCK_STREAM, "TCP", options.listen_tcp(), _bind_tcp),
+        (socket.SOCK_STREAM, "TCP", options.listen_tcp(), bind_tcp),
     ):
         sockets, failures = service.listen(kind, wanted, bind)
         if failures and not sockets:
@@ -255,13 +274,13 @@ def _listen(options: DaemonOptions, service: Service) -> list[socket.socket]:
                     for host, port, error in failures
                 )
             )
-        found += sockets
+        found.update({(name, *place): sock for place, sock in sockets.items()})
     service.close_unused()
     return found
 
 
-def _bind_tcp(host: str, port: int) -> socket.socket:
-    """Raises OSError."""
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """A listener for packets in streams. Raises OSError."""
     return tcp_listener(port, host or None)
 
 
@@ -294,14 +313,15 @@ def _bound(family: int, host: str, port: int, *, dual_stack: bool) -> socket.soc
     return sock
 
 
+def log_level(options: DaemonOptions, arguments: Arguments) -> str:
+    """The command line's goes before the configuration's."""
+    if arguments.quiet:
+        return "QUIET"
+    return f"DEBUG{min(3, arguments.debug)}" if arguments.debug else options.log_level
+
+
 def _open_log(options: DaemonOptions, arguments: Arguments) -> Log:
-    level = (
-        "QUIET"
-        if arguments.quiet
-        else f"DEBUG{min(3, arguments.debug)}"
-        if arguments.debug
-        else options.log_level
-    )
+    level = log_level(options, arguments)
     if arguments.log_file is not None:
         try:
             file = os.open(
@@ -318,7 +338,7 @@ def _open_log(options: DaemonOptions, arguments: Arguments) -> Log:
     return Log(level, facility=options.syslog_facility, to_stderr=to_stderr)
 
 
-def _check_own_files(arguments: Arguments) -> None:
+def check_own_files(arguments: Arguments) -> None:
     """A configuration that others may write would let them in. Raises StartupError."""
     path = arguments.config_file or default_config()
     with contextlib.suppress(OSError):

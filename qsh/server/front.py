@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gc
 import os
 import pwd
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from qsh.auth.keys import PublicKey
@@ -22,17 +24,19 @@ from qsh.server import imports
 from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
 from qsh.server.connection import Limits, ServerConnection, plain_ip
-from qsh.server.front_streams import FrontStreams, take_streams
+from qsh.server.front_streams import LOOK_S, FrontStreams, take_streams
 from qsh.server.links import MonitorLink
 from qsh.server.packets import raise_descriptor_limit
+from qsh.server.reloading import address_of, limits_of, set_level
+from qsh.server.requests import NewListener, Rules
 from qsh.server.spawner import close_others, set_title
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from qsh.quic import Endpoint, Incoming
     from qsh.server.log import Log
-    from qsh.server.requests import Identity
+    from qsh.server.requests import Address, Identity
 
 __all__ = ["FrontSettings", "run"]
 
@@ -131,15 +135,22 @@ class _Front:
         self._numbers = 0
         self._watch = AddressWatch()
         self._streams = FrontStreams()
+        self._endpoints: dict[Address, Endpoint] = {}
+        """That take new connections; an endpoint that takes none any more lives until its last has ended."""
+        self._taking: dict[Address, asyncio.Task[None]] = {}
+        """Of listeners for packets in streams."""
+        self._retired: set[Endpoint] = set()
+        self._gone = asyncio.Event()
 
     async def run(
         self, monitor: socket.socket, sign: socket.socket, listeners: list[socket.socket]
     ) -> None:
         udp = [sock for sock in listeners if sock.type == socket.SOCK_DGRAM]
         tcp = [sock for sock in listeners if sock.type == socket.SOCK_STREAM]
-        gone = asyncio.Event()
+        gone = self._gone
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gone.set)
         link = MonitorLink(monitor, gone.set)
+        link.reloaded = self._reloaded
         warm_up()
         driver = Driver(worker_threads=max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2)))
         identity = await link.identity
@@ -148,46 +159,106 @@ class _Front:
             sign.fileno(),
             SIGN_DEADLINE_MS,
         )
-        endpoints = [
-            server_endpoint(
-                driver,
-                sock,
-                reset_key=self._settings.reset_key,
-                token_key=self._settings.token_key,
-                idle_s=self._settings.idle_s or NEVER_S,
-                congestion=self._settings.congestion,
-                bidi_streams=BIDI_BEFORE_AUTH,
-                uni_streams=0,
-                stream_window=STREAM_WINDOW,
-                connection_window=WINDOW_BEFORE_AUTH,
-                streams=bool(tcp),
-            )
-            for sock in udp
-        ]
-        for endpoint, sock in zip(endpoints, udp, strict=True):
-            host, port = endpoint.local_address
-            self._log.info(f"Server listening on {plain_ip(host)} port {port}.")
-            local = (plain_ip(host), port)
-            accepting = self._spawn(self._accept(endpoint, local, signer, identity, link))
-            accepting.add_done_callback(lambda _: gone.set())  # a deaf front is to be replaced
-            sock.close()
+        serve = functools.partial(self._accept, signer=signer, identity=identity, link=link)
+        self._open = functools.partial(self._open_endpoint, driver, serve, streams=bool(tcp))
+        for sock in udp:
+            self._open(sock)
         for sock in tcp:
-            host, port = sock.getsockname()[:2]
-            self._log.info(f"Server listening on {plain_ip(host)} port {port} (TCP).")
-            taking = take_streams(
-                sock, _beside(host, endpoints), self._stream_ended, self._not_accepted
-            )
-            self._spawn(taking)
+            self._take_streams(sock)
         if tcp:
-            self._spawn(self._streams.watch(endpoints))
+            self._spawn(self._watch_streams())
         await gone.wait()
-        for endpoint in endpoints:
+        every = [*self._endpoints.values(), *self._retired]
+        for endpoint in every:
             endpoint.close(0, b"server-stopped")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.2):
-                for endpoint in endpoints:
+                for endpoint in every:
                     await endpoint.wait_idle()
         driver.close()
+
+    def _open_endpoint(
+        self,
+        driver: Driver,
+        serve: Callable[[Endpoint, tuple[str, int]], Coroutine[Any, Any, None]],
+        sock: socket.socket,
+        *,
+        streams: bool,
+    ) -> None:
+        endpoint = server_endpoint(
+            driver,
+            sock,
+            reset_key=self._settings.reset_key,
+            token_key=self._settings.token_key,
+            idle_s=self._settings.idle_s or NEVER_S,
+            congestion=self._settings.congestion,
+            bidi_streams=BIDI_BEFORE_AUTH,
+            uni_streams=0,
+            stream_window=STREAM_WINDOW,
+            connection_window=WINDOW_BEFORE_AUTH,
+            streams=streams,
+        )
+        host, port = endpoint.local_address
+        self._log.info(f"Server listening on {plain_ip(host)} port {port}.")
+        self._endpoints[address_of(sock)] = endpoint
+        accepting = self._spawn(serve(endpoint, (plain_ip(host), port)))
+        accepting.add_done_callback(lambda _: self._deaf(endpoint))
+        sock.close()
+
+    def _deaf(self, endpoint: Endpoint) -> None:
+        """A front that does not hear where it should is to be replaced."""
+        if endpoint in self._endpoints.values():
+            self._gone.set()
+
+    def _take_streams(self, sock: socket.socket) -> None:
+        host, port = sock.getsockname()[:2]
+        self._log.info(f"Server listening on {plain_ip(host)} port {port} (TCP).")
+        beside = _beside(host, list(self._endpoints.values()))
+        taking = take_streams(sock, beside, self._stream_ended, self._not_accepted)
+        self._taking[address_of(sock)] = self._spawn(taking)
+        self._taking[address_of(sock)].add_done_callback(lambda _: sock.close())
+
+    async def _watch_streams(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._streams.look([*self._endpoints.values(), *self._retired])
+
+    # -- a configuration that was read again -----------------------------------------------------
+
+    def _reloaded(self, message: NewListener | Rules, descriptors: list[int]) -> None:
+        """One socket more, or the rules for what begins from now on."""
+        if isinstance(message, Rules):
+            set_level(self._log, message.level)
+            self._admission.limits = limits_of(message)
+            self._settings = replace(self._settings, grace_s=message.grace_s, banner=message.banner)
+            self._retire(set(message.listening))
+        for descriptor in descriptors:
+            sock = socket.socket(fileno=descriptor)
+            address = address_of(sock)
+            if address in self._endpoints or address in self._taking:
+                sock.close()  # this front was started with it
+            elif sock.type == socket.SOCK_STREAM:
+                self._take_streams(sock)
+            else:
+                self._open(sock)
+
+    def _retire(self, listening: set[Address]) -> None:
+        for address in [a for a in self._taking if a not in listening]:
+            self._taking.pop(address).cancel()
+        for address in [a for a in self._endpoints if a not in listening]:
+            endpoint = self._endpoints.pop(address)
+            host, port = endpoint.local_address
+            self._log.info(f"no new connections on {plain_ip(host)} port {port}")
+            self._retired.add(endpoint)
+            self._spawn(self._close_idle(endpoint))
+
+    async def _close_idle(self, endpoint: Endpoint) -> None:
+        await endpoint.wait_idle()
+        self._retired.discard(endpoint)
+        endpoint.close()
+        del endpoint
+        loop = asyncio.get_running_loop()
+        loop.call_later(FAREWELL_S, gc.collect)  # its last connections hold it, and each other
 
     def _stream_ended(self, host: str, end: asyncio.Future[tuple[str, bytes]]) -> None:
         if not end.cancelled() and end.exception() is None:
@@ -205,6 +276,9 @@ class _Front:
         link: MonitorLink,
     ) -> None:
         while (incoming := await endpoint.accept()) is not None:
+            if endpoint in self._retired:
+                incoming.refuse()
+                continue
             host, _ = incoming.remote_address
             decision = self._admission.decide(
                 monotonic_s(), plain_ip(host), incoming.address_validated

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qsh.quic import Connection, Endpoint, Incoming
 
-__all__ = ["FrontStreams", "take_streams"]
+__all__ = ["LOOK_S", "FrontStreams", "take_streams"]
 
 LOOK_S: Final = 5.0
 """Two of these are more than a client needs that tries UDP and comes back."""
@@ -79,12 +79,6 @@ class FrontStreams:
                     for where, stream, connection in self._carried.values()
                     if where is endpoint
                 )
-
-    async def watch(self, endpoints: Sequence[Endpoint]) -> None:
-        """Look again and again."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.look(endpoints)
 
 
 def _peer(address: tuple[Any, ...]) -> tuple[str, int]:

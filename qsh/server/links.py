@@ -29,9 +29,11 @@ from qsh.server.requests import (
     MonitorAnswer,
     Moved,
     MoveVerdict,
+    NewListener,
     OpenChannel,
     Proofs,
     Prove,
+    Rules,
     Verdict,
 )
 
@@ -112,6 +114,8 @@ class MonitorLink(_Link):
         self._proofs: dict[bytes, Callable[[list[bytes]], None]] = {}
         self._moves: dict[bytes, Callable[[MoveVerdict], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
+        self.reloaded: Callable[[NewListener | Rules, list[int]], None] | None = None
+        """Gets what a configuration that was read again brings, and takes the descriptors over."""
 
     async def login(self, request: Login) -> tuple[Verdict, int]:
         """The verdict, and the session host's socket if it let the user in, else -1. Raises ChannelError."""
@@ -158,6 +162,9 @@ class MonitorLink(_Link):
             future = self._logins.get(message.session_id)
             if future is not None and not future.done():
                 future.set_result((message, descriptors.pop() if descriptors else -1))
+        elif isinstance(message, NewListener | Rules) and self.reloaded is not None:
+            self.reloaded(message, descriptors)
+            return
         elif isinstance(message, MoveVerdict):
             if (judged := self._moves.pop(message.session_id, None)) is not None:
                 judged(message)

@@ -54,6 +54,10 @@ class LoginTable:
         self._entries: dict[bytes, Entry] = {}
         self._used: dict[bytes, None] = {}
 
+    def renew(self, grace_s: float, max_attempts: int) -> None:
+        """Other limits from now on."""
+        self._grace_s, self._max_attempts = grace_s or LIMIT_S, max_attempts
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -24,6 +24,7 @@ from qsh.errors import KeyFormatError, RemoteProtocolError
 from qsh.server import host_keys, login_records
 from qsh.server.login_table import LoginTable
 from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
+from qsh.server.reloading import set_level
 from qsh.server.requests import (
     OTHER_RULES,
     Forget,
@@ -35,11 +36,14 @@ from qsh.server.requests import (
     Login,
     Moved,
     MoveVerdict,
+    NewListener,
     Outcome,
     Proofs,
     Reaped,
     RecordLogin,
     RecordLogout,
+    Reload,
+    Reloaded,
     Spawned,
     SpawnerReport,
     SpawnFailed,
@@ -105,6 +109,8 @@ class Monitor:
     grace_s: float
     max_attempts: int
     root: bool
+    reloads: bool = False
+    """SIGHUP has the configuration read again; else it means nothing."""
     idle_s: float = 0.0
     """End when there has been no session for so long; 0: never."""
     service: Service = field(default_factory=Service)
@@ -123,6 +129,7 @@ class Monitor:
     """When to try again to start one."""
     _idle_since_s: float | None = None
     _stop: bool = False
+    _reload: bool = False
     exit_status: int = 0
 
     def __post_init__(self) -> None:
@@ -135,7 +142,7 @@ class Monitor:
         signal.set_wakeup_fd(wake_w)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, self._on_reload if self.reloads else signal.SIG_IGN)
         self._selector.register(wake_r, selectors.EVENT_READ, lambda: os.read(wake_r, 4096))
         self._selector.register(self.spawner, selectors.EVENT_READ, self._read_spawner)
         raise_descriptor_limit()
@@ -143,6 +150,8 @@ class Monitor:
         while not self._stop:
             self._turn(self._timeout())
             self._expire()
+            if self._reload:
+                self._ask_reload()
         self._end()
         return self.exit_status
 
@@ -169,6 +178,43 @@ class Monitor:
 
     def _on_stop(self, *_: object) -> None:
         self._stop = True
+
+    def _on_reload(self, *_: object) -> None:
+        self._reload = True
+
+    def _ask_reload(self) -> None:
+        self._reload = False
+        self.log.info("Received SIGHUP; reading the configuration again.")
+        self.service.reloading()
+        try:
+            self.spawner.send(Reload())
+        except OSError as error:
+            self.log.error(f"cannot read the configuration again: {error.strerror}")
+
+    def _reloaded(self, report: NewListener | Reloaded, descriptors: list[int]) -> None:
+        """Sockets and rules for the front; one that starts only now has them already, and knows them again."""
+        if isinstance(report, NewListener):
+            for descriptor in descriptors:
+                with socket.socket(fileno=os.dup(descriptor)) as sock:
+                    self.service.store(sock)
+        else:
+            self.service.ready()
+            self._complain(report.errors)
+            if report.rules is None:
+                self.log.error("the old configuration stays in force")
+                return
+            self.grace_s, self.max_attempts = report.rules.grace_s, report.rules.max_attempts
+            self.table.renew(self.grace_s, self.max_attempts)
+            self.service.keep(report.rules.listening)
+            set_level(self.log, report.rules.level)
+            self.log.info("the configuration was read again")
+        message = report if isinstance(report, NewListener) else report.rules
+        if self._front is None or message is None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        with contextlib.suppress(OSError):  # its end is seen by the reader
+            self._front.send(message, descriptors)
 
     def _end(self) -> None:
         """The front sees its links end, tells its clients and goes; if it does not go, it is killed."""
@@ -617,8 +663,10 @@ class Monitor:
             return
         if received is None:
             return
-        report, _ = received
-        if isinstance(report, Spawned):
+        report, descriptors = received
+        if isinstance(report, NewListener | Reloaded):
+            self._reloaded(report, descriptors)
+        elif isinstance(report, Spawned):
             self._spawned(report)
         elif isinstance(report, SpawnFailed):
             self._not_spawned(report.number)

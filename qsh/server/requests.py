@@ -58,13 +58,17 @@ __all__ = [
     "MonitorAnswer",
     "MoveVerdict",
     "Moved",
+    "NewListener",
     "OpenChannel",
     "Outcome",
     "Proofs",
     "Prove",
     "Reaped",
     "Released",
+    "Reload",
+    "Reloaded",
     "Resize",
+    "Rules",
     "SendSignal",
     "SpawnLogin",
     "SpawnSession",
@@ -167,7 +171,27 @@ class MoveVerdict(Local, frozen=True, tag="move-verdict"):
     """Refused because other rules hold there, under which it may log in."""
 
 
-MonitorAnswer = Identity | Verdict | Proofs | MoveVerdict
+class NewListener(Local, frozen=True, tag="listener"):
+    """One more socket to serve, which comes with it."""
+
+
+class Rules(Local, frozen=True, tag="rules"):
+    """What front and monitor take from a configuration that was read again (docs/architecture.md 2.5)."""
+
+    grace_s: float
+    max_attempts: int
+    banner: Text
+    level: str
+    max_startups: tuple[int, int, int]
+    per_source: int | None
+    net_block: tuple[int, int]
+    retry_above: int
+    max_connections: int
+    listening: list[Address]
+    """Of all sockets that are to be served; others take no new connections."""
+
+
+MonitorAnswer = Identity | Verdict | Proofs | MoveVerdict | NewListener | Rules
 
 
 class Outcome:
@@ -196,6 +220,8 @@ class Grant(Struct, frozen=True):
     client: Address
     server: Address
     last_login: tuple[float, str] | None = None
+    generation: int = 0
+    """Which of the configurations that there were since the start ``options`` None means."""
 
 
 class SpawnLogin(Local, frozen=True, tag="spawn"):
@@ -241,8 +267,12 @@ class RecordLogout(Local, frozen=True, tag="unrecord"):
     now: float
 
 
+class Reload(Local, frozen=True, tag="reload"):
+    """Read the configuration again. Answered by NewListener for each new socket, then Reloaded."""
+
+
 LoginRecord = RecordLogin | RecordLogout
-SpawnerRequest = SpawnLogin | SpawnSession | StartFront | LoginRecord
+SpawnerRequest = SpawnLogin | SpawnSession | StartFront | Reload | LoginRecord
 
 
 class Spawned(Local, frozen=True, tag="spawned"):
@@ -266,7 +296,14 @@ class Reaped(Local, frozen=True, tag="reaped"):
     status: int
 
 
-SpawnerReport = Spawned | SpawnFailed | Reaped
+class Reloaded(Local, frozen=True, tag="reloaded"):
+    """The configuration was read again; without rules the old ones stay."""
+
+    errors: list[Text] = []
+    rules: Rules | None = None
+
+
+SpawnerReport = Spawned | SpawnFailed | Reaped | NewListener | Reloaded
 
 # -- session host and monitor --------------------------------------------------------------------
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qsh.clock import monotonic_s
+from qsh.server.reloading import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
+    from collections.abc import Callable, Collection, MutableMapping, Sequence
+
+    from qsh.server.requests import Address
 
 __all__ = ["Inherited", "Service"]
 
 FIRST: Final = 3
 """SD_LISTEN_FDS_START."""
 MAX_INHERITED: Final = 128
-STORED: Final = "qshd"
-"""The name of sockets that qshd has bound, and left with systemd for the qshd after it."""
+STORED: Final = "qshd-"
+"""Names of sockets that qshd has bound, and left with systemd for the qshd after it, begin so; a number follows."""
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC")
 
 
@@ -31,8 +35,8 @@ class Inherited(NamedTuple):
 
     given: list[socket.socket]
     """By a socket unit: that says where qshd listens, and Port and ListenAddress do not."""
-    stored: list[socket.socket]
-    """Bound by the qshd before, with what clients have sent since."""
+    stored: dict[str, socket.socket]
+    """Bound by the qshd before, with what clients have sent since; by name."""
 
 
 class Service:
@@ -44,9 +48,9 @@ class Service:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._pause_s = watchdog_s / 2
         self._next_s = monotonic_s() + self._pause_s if watchdog_s else None
-        self.inherited = inherited or Inherited([], [])
-        self._ours: list[socket.socket] = []
-        """Bound by this qshd or the one before."""
+        self.inherited = inherited or Inherited([], {})
+        self._names = {address_of(sock): name for name, sock in self.inherited.stored.items()}
+        """What systemd has of ours."""
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> Service:
@@ -55,7 +59,7 @@ class Service:
         for_us = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
         watchdog_us = found["WATCHDOG_USEC"]
         watchdog_s = int(watchdog_us) / 1e6 if for_us and watchdog_us.isdecimal() else 0.0
-        inherited = Inherited([], [])
+        inherited = Inherited([], {})
         if found["LISTEN_PID"] == str(os.getpid()) and found["LISTEN_FDS"].isdecimal():
             inherited = _inherit(int(found["LISTEN_FDS"]), found["LISTEN_FDNAMES"].split(":"))
         return cls(found["NOTIFY_SOCKET"], watchdog_s, inherited)
@@ -92,13 +96,13 @@ class Service:
         kind: int,
         wanted: Sequence[tuple[str, int]],
         bind: Callable[[str, int], socket.socket],
-    ) -> tuple[list[socket.socket], list[tuple[str, int, OSError]]]:
-        """Sockets of ``kind`` (SOCK_DGRAM, SOCK_STREAM) for the addresses: given ones, else stored ones, else new ones, which are
-        stored; and those that could not be had, each with why.
+    ) -> tuple[dict[tuple[str, int], socket.socket], list[tuple[str, int, OSError]]]:
+        """Sockets of ``kind`` (SOCK_DGRAM, SOCK_STREAM) by address: given, else stored, else new ones, which are stored;
+        and those that could not be had, each with why.
         """
         if given := [sock for sock in self.inherited.given if sock.type == kind]:
-            return given, []
-        found, failures = [], []
+            return {sock.getsockname()[:2]: sock for sock in given}, []
+        found, failures = {}, []
         for host, port in wanted:
             sock = self._take_stored(kind, host, port)
             if sock is None:
@@ -107,31 +111,33 @@ class Service:
                 except OSError as error:
                     failures.append((host, port, error))
                     continue
-                self._store(sock)
-            self._ours.append(sock)
-            found.append(sock)
+                self.store(sock)
+            found[host, port] = sock
         return found, failures
 
+    def store(self, sock: socket.socket) -> None:
+        """Leave it with systemd: it comes back as ``inherited.stored``."""
+        number = next(n for n in count(1) if f"{STORED}{n}" not in self._names.values())
+        name = self._names[address_of(sock)] = f"{STORED}{number}"
+        self._tell(f"FDSTORE=1\nFDNAME={name}", [sock.fileno()])
+
+    def keep(self, listening: Collection[Address]) -> None:
+        """Let systemd forget those that are not listened on any more."""
+        for address in [each for each in self._names if each not in listening]:
+            self._tell(f"FDSTOREREMOVE=1\nFDNAME={self._names.pop(address)}")
+
     def close_unused(self) -> None:
-        """Stored sockets that nobody has taken are of an older configuration: they are closed, and systemd forgets them."""
-        if not self.inherited.stored:
-            return
-        for sock in self.inherited.stored:
+        """Stored sockets that nobody has taken are of an older configuration."""
+        unused = self.inherited.stored.values()
+        self.keep(self._names.keys() - {address_of(sock) for sock in unused})
+        for sock in unused:
             sock.close()
         self.inherited.stored.clear()
-        self._tell(f"FDSTOREREMOVE=1\nFDNAME={STORED}")  # all of that name
-        for sock in self._ours:
-            self._store(sock)
-
-    def _store(self, sock: socket.socket) -> None:
-        """Leave it with systemd: it comes back as ``inherited.stored``."""
-        self._tell(f"FDSTORE=1\nFDNAME={STORED}", [sock.fileno()])
 
     def _take_stored(self, kind: int, host: str, port: int) -> socket.socket | None:
-        for sock in self.inherited.stored:
+        for name, sock in self.inherited.stored.items():
             if sock.type == kind and port and _is_at(sock, host, port):
-                self.inherited.stored.remove(sock)
-                return sock
+                return self.inherited.stored.pop(name)
         return None
 
     def _tell(self, text: str, descriptors: Sequence[int] = ()) -> None:
@@ -145,16 +151,19 @@ class Service:
             socket.send_fds(sock, [text.encode()], list(descriptors))
 
 
-def _inherit(count: int, names: Sequence[str]) -> Inherited:
-    inherited = Inherited([], [])
-    for number in range(min(count, MAX_INHERITED)):
+def _inherit(number_of: int, names: Sequence[str]) -> Inherited:
+    inherited = Inherited([], {})
+    for number in range(min(number_of, MAX_INHERITED)):
         try:
             os.set_inheritable(FIRST + number, False)
             sock = socket.socket(fileno=FIRST + number)
         except OSError:  # a file, or nothing at all
             continue
-        stored = number < len(names) and names[number] == STORED
-        (inherited.stored if stored else inherited.given).append(sock)
+        name = names[number] if number < len(names) else ""
+        if name.startswith(STORED):
+            inherited.stored[name] = sock
+        else:
+            inherited.given.append(sock)
     return inherited
 
 

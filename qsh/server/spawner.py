@@ -25,6 +25,7 @@ from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, commands_s, group_names
 from qsh.server.moved_login import judge_move
 from qsh.server.packets import PacketSocket
+from qsh.server.reloading import send_reread, set_level
 from qsh.server.requests import (
     Grant,
     HostReport,
@@ -34,6 +35,7 @@ from qsh.server.requests import (
     Reaped,
     RecordLogin,
     RecordLogout,
+    Reload,
     Spawned,
     SpawnerRequest,
     SpawnFailed,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from qsh.server.image import Image
     from qsh.server.log import Log
     from qsh.server.login import Opinion
+    from qsh.server.reloading import Reread
     from qsh.server.requests import Address, Login, LoginRecord
 
 __all__ = ["Spawner"]
@@ -68,11 +71,18 @@ class Spawner:
     config: DaemonConfig
     log: Log
     start_front: Callable[[socket.socket, socket.socket], NoReturn]
+    reload: Callable[[], Reread] | None = None
+    """Reads the configuration again."""
     image: Image | None = None
     """What the processes share; None: they share what the system shares after a fork."""
     _records: deque[LoginRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     """Login records that wait for the recorder."""
     _recorder: int = 0
+    _generations: list[DaemonOptions] = field(init=False)
+    """What held outside Match since the start, the newest last: a session begins with what its login was judged by."""
+
+    def __post_init__(self) -> None:
+        self._generations = [self.config.options]
 
     def run(self) -> NoReturn:
         """The spawner's loop; ends the process."""
@@ -124,6 +134,9 @@ class Spawner:
             self._records.append(request)
             self._start_recorder()
             return
+        if isinstance(request, Reload):
+            self._reload()
+            return
         number = 0 if isinstance(request, StartFront) else request.number
         pid = self._fork()
         if pid == 0:
@@ -134,6 +147,16 @@ class Spawner:
             self.monitor.send(Spawned(number, pid, isinstance(request, SpawnSession)))
         else:
             self.monitor.send(SpawnFailed(number))
+
+    def _reload(self) -> None:
+        if self.reload is None:
+            return
+        reread = self.reload()
+        if reread.config is not None and reread.rules is not None:
+            self.config = reread.config
+            self._generations.append(reread.config.options)
+            set_level(self.log, reread.rules.level)
+        send_reread(reread, self.monitor)
 
     def _fork(self) -> int:
         """As os.fork(); -1 if there is no process to be had."""
@@ -214,13 +237,18 @@ class Spawner:
             Judgement(
                 opinion.outcome,
                 list(opinion.acceptable),
-                grant_of(request.login, opinion, self.config.options, read_records=root),
+                self._grant(request.login, opinion),
                 opinion.reason,
                 opinion.key,
                 opinion.options is not None and opinion.options.resume,
             )
         )
         os._exit(0)
+
+    def _grant(self, login: Login, opinion: Opinion) -> Grant | None:
+        grant = grant_of(login, opinion, self.config.options, read_records=os.geteuid() == 0)
+        newest = len(self._generations) - 1
+        return grant and msgspec.structs.replace(grant, generation=newest)
 
     def _judge_move(
         self, request: SpawnLogin, before: Address, to_monitor: socket.socket
@@ -243,7 +271,7 @@ class Spawner:
         """Be the user's session host, as the user."""
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
-        rules = SessionRules(request.grant, self.config.options)
+        rules = SessionRules(request.grant, self._generations[request.grant.generation])
         pages = self._idle_pages()
         directory = ""
         if os.geteuid() == 0:

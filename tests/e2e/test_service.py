@@ -62,7 +62,7 @@ def test_sockets_outlive_it_with_what_was_sent_meanwhile(
 ) -> None:
     """The main process is killed, as a service manager would do that hears nothing from it; a terminal goes on."""
     manager.expect("READY=1")
-    assert [name for name, _ in manager.store] == ["qshd"]
+    assert [name for name, _ in manager.store] == ["qshd-1"]
     with open_shell(server) as terminal:
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
@@ -95,6 +95,25 @@ def test_another_port_lets_go_of_the_stored_one(
         assert sock.getsockname()[1] == server.port != before
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", before))  # it is free
+
+
+def test_a_reload_is_told_and_moves_what_is_stored(
+    manager: ServiceManager, server: SupervisedServer
+) -> None:
+    manager.expect("READY=1")
+    manager.told.clear()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    file = server.home / "qshd_config"
+    file.write_text(file.read_text().replace(f"Port {server.port}", f"Port {port}"))
+    server.process.send_signal(signal.SIGHUP)
+    manager.expect("READY=1")
+    assert any(text.startswith("RELOADING=1\nMONOTONIC_USEC=") for text in manager.told)
+    manager.expect("FDSTOREREMOVE=1\nFDNAME=qshd-1")
+    ((name, held),) = manager.store
+    with socket.socket(fileno=os.dup(held)) as sock:
+        assert (name, sock.getsockname()[1]) == ("qshd-2", port)
 
 
 def test_signs_of_life(manager: ServiceManager, server: SupervisedServer) -> None:

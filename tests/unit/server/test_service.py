@@ -106,7 +106,7 @@ def test_the_environment_is_for_this_process_alone(peer: Peer) -> None:
     told = Service.of(environment)
     assert environment == {"HOME": "/"}
     assert told.deadline_s is not None
-    assert told.inherited == Inherited([], [])  # they were for process 1
+    assert told.inherited == Inherited([], {})  # they were for process 1
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_nonsense_counts_as_nothing(environment: dict[str, str]) -> None:
         {name: str(os.getpid()) if value == "me" else value for name, value in environment.items()}
     )
     assert told.deadline_s is None
-    assert told.inherited == Inherited([], [])
+    assert told.inherited == Inherited([], {})
 
 
 def test_sockets_are_told_apart_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +134,11 @@ def test_sockets_are_told_apart_by_their_names(monkeypatch: pytest.MonkeyPatch) 
     listen = {
         "LISTEN_PID": str(os.getpid()),
         "LISTEN_FDS": "3",
-        "LISTEN_FDNAMES": "qshd.socket:qshd",
+        "LISTEN_FDNAMES": "qshd.socket:qshd-1",
     }
     told = Service.of(listen)
-    (given,), (stored,) = told.inherited
+    (given,), named = told.inherited
+    stored = named["qshd-1"]
     assert [given.getsockname(), stored.getsockname()] == [sock.getsockname() for sock in sockets]
     assert not given.get_inheritable()
     for sock in (*sockets, given, stored):
@@ -146,39 +147,54 @@ def test_sockets_are_told_apart_by_their_names(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_is_bound_is_stored(peer: Peer) -> None:
     told = Service(peer.address)
-    (sock,), failures = told.listen(socket.SOCK_DGRAM, [("127.0.0.1", 0)], udp)
+    found, failures = told.listen(socket.SOCK_DGRAM, [("127.0.0.1", 0)], udp)
+    sock = found["127.0.0.1", 0]
     assert failures == []
-    assert peer.told() == [("FDSTORE=1\nFDNAME=qshd", 1)]
+    assert peer.told() == [("FDSTORE=1\nFDNAME=qshd-1", 1)]
     sock.close()
 
 
 def test_a_stored_socket_is_taken_where_it_is_wanted(peer: Peer) -> None:
     stored, other = udp(), udp()
     host, port = stored.getsockname()
-    told = Service(peer.address, inherited=Inherited([], [other, stored]))
+    told = Service(peer.address, inherited=Inherited([], {"qshd-1": other, "qshd-2": stored}))
     found, failures = told.listen(socket.SOCK_DGRAM, [(host, port)], udp)
-    assert found == [stored]
+    assert found == {(host, port): stored}
     assert failures == []
     assert peer.told() == []  # systemd has it
     told.close_unused()
     assert other.fileno() == -1
-    assert peer.told() == [("FDSTOREREMOVE=1\nFDNAME=qshd", 0), ("FDSTORE=1\nFDNAME=qshd", 1)]
+    assert peer.told() == [("FDSTOREREMOVE=1\nFDNAME=qshd-1", 0)]
     stored.close()
+
+
+def test_a_reload_stores_what_is_new_and_lets_go_of_what_is_not_wanted(peer: Peer) -> None:
+    first, second = udp(), udp()
+    told = Service(peer.address, inherited=Inherited([], {"qshd-1": first}))
+    told.store(second)
+    assert peer.told() == [("FDSTORE=1\nFDNAME=qshd-2", 1)]
+    told.keep([second.getsockname()])
+    assert peer.told() == [("FDSTOREREMOVE=1\nFDNAME=qshd-1", 0)]
+    told.store(first)
+    assert peer.told() == [("FDSTORE=1\nFDNAME=qshd-1", 1)]
+    for sock in (first, second):
+        sock.close()
 
 
 def test_everywhere_is_one_address_of_both_families(peer: Peer) -> None:
     stored = udp("::")
-    told = Service(peer.address, inherited=Inherited([], [stored]))
-    found, _ = told.listen(socket.SOCK_DGRAM, [("", stored.getsockname()[1])], udp)
-    assert found == [stored]
+    told = Service(peer.address, inherited=Inherited([], {"qshd-7": stored}))
+    place = ("", stored.getsockname()[1])
+    found, _ = told.listen(socket.SOCK_DGRAM, [place], udp)
+    assert found == {place: stored}
     stored.close()
 
 
 def test_a_socket_unit_says_where_qshd_listens(peer: Peer) -> None:
     given = udp()
-    told = Service(peer.address, inherited=Inherited([given], []))
+    told = Service(peer.address, inherited=Inherited([given], {}))
     found, _ = told.listen(socket.SOCK_DGRAM, [("127.0.0.1", 1)], udp)
-    assert found == [given]
+    assert list(found.values()) == [given]
     assert peer.told() == []
     given.close()
 
@@ -189,6 +205,6 @@ def test_what_cannot_be_bound_is_named() -> None:
     found, ((failed_host, failed_port, error),) = Service().listen(
         socket.SOCK_DGRAM, [(host, port)], udp
     )
-    assert (found, failed_host, failed_port) == ([], host, port)
+    assert (found, failed_host, failed_port) == ({}, host, port)
     assert "in use" in str(error)
     taken.close()

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from qsh.auth.key_options import KeyOptions
 from qsh.config import daemon_parser
 from qsh.server import login_records
 from qsh.server import spawner as module
+from qsh.server.account import Account
 from qsh.server.log import Log
+from qsh.server.login import Opinion
 from qsh.server.packets import PacketSocket, packet_pair
+from qsh.server.reloading import Reread, rules_of
 from qsh.server.requests import (
+    Login,
     LoginRecord,
     RecordLogout,
+    Reload,
+    Reloaded,
     SpawnerReport,
     SpawnerRequest,
     SpawnFailed,
@@ -85,3 +92,27 @@ def test_login_records_are_written_in_order_by_one_child_at_a_time(
     assert not spawner._recorder
     for descriptor in (read, write, go_on, done):
         os.close(descriptor)
+
+
+def test_a_session_begins_with_what_its_login_was_judged_by(
+    played: tuple[Spawner, PacketSocket[Any]],
+) -> None:
+    """The configuration may be read again in between; one with an error is none."""
+    spawner, monitor = played
+    first = spawner.config
+    second = daemon_parser.parse("PermitTTY no", "config", lambda pattern: [])
+    rules = rules_of(second.options, "", "INFO", [])
+    for reread, now in ((Reread(None, ("bad",)), first), (Reread(second, (), rules), second)):
+        spawner.reload = lambda reread=reread: reread
+        monitor.send(Reload())
+        spawner._read_monitor()
+        answer, _ = monitor.receive() or (None, [])
+        assert answer == Reloaded(list(reread.errors), reread.rules)
+        assert spawner.config is now
+    someone = Account("anna", 1, 1, (1,), "/", "/bin/sh")
+    login = Login(b"i" * 46, "anna", ("192.0.2.1", 1), ("192.0.2.2", 22))
+    opinion = Opinion("accepted", "", (), someone, second.options, KeyOptions())
+    grant = spawner._grant(login, opinion)
+    assert grant is not None
+    assert (grant.options, grant.generation) == (None, 1)
+    assert spawner._generations == [first.options, second.options]
