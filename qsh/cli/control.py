@@ -132,6 +132,22 @@ def status(
     raise typer.Exit(print_status(as_json=json))
 
 
+@app.command(name="import-sshd-config")
+def import_sshd_config(
+    file: Annotated[
+        str, typer.Argument(help="The configuration of sshd.")
+    ] = "/etc/ssh/sshd_config",
+    write: Annotated[
+        str | None, typer.Option("--write", help="Write a qshd_config there, too.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Say line by line what an sshd_config means to qshd, and make a qshd_config of it."""
+    from qsh.cli.import_sshd_config import report
+
+    raise typer.Exit(report(file, write, force=force))
+
+
 def main() -> None:
     """Entry point."""
     app(prog_name="qshctl")

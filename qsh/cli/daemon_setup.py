@@ -47,6 +47,7 @@ __all__ = [
     "log_level",
     "read_banner",
     "read_config",
+    "read_included",
     "start",
     "try_host_keys",
 ]
@@ -74,10 +75,10 @@ def read_config(arguments: Arguments) -> DaemonConfig:
         text = ""
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}") from None
-    return daemon_parser.parse(text, path, _read, overrides=tuple(arguments.overrides))
+    return daemon_parser.parse(text, path, read_included, overrides=tuple(arguments.overrides))
 
 
-def _read(pattern: str) -> list[tuple[str, str]]:
+def read_included(pattern: str) -> list[tuple[str, str]]:
     """Files that an Include names, sorted as glob(3) does."""
     import glob
 

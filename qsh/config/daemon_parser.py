@@ -19,7 +19,6 @@ from qsh.config.daemon_schema import (
     DEPRECATED,
     IGNORED,
     KEYWORDS,
-    REFUSED,
     UNSUPPORTED,
     Keyword,
 )
@@ -29,9 +28,24 @@ from qsh.errors import ConfigError
 if TYPE_CHECKING:
     from qsh.config.daemon_match import Condition
 
-__all__ = ["BadConfiguration", "ReadFiles", "parse"]
+__all__ = ["BadConfiguration", "ReadFiles", "Visited", "parse"]
 
 ReadFiles = Callable[[str], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """A good line: its place, its keyword, how it is written, its value, and whether it stands under a Match."""
+
+    file: str
+    line: int
+    keyword: Keyword
+    text: str
+    value: object
+    conditional: bool
+
+
+Visit = Callable[[Visited], None]
 
 INCLUDE_DIRECTORY: Final = "/etc/qsh"
 MAX_DEPTH: Final = 16
@@ -63,12 +77,15 @@ def parse(
     read_files: ReadFiles = lambda pattern: (),
     *,
     overrides: Iterable[tuple[str, str]] = (),
+    include_directory: str = INCLUDE_DIRECTORY,
+    visit: Visit | None = None,
 ) -> DaemonConfig:
     """The configuration in ``text``, which is that of ``file``. Raises BadConfiguration.
 
-    ``overrides`` are keyword and value of ``-o`` and the like; they go before the file.
+    ``overrides`` are keyword and value of ``-o`` and the like; they go before the file. ``visit`` is told of each good line, in
+    order; then a value that qshd cannot do what it says is no error.
     """
-    reader = _Reader(file, read_files)
+    reader = _Reader(file, read_files, include_directory, visit)
     for keyword, value in overrides:
         reader.override(keyword, value)
     ports_given = any(setting.field == "port" for setting in reader.settings)
@@ -114,6 +131,8 @@ class _Reader:
 
     file: str
     read_files: ReadFiles
+    include_directory: str = INCLUDE_DIRECTORY
+    visit: Visit | None = None
     settings: list[Setting] = field(default_factory=list)
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -183,7 +202,10 @@ class _Reader:
         value = parse_value(entry.kind, found := Line(keyword, words, rest))
         if found.words:
             raise ConfigError(f"keyword {keyword} extra arguments at end of line")
-        _refuse(entry, value)
+        if self.visit is not None:
+            self.visit(Visited(place[0], place[1], entry, line.strip(), value, bool(conditions)))
+        else:
+            _refuse(entry, value)
         self.settings.append(Setting(entry.field, value, entry.appends, conditions))
 
     def _note(self, keyword: str, name: str, place: tuple[str, int]) -> None:
@@ -204,7 +226,7 @@ class _Reader:
         for pattern in patterns:
             if not pattern:
                 raise ConfigError(f"keyword {keyword} empty argument")
-            path = pattern if pattern[0] in "/~" else f"{INCLUDE_DIRECTORY}/{pattern}"
+            path = pattern if pattern[0] in "/~" else f"{self.include_directory}/{pattern}"
             try:
                 files = list(self.read_files(path))
             except (OSError, ValueError) as error:
@@ -218,5 +240,5 @@ class _Reader:
 
 
 def _refuse(entry: Keyword, value: object) -> None:
-    if entry.status == REFUSED and value not in entry.harmless:
+    if entry.refuses(value):
         raise ConfigError(f"{entry.name} is not supported by qshd: {entry.note}")

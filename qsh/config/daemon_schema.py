@@ -57,6 +57,10 @@ class Keyword:
     """REFUSED: the values that are accepted all the same."""
     printed: bool = True
 
+    def refuses(self, value: object) -> bool:
+        """Whether this value stops qshd."""
+        return self.status == REFUSED and value not in self.harmless
+
 
 def _row(
     name: str,

@@ -90,7 +90,7 @@ def test_qshctl_commands_and_options() -> None:
     commands = getattr(group, "commands", {})
     assert commands
     text = (MAN / "qshctl.1").read_text()
-    assert set(re.findall(r"^\.It Cm (\w+)", text, re.MULTILINE)) == set(commands)
+    assert set(re.findall(r"^\.It Cm ([\w-]+)", text, re.MULTILINE)) == set(commands)
     for name, command in commands.items():
         section = re.search(
             rf"^\.It Cm {name}\b.*?(?=^\.It Cm |^\.El)", text, re.MULTILINE | re.DOTALL
