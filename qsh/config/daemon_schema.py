@@ -156,7 +156,7 @@ SCHEMA: Final = (
     _row("X11Forwarding", "x11_forwarding", "flag", flags="m"),
     _row("X11UseLocalhost", "x11_use_localhost", "flag", flags="m"),
     _row("PermitTTY", "permit_tty", "flag", flags="m"),
-    _row("PermitUserRC", "permit_user_rc", "flag", UNUSED, "~/.ssh/rc is not run", flags="m"),
+    _row("PermitUserRC", "permit_user_rc", "flag", flags="m"),
     _row("StrictModes", "strict_modes", "flag"),
     _row("TCPKeepAlive", "tcp_keep_alive", "flag", UNUSED, _UDP),
     _row("PermitEmptyPasswords", "permit_empty_passwords", "flag", UNUSED, _AUTH, flags="m"),
@@ -176,9 +176,7 @@ SCHEMA: Final = (
     ),
     _row("StreamLocalBindUnlink", "stream_local_bind_unlink", "flag", flags="m"),
     _row("FingerprintHash", "fingerprint_hash", "choice:digest", UNUSED, "SHA256 it is"),
-    _row(
-        "ExposeAuthInfo", "expose_auth_info", "flag", UNUSED, "SSH_USER_AUTH is not set", flags="m"
-    ),
+    _row("ExposeAuthInfo", "expose_auth_info", "flag", flags="m"),
     _row("PidFile", "pid_file", "file"),
     _row("ModuliFile", "moduli_file", "file", UNUSED, _TLS),
     _row("XAuthLocation", "xauth_location", "file"),

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
-from qsh.server import program, session_commands, signals, x11_display
+from qsh.server import auth_info, program, session_commands, signals
 from qsh.server.client_calls import Callee, ClientCalls
 from qsh.server.event_loop import READ, WRITE, EventLoop
 from qsh.server.forward_rules import ForwardRules
 from qsh.server.forwards import HostForwards
+from qsh.server.login_script import before_program
 from qsh.server.requests import (
     Called,
     CallEnded,
@@ -101,6 +102,7 @@ class SessionHost:
     _connected: bool = True
     _path: tuple[float, int] | None = None
     _check_detached_at: float | None = None
+    _auth_info: str = ""
     _ends: int = 0
     """Programs that ended, and that could not be started."""
 
@@ -115,6 +117,7 @@ class SessionHost:
 
     def run(self, *, until_end: bool = False) -> None:
         """The host's loop; returns when nothing is left to do, or with ``until_end`` when a program ends or cannot start."""
+        self._auth_info = auth_info.write(self.rules, self._directory.path, self.report)
         try:
             while self._connected or self._terminals:
                 if until_end and self._ends:
@@ -136,6 +139,7 @@ class SessionHost:
 
     def close(self) -> None:
         """Hang up everything."""
+        auth_info.remove(self._auth_info)
         self._hang_up_channels()
         if self._forwards is not None:
             self._forwards.close()
@@ -404,14 +408,17 @@ class SessionHost:
         return calls
 
     def _plan(self, request: OpenChannel, tty: str, calls: ClientCalls | None) -> Plan:
-        if calls is None:
-            return self.rules.plan(request, tty)
-        entry, xauth = calls.xauth, self.rules.options.xauth_location
-        if entry is None:
-            return self.rules.plan(request, tty, calls.env)
-        return self.rules.plan(
-            request, tty, calls.env, lambda env: x11_display.add_entry(xauth, entry, env)
+        rules = self.rules
+        prepare = before_program(
+            rules.grant.account,
+            None if calls is None else calls.xauth,
+            rules.options.xauth_location,
+            user_script=rules.runs_user_script(request),
         )
+        extra = {} if calls is None else calls.env
+        if self._auth_info:
+            extra = {**extra, auth_info.VARIABLE: self._auth_info}
+        return rules.plan(request, tty, extra, prepare)
 
     def _callee(self, request: OpenChannel) -> Callee | None:
         kinds, channel = self.rules.calls(request), request.channel

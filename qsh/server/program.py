@@ -177,11 +177,11 @@ def _run(
         except OSError as error:
             _say(f"Could not chdir to home directory {plan.home}: {error.strerror}\n")
             os.chdir("/")
-        if plan.prepare is not None:
-            plan.prepare(plan.env)
         text = plan.greeting()
         if text:
             os.write(1, text.encode(errors="replace"))
+        if plan.prepare is not None:
+            plan.prepare(plan.env)
         os.execve(plan.path, plan.argv, plan.env)
     except OSError as error:
         _say(f"{path}: {error.strerror}\n")

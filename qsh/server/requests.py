@@ -220,6 +220,8 @@ class Grant(Struct, frozen=True):
     client: Address
     server: Address
     last_login: tuple[float, str] | None = None
+    auth_info: str = ""
+    """For ExposeAuthInfo: what let the user in."""
     generation: int = 0
     """Which of the configurations that there were since the start ``options`` None means."""
 

@@ -100,6 +100,16 @@ class SessionRules:
             return self.options.force_command
         return self.key.command
 
+    def runs_user_script(self, request: OpenChannel) -> bool:
+        """Whether ~/.ssh/rc runs before the program; one that the administrator forces is not to be led astray."""
+        options = self.options
+        return (
+            request.kind != "subsystem"
+            and options.force_command in ("", "none")
+            and options.permit_user_rc
+            and self.key.user_rc
+        )
+
     @property
     def rights(self) -> Rights:
         """What a terminal of this login records, and what it needs to visit another's."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.server import imports, login_records, session_directory
+from qsh.server import auth_info, imports, login_records, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, commands_s, group_names
@@ -247,8 +247,14 @@ class Spawner:
 
     def _grant(self, login: Login, opinion: Opinion) -> Grant | None:
         grant = grant_of(login, opinion, self.config.options, read_records=os.geteuid() == 0)
-        newest = len(self._generations) - 1
-        return grant and msgspec.structs.replace(grant, generation=newest)
+        if grant is None:
+            return None
+        exposed = opinion.options is not None and opinion.options.expose_auth_info
+        return msgspec.structs.replace(
+            grant,
+            generation=len(self._generations) - 1,
+            auth_info=auth_info.describe(login) if exposed else "",
+        )
 
     def _judge_move(
         self, request: SpawnLogin, before: Address, to_monitor: socket.socket
