@@ -162,9 +162,7 @@ SCHEMA: Final = (
     _row("PermitEmptyPasswords", "permit_empty_passwords", "flag", UNUSED, _AUTH, flags="m"),
     _row("Compression", "compression", "choice:compression", UNUSED, "nothing is compressed"),
     _row("GatewayPorts", "gateway_ports", "choice:gateway", flags="m"),
-    _row(
-        "UseDNS", "use_dns", "flag", UNUSED, "names are not looked up: Match Host sees the address"
-    ),
+    _row("UseDNS", "use_dns", "flag"),
     _row("AllowTcpForwarding", "allow_tcp_forwarding", "choice:forwarding", flags="m"),
     _row("AllowAgentForwarding", "allow_agent_forwarding", "flag", flags="m"),
     _row("DisableForwarding", "disable_forwarding", "flag", flags="m"),

@@ -67,6 +67,8 @@ class Judge:
     """The uid in the record of a login that resumes, which the monitor has opened."""
     complaints: list[str] = field(default_factory=list)
     """For the log: files that could not be trusted."""
+    name_of: Callable[[str], str] = lambda address: address
+    """The host name of the client's address (UseDNS)."""
     deadline_s: float = field(default_factory=lambda: monotonic_s() + COMMANDS_S)
     """By when commands that are asked about keys must have answered."""
     _keys: KeyJudge | None = None
@@ -108,10 +110,17 @@ class Judge:
             return "this qshd runs without root and admits only its own user"
         refusal = accounts.unusable(
             account, self.now, locked_counts=not options.use_pam
-        ) or list_refusal(account, options, self.login.client[0])
+        ) or self._list_refusal(account, options)
         if refusal is None and not options.pubkey_authentication:
             return "PubkeyAuthentication no"
         return refusal
+
+    def _list_refusal(self, account: Account, options: DaemonOptions) -> str | None:
+        """AllowUsers, DenyUsers, AllowGroups, DenyGroups in sshd's order (auth.c: allowed_user)."""
+        address = self.login.client[0]
+        name = self.name_of(address)
+        host = "" if name == address else name
+        return options.user_refusal(account.name, group_names(account), address, host)
 
     def _judge_resume(self, resume: Resume, account: Account, options: DaemonOptions) -> Opinion:
         """As a login with the key of the one that is continued, whose proof is this one."""
@@ -179,7 +188,7 @@ class Judge:
     def _judge_of(self, account: Account, options: DaemonOptions) -> KeyJudge:
         if self._keys is None:
             address = self.login.client[0]
-            visitor = Visitor(account.name, address, address)
+            visitor = Visitor(account.name, address, self.name_of(address))
             self._keys = KeyJudge(
                 account, options, visitor, self.now, self.deadline_s, self.complaints
             )
@@ -204,11 +213,6 @@ class Judge:
 def commands_s(grace_s: float) -> float:
     """How long commands may take that are asked about keys: the monitor ends the login child after ``grace_s`` (0: an hour)."""
     return max(grace_s - MARGIN_S, grace_s / 2) if grace_s else NO_GRACE_S
-
-
-def list_refusal(account: Account, options: DaemonOptions, address: str) -> str | None:
-    """AllowUsers, DenyUsers, AllowGroups, DenyGroups in sshd's order (auth.c: allowed_user)."""
-    return options.user_refusal(account.name, group_names(account), address)
 
 
 def group_names(account: Account) -> tuple[str, ...]:

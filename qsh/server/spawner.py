@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.server import auth_info, imports, login_records, session_directory
+from qsh.server import auth_info, imports, login_records, remote_name, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, commands_s, group_names
@@ -78,6 +78,8 @@ class Spawner:
     _records: deque[LoginRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     """Login records that wait for the recorder."""
     _recorder: int = 0
+    _names: dict[str, str] = field(default_factory=dict)
+    """Of a login child."""
     _generations: list[DaemonOptions] = field(init=False)
     """What held outside Match since the start, the newest last: a session begins with what its login was judged by."""
 
@@ -227,6 +229,7 @@ class Spawner:
             wall_s(),
             None if root else os.geteuid(),
             request.resumes,
+            name_of=self._name_of,
             deadline_s=monotonic_s() + commands_s(self.config.options.login_grace_time),
         )
         opinion = judge.judge()
@@ -264,7 +267,14 @@ class Spawner:
 
         def judge_at(client: Address) -> Judge:
             login = msgspec.structs.replace(request.login, client=client)
-            return Judge(login, request.host_key, self._options_for, request.then, only)
+            return Judge(
+                login,
+                request.host_key,
+                self._options_for,
+                request.then,
+                only,
+                name_of=self._name_of,
+            )
 
         opinion = judge_move(judge_at, before, request.login.client)
         monitor: PacketSocket[Any] = PacketSocket(to_monitor, HostReport)
@@ -316,11 +326,22 @@ class Spawner:
             self.log.error(f"session directory: {error}")
         return path
 
+    def _name_of(self, address: str) -> str:
+        """In a login child, which may wait for a name server."""
+        if not self.config.options.use_dns:
+            return address
+        if address not in self._names:
+            found = remote_name.look_up(address)
+            if found.reason:
+                self.log.info(found.reason)
+            self._names[address] = found.name
+        return self._names[address]
+
     def _options_for(self, login: Login, account: Account | None) -> DaemonOptions:
         return self.config.for_connection(
             user=login.user,
             groups=group_names(account) if account is not None else (),
-            host="",
+            host=self._name_of(login.client[0]),
             address=login.client[0],
             local_address=login.server[0],
             local_port=login.server[1],

@@ -49,7 +49,7 @@ def where() -> Iterator[Path]:
 
 
 def judge(
-    credentials: Credentials, case: Case, where: Path, **proof: Any
+    credentials: Credentials, case: Case, where: Path, dns: str = "127.0.0.1", **proof: Any
 ) -> tuple[Opinion, list[str]]:
     """As a client that shows a key at once, with its signature."""
     shown = credentials.prepare(case, where, ME.pw_name, GROUP)
@@ -81,7 +81,7 @@ def judge(
         SESSION_ID, user, ("127.0.0.1", 4711), ("127.0.0.1", 22), [shown.blob], Proof(**fields)
     )
     only = None if os.geteuid() == 0 else os.geteuid()
-    judged = Judge(login, HOST, options_for, NOW, only)
+    judged = Judge(login, HOST, options_for, NOW, only, name_of=lambda _: dns)
     return judged.judge(), judged.complaints
 
 
@@ -254,3 +254,26 @@ def test_security_keys(where: Path, name: str, kind: str) -> None:
     assert (opinion.outcome == Outcome.ACCEPTED) is allowed, opinion.reason
     if not allowed:
         assert "requirement not met" in opinion.reason
+
+
+NAMED = {
+    # the configuration, options of the line, allowed from "box.example.org"
+    "from= the name": ("", 'from="*.example.org" ', True),
+    "from= but the name": ("", 'from="*,!box.example.org" ', False),
+    "AllowUsers at the name": (f"AllowUsers {ME.pw_name}@box.example.org", "", True),
+    "AllowUsers at another": (f"AllowUsers {ME.pw_name}@other.example.org", "", False),
+    "DenyUsers at the name": (f"DenyUsers {ME.pw_name}@*.example.org", "", False),
+    "AllowUsers at the address": (f"AllowUsers {ME.pw_name}@127.0.0.1", "", True),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_names_of_clients(credentials: Credentials, where: Path, name: str) -> None:
+    """With UseDNS; without it the address stands for the name."""
+    text, line, allowed = NAMED[name]
+    case = Case(allowed, text, f"{line}{{key}}")
+    opinion, _ = judge(credentials, case, where, dns="box.example.org")
+    assert (opinion.outcome == Outcome.ACCEPTED) is allowed, opinion.reason
+    by_address = "address" in name or "but the name" in name or "DenyUsers" in name
+    opinion, _ = judge(credentials, case, where)
+    assert (opinion.outcome == Outcome.ACCEPTED) is by_address
