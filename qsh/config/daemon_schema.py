@@ -36,6 +36,7 @@ _LATER = "there is no such forwarding yet"
 _AUTH = "only keys let a user in so far"
 _PAM = "there is no PAM yet"
 _UDP = "QUIC has its own"
+_ALIVE = "QshExecMax says when a silent client counts as lost"
 _HOSTBASED = "there is no host-based authentication"
 _GSSAPI = "there is no GSSAPI or Kerberos"
 
@@ -95,8 +96,8 @@ SCHEMA: Final = (
     _row("X11DisplayOffset", "x11_display_offset", "integer", flags="m"),
     _row("MaxAuthTries", "max_auth_tries", "integer", flags="m"),
     _row("MaxSessions", "max_sessions", "integer", flags="m"),
-    _row("ClientAliveInterval", "client_alive_interval", "seconds", UNUSED, _UDP, flags="m"),
-    _row("ClientAliveCountMax", "client_alive_count_max", "integer", UNUSED, _UDP, flags="m"),
+    _row("ClientAliveInterval", "client_alive_interval", "seconds", UNUSED, _ALIVE, flags="m"),
+    _row("ClientAliveCountMax", "client_alive_count_max", "integer", UNUSED, _ALIVE, flags="m"),
     _row("RequiredRSASize", "required_rsa_size", "integer", flags="m"),
     _row("StreamLocalBindMask", "stream_local_bind_mask", "octal", flags="m"),
     _row(
@@ -182,15 +183,7 @@ SCHEMA: Final = (
     _row("MACs", "macs", "algorithms:macs", UNUSED, _TLS),
     _row("Banner", "banner", "file", flags="m"),
     _row("ForceCommand", "force_command", "line", flags="m"),
-    _row(
-        "ChrootDirectory",
-        "chroot_directory",
-        "file",
-        REFUSED,
-        "sessions are not put into a root of their own",
-        flags="m",
-        harmless=("none",),
-    ),
+    _row("ChrootDirectory", "chroot_directory", "file", flags="m"),
     _row("TrustedUserCAKeys", "trusted_user_ca_keys", "file", flags="m"),
     _row("RevokedKeys", "revoked_keys", "file", flags="m"),
     _row("SecurityKeyProvider", "security_key_provider", "internal", UNUSED, "host keys are files"),

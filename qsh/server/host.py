@@ -544,6 +544,8 @@ class SessionHost:
         self._tell(ChannelOpened(request.channel), [started.stdin, started.stdout, started.stderr])
 
     def _report_terminal(self, name: str, pid: int) -> None:
+        if self.rules.options.chroot_directory != "none":
+            return  # outside that name may be another's
         try:
             self.monitor.send(TerminalLogin(name.removeprefix("/dev/"), pid))
         except OSError:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.server import auth_info, imports, login_records, remote_name, session_directory
+from qsh.server import auth_info, chroot, imports, login_records, remote_name, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, commands_s, group_names
@@ -290,9 +290,16 @@ class Spawner:
         rules = SessionRules(request.grant, self._generations[request.grant.generation])
         pages = self._idle_pages()
         directory = ""
-        if os.geteuid() == 0:
+        account = request.grant.account
+        root = chroot.directory_of(rules.options, account)
+        if root is not None:
+            inside = chroot.options_inside(rules.options)
+            rules = SessionRules(msgspec.structs.replace(request.grant, options=inside), inside)
+            chroot.enter(root)
+            become(account)
+        elif os.geteuid() == 0:
             directory = self._session_directory(rules)
-            become(request.grant.account)
+            become(account)
         os.umask(UMASK)
         with contextlib.suppress(OSError):
             os.chdir("/")

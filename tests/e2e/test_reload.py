@@ -101,7 +101,6 @@ def test_the_front_takes_its_part(server: LiveServer) -> None:
 BROKEN = {
     "a bad line": (lambda text: f"{text}\nFrobnicate yes\n", ": Bad configuration option: Frobnicate"),
     "a bad value": (lambda text: f"PermitTTY perhaps\n{text}", "line 2: unsupported option"),
-    "what is refused": (lambda text: f"ChrootDirectory /srv\n{text}", "ChrootDirectory is not supported"),
     "nothing to listen on": (
         lambda text: text.replace("ListenAddress 127.0.0.1", "ListenAddress 192.0.2.1"),
         "there would be nothing to listen on",

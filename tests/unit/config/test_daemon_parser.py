@@ -218,7 +218,6 @@ def test_deprecated_keywords_are_warnings() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "ChrootDirectory /srv",
         "AuthenticationMethods publickey,password",
     ],
 )
@@ -230,7 +229,6 @@ def test_what_would_let_more_in_than_the_file_says_is_refused(line: str) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        "ChrootDirectory none",
         "AuthenticationMethods any",
         "AuthenticationMethods publickey",
     ],
