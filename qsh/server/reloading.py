@@ -1,4 +1,4 @@
-"""The configuration read again on SIGHUP, in processes that run (docs/architecture.md 2.5).
+"""The configuration read again on SIGHUP, in processes that run (docs/architecture.md 2.13).
 
     monitor ─ Reload ─► spawner reads and judges the file, binds what is new
     front ◄─ NewListener (+ socket), Rules ─ monitor ◄─ NewListener (+ socket), Reloaded ─ spawner

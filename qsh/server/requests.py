@@ -176,7 +176,7 @@ class NewListener(Local, frozen=True, tag="listener"):
 
 
 class Rules(Local, frozen=True, tag="rules"):
-    """What front and monitor take from a configuration that was read again (docs/architecture.md 2.5)."""
+    """What front and monitor take from a configuration that was read again (docs/architecture.md 2.13)."""
 
     grace_s: float
     max_attempts: int

@@ -1,4 +1,4 @@
-"""qshd under a service manager: readiness, sockets that outlive it, signs of life (docs/architecture.md 2.12)."""
+"""qshd under a service manager: readiness, sockets that outlive it, signs of life (docs/architecture.md 2.14)."""
 
 from __future__ import annotations
 
