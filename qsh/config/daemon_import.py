@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Survey", "survey"]
 
 INCLUDE_DIRECTORY: Final = "/etc/ssh"
-GLOBAL_ONLY: Final = frozenset({"Banner", "LogLevel", "MaxAuthTries"})
+GLOBAL_ONLY: Final = frozenset({"Banner", "LogLevel"})
 """They work only before the first Match."""
 DIFFERENT: Final = {
     "Port": "the number is that of a UDP port",

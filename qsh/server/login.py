@@ -65,6 +65,8 @@ class Judge:
     """Without root: the one user that may be admitted."""
     resumes: int | None = None
     """The uid in the record of a login that resumes, which the monitor has opened."""
+    max_attempts: int | None = None
+    """MaxAuthTries as it holds here, once it was judged."""
     complaints: list[str] = field(default_factory=list)
     """For the log: files that could not be trusted."""
     name_of: Callable[[str], str] = lambda address: address
@@ -77,6 +79,7 @@ class Judge:
         """Never raises for anything that the peer or the user's files can contain."""
         account = accounts.lookup(self.login.user)
         options = self.options_for(self.login, account)
+        self.max_attempts = options.max_auth_tries
         refusal = self._account_refusal(account, options)
         if account is not None and refusal is None:
             self._judge_of(account, options).read_files()

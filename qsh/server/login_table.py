@@ -43,6 +43,10 @@ class Entry:
     host_key: int
     deadline_s: float
     attempts: int = 0
+    spent: bool = False
+    """The front was told that there is no further attempt: other limits that come meanwhile change nothing."""
+    limit: int | None = None
+    """The least that MaxAuthTries was for the users that were tried; None: what holds for everybody."""
     proved: bool = False
 
 
@@ -80,19 +84,28 @@ class LoginTable:
             )
         if now > entry.deadline_s:
             raise RemoteProtocolError("too-late", "login: after LoginGraceTime")
-        if entry.attempts >= self._max_attempts:
+        if entry.spent:
             raise RemoteProtocolError("not-permitted", "login: after MaxAuthTries")
         entry.phase = Phase.JUDGING
         return entry.host_key
 
-    def judged(self, session_id: bytes, *, accepted: bool, counts: bool) -> bool:
-        """The judgement is in; ``counts``: it was a failure. Returns whether this was the last attempt permitted."""
+    def judged(
+        self, session_id: bytes, *, accepted: bool, counts: bool, limit: int | None = None
+    ) -> bool:
+        """The judgement is in; ``counts``: it was a failure; ``limit``: MaxAuthTries as it holds for this user.
+
+        Returns whether this was the last attempt permitted.
+        """
         entry = self._entries.get(session_id)
         if entry is None or entry.phase is not Phase.JUDGING:
             return True
         entry.phase = Phase.ADMITTED if accepted else Phase.SIGNED
         entry.attempts += counts
-        return entry.attempts >= self._max_attempts
+        if limit is not None:
+            entry.limit = limit if entry.limit is None else min(entry.limit, limit)
+        limit = self._max_attempts if entry.limit is None else entry.limit
+        entry.spent = entry.attempts >= limit
+        return entry.spent
 
     def prove(self, session_id: bytes) -> int:
         """The other host keys may sign for this login; returns the number of the key that signed its handshake."""

@@ -544,7 +544,10 @@ class Monitor:
         login, outcome = session.login, judgement.outcome
         accepted = outcome == Outcome.ACCEPTED
         final = self.table.judged(
-            login.session_id, accepted=accepted, counts=outcome == Outcome.REFUSED
+            login.session_id,
+            accepted=accepted,
+            counts=outcome == Outcome.REFUSED,
+            limit=judgement.max_attempts,
         )
         where = f"from {login.client[0]} port {login.client[1]} qsh"
         verdict = Verdict(

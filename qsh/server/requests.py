@@ -320,6 +320,8 @@ class Judgement(Local, frozen=True, tag="judgement"):
     """For the log only."""
     key: Text = ""
     """Type and fingerprint of the key that counted, for the log."""
+    max_attempts: int | None = None
+    """MaxAuthTries as it holds for this login; None: nobody could say."""
     resumable: bool = False
     """The configuration lets such logins be resumed."""
 

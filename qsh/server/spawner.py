@@ -243,7 +243,8 @@ class Spawner:
                 self._grant(request.login, opinion),
                 opinion.reason,
                 opinion.key,
-                opinion.options is not None and opinion.options.resume,
+                max_attempts=judge.max_attempts,
+                resumable=opinion.options is not None and opinion.options.resume,
             )
         )
         os._exit(0)

@@ -110,6 +110,28 @@ def test_only_failures_count() -> None:
         found.login(ID, now=1)
 
 
+def test_the_users_own_limit() -> None:
+    """MaxAuthTries after Match; of several users on one connection the least counts."""
+    found = table("signed")
+    for limit, last in ((9, False), (None, False), (9, False), (4, True)):
+        found.login(ID, now=1)
+        assert found.judged(ID, accepted=False, counts=True, limit=limit) is last
+    with pytest.raises(RemoteProtocolError, match="MaxAuthTries"):
+        found.login(ID, now=1)
+
+
+def test_a_limit_that_changes_between_attempts_is_no_fault_of_the_front() -> None:
+    """It was told that there may be another: the table must not call that a broken rule."""
+    found = table("signed")
+    found.login(ID, now=1)
+    assert not found.judged(ID, accepted=False, counts=True)
+    found.renew(120, 1)
+    found.login(ID, now=1)
+    assert found.judged(ID, accepted=False, counts=True)
+    with pytest.raises(RemoteProtocolError, match="MaxAuthTries"):
+        found.login(ID, now=1)
+
+
 def test_forgotten_is_unknown() -> None:
     found = table("signed")
     found.forget(ID)
