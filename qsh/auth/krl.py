@@ -176,7 +176,7 @@ def _listed(line: str) -> PublicKey | None:
         words = rest.split()
         try:
             inner = Reader(binascii.a2b_base64(words[0] if words else "", strict_mode=True)).text()
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, KeyFormatError):
             raise KeyFormatError("no key in this line") from None
         if inner != name:
             raise KeyFormatError(f"the line says {name[:64]}, the key is {inner[:64]}") from None

@@ -128,6 +128,7 @@ def _main(argv: list[str]) -> int:
         return 0
     if arguments.test:
         daemon_setup.load_host_keys(config, make=False)
+        daemon_setup.warn_of_files(config)
         return 0
     return daemon_setup.start(config, arguments)
 

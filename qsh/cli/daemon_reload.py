@@ -9,6 +9,7 @@ from qsh.cli import daemon_setup
 from qsh.config.daemon_parser import BadConfiguration
 from qsh.config.daemon_schema import SCHEMA
 from qsh.errors import ConfigError, StartupError
+from qsh.server import named_files
 from qsh.server.reloading import Reread, rules_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,12 @@ class Reloader:
             daemon_setup.log_level(options, self._arguments),
             self.sockets,
         )
-        return Reread(config, (*config.warnings, *errors), rules, tuple(added))
+        return Reread(
+            config,
+            (*config.warnings, *errors, *named_files.complaints(config)),
+            rules,
+            tuple(added),
+        )
 
     def _bind(self, options: DaemonOptions) -> tuple[list[socket.socket], list[str]]:
         added: list[socket.socket] = []

@@ -18,7 +18,7 @@ from qsh.errors import StartupError
 from qsh.lean_imports import import_without
 from qsh.quic import tcp_listener
 from qsh.server import account as accounts
-from qsh.server import front_secrets, host_keys, image_layout, preload
+from qsh.server import front_secrets, host_keys, image_layout, named_files, preload
 from qsh.server.admission import Admission
 from qsh.server.image import Image
 from qsh.server.log import Log
@@ -50,6 +50,7 @@ __all__ = [
     "read_included",
     "start",
     "try_host_keys",
+    "warn_of_files",
 ]
 
 FAILED: Final = 255
@@ -108,6 +109,12 @@ def load_host_keys(config: DaemonConfig, *, make: bool = True) -> HostKeys:
     if not make and not options.host_key and not host_keys.any_exists(own):
         return host_keys.HostKeys([])
     return host_keys.load(options.host_key, options.host_certificate, own, _warn)
+
+
+def warn_of_files(config: DaemonConfig) -> None:
+    """Say which files that the configuration names cannot be used."""
+    for complaint in named_files.complaints(config):
+        _warn(f"warning: {complaint}")
 
 
 def _warn(text: str) -> None:
@@ -175,6 +182,8 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
     log = _open_log(options, arguments)
     for warning in config.warnings:
         log.info(warning)
+    for complaint in named_files.complaints(config):
+        log.error(complaint)
     if not arguments.foreground:
         _daemonize()
     _write_pid(options)
