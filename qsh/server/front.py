@@ -240,7 +240,11 @@ class _Front:
             elif sock.type == socket.SOCK_STREAM:
                 self._take_streams(sock)
             else:
-                self._open(sock)
+                try:
+                    self._open(sock)
+                except (TransportError, OSError) as error:
+                    self._log.error(f"cannot serve {address[0]} port {address[1]}: {error}")
+                    sock.close()
 
     def _retire(self, listening: set[Address]) -> None:
         for address in [a for a in self._taking if a not in listening]:

@@ -36,6 +36,9 @@ MAX_KEY_FILE: Final = 4 * 1024 * 1024
 """Bytes of an authorized_keys file, of principals, of authorities that are read."""
 MAX_REVOKED: Final = 128 * 1024 * 1024
 """As OpenSSH's SSHBUF_SIZE_MAX."""
+MAX_KEY_ID: Final = 256
+MAX_REASON: Final = 4096
+"""Characters of what is told to the monitor, for the log: whoever writes a file of keys must not make a message too large."""
 FORCED_ONLY: Final = "forced-commands-only"
 NONE: Final = "none"
 COMMAND_TOKENS: Final = "hutfkU"
@@ -154,7 +157,7 @@ class KeyJudge:
             if grant.options is not None:
                 return grant.options
             reasons += [f"AuthorizedKeysCommand: {reason}" for reason in grant.reasons]
-        return "; ".join(reasons)
+        return "; ".join(reasons)[:MAX_REASON]
 
     def _trusted(self, certificate: Certificate) -> bool:
         path = self.options.trusted_user_ca_keys
@@ -268,7 +271,8 @@ def describe(blob: bytes) -> str:
         return text
     certificate = Certificate.parse(key)
     authority = certificate.authority
-    return f"{text} ID {certificate.key_id} (serial {certificate.serial}) CA {authority.label} {authority.fingerprint()}"
+    key_id, signer = certificate.key_id[:MAX_KEY_ID], f"{authority.label} {authority.fingerprint()}"
+    return f"{text} ID {key_id} (serial {certificate.serial}) CA {signer}"
 
 
 @contextlib.contextmanager

@@ -36,6 +36,8 @@ PATH: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
 """_PATH_STDPATH of the C library."""
 NONE: Final = "none"
 PR_SET_PDEATHSIG: Final = 1
+IGNORED_HERE: Final = (signal.SIGHUP, signal.SIGINT)
+"""By the spawner and all that it forks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ def _end_with(parent: int) -> Callable[[], None]:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def prepare() -> None:
+        for number in IGNORED_HERE:
+            signal.signal(number, signal.SIG_DFL)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsh.config.daemon_dump import dump
+from qsh.config.daemon_import import survey
 from qsh.config.daemon_parser import parse
 from qsh.config.daemon_schema import ALIASES, KEYWORDS
 from qsh.errors import ConfigError
@@ -35,6 +36,28 @@ def test_only_config_errors(text: str, included: str) -> None:
         dump(config, "user=bob,addr=10.0.0.1,host=h,laddr=::1,lport=22")
         config.options.listen()
         config.options.user_refusal("bob", ("g",), "10.0.0.1", "h")
+
+
+@settings(max_examples=200, deadline=None)
+@given(LINES, LINES)
+def test_what_is_imported_means_the_same(text: str, included: str) -> None:
+    """A line of an sshd_config is in one list of the survey, and what is made of the file is what was read."""
+
+    def read(pattern: str) -> list[tuple[str, str]]:
+        return [("/x", included)]
+
+    try:
+        found = survey(text, "/f", read)
+    except ConfigError:
+        return
+    seen: list[str] = []
+    parse(text, "/f", read, include_directory="/etc/ssh", visit=lambda line: seen.append(line.text))
+    lists = (found.same, found.different, found.unused, found.refused)
+    assert sum(map(len, lists)) == len(seen)
+    again: list[str] = []
+    made = found.rewrite(text, "/f")
+    parse(made, "/made", read, visit=lambda line: again.append(line.text))
+    assert again == seen
 
 
 @settings(max_examples=200, deadline=None)

@@ -57,6 +57,17 @@ def test_it_answers(folder: Path) -> None:
     assert ask(script(folder, 'echo "$# $1 $2"'), words="'%h' %u%%") == "2 /home/a b anna%\n"
 
 
+def test_signals_mean_to_it_what_they_mean_to_anybody(folder: Path) -> None:
+    """The spawner ignores some, and what it forks does, too."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in keys_command.IGNORED_HERE}
+    try:
+        ignored = int(ask(script(folder, "grep SigIgn /proc/$$/status")).split()[1], 16)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ignored == 0
+
+
 def test_bytes_that_are_no_text(folder: Path) -> None:
     assert ask(script(folder, r"printf '\377\n'")) == "\udcff\n"
 
