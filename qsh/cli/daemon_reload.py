@@ -27,6 +27,7 @@ AT_START: Final = (
     "pid_file",
     "syslog_facility",
     "qsh_congestion",
+    "qsh_log_format",
     "qsh_exec_max",
     "qsh_instance_idle",
     "qsh_instance_ports",

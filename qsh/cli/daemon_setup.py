@@ -21,7 +21,7 @@ from qsh.server import account as accounts
 from qsh.server import front_secrets, host_keys, image_layout, named_files, preload
 from qsh.server.admission import Admission
 from qsh.server.image import Image
-from qsh.server.log import Log
+from qsh.server.log import JOURNAL_SOCKET, Log
 from qsh.server.login import group_names
 from qsh.server.monitor import Monitor
 from qsh.server.packets import PacketSocket, packet_pair
@@ -343,9 +343,12 @@ def _open_log(options: DaemonOptions, arguments: Arguments) -> Log:
             raise StartupError(
                 f"Couldn't open logfile {arguments.log_file}: {error.strerror}"
             ) from None
-        return Log(level, to_stderr=True, file=file)
+        return Log(level, to_stderr=True, file=file, form=options.qsh_log_format)
     to_stderr = arguments.to_stderr or (arguments.foreground and os.geteuid() != 0)
-    return Log(level, facility=options.syslog_facility, to_stderr=to_stderr)
+    form = options.qsh_log_format
+    if form == "auto":
+        form = "journal" if not to_stderr and os.path.exists(JOURNAL_SOCKET) else "text"
+    return Log(level, facility=options.syslog_facility, to_stderr=to_stderr, form=form)
 
 
 def check_own_files(arguments: Arguments) -> None:

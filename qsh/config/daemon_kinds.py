@@ -46,6 +46,7 @@ CHOICES: Final[dict[str, dict[str, str]]] = {
     "gateway": {**_YES_NO, "clientspecified": "clientspecified"},
     "forwarding": _FORWARDING,
     "congestion": {"own": "own", "cubic": "cubic"},
+    "log_format": {"auto": "auto", "text": "text", "json": "json", "journal": "journal"},
     "digest": {"md5": "MD5", "sha1": "SHA1", "sha256": "SHA256", "sha384": "SHA384"}
     | {"sha512": "SHA512"},
 }

@@ -159,6 +159,7 @@ class DaemonOptions:
     """A client that lost its connection comes back to its terminals with a key of its own (docs/protocol.md 5.6)."""
     session_directory: str = "none"
     """Parent of the users' directories of sockets; none: where the system keeps such things."""
+    qsh_log_format: str = "auto"
     qsh_congestion: str = "own"
     qsh_exec_max: int = 900
     """Silence after which a command without a terminal gets HUP; 0: never."""

@@ -48,8 +48,12 @@ class ServerChannel:
         opening: asyncio.Semaphore,
         while_terminal: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         while_forward: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        audit: Callable[[Open, ChannelError | None], None] = lambda request, refusal: None,
     ) -> None:
-        """``while_terminal`` is entered while a terminal is relayed, ``while_forward`` while a forward is."""
+        """``while_terminal`` is entered while a terminal is relayed, ``while_forward`` while a forward is; ``audit`` hears
+        of what was opened, or why it was not.
+        """
+        self._audit = audit
         self._connection, self._stream, self._host = connection, stream, host
         self._opening, self._while_terminal = opening, while_terminal
         self._while_forward = while_forward
@@ -84,8 +88,10 @@ class ServerChannel:
             answer, descriptors = await self._host.open(self._request(request))
         except ChannelError as error:
             self._hangs_up = False
+            self._audit(request, error)
             await self._refuse(error)
             return None
+        self._audit(request, None)
         self._terminal = answer.terminal
         if answer.terminal:
             await self._relayed(answer.notices, descriptors)
@@ -125,8 +131,10 @@ class ServerChannel:
                     Connect(self.number, request.target, request.origin)
                 )
             except ChannelError as error:
+                self._audit(request, error)
                 await self._refuse(error)
                 return
+            self._audit(request, None)
             relay = Relay(self._stream, socket.socket(fileno=sock))
             try:
                 await self._stream.send.write(framing.encode(Opened()))
@@ -147,9 +155,11 @@ class ServerChannel:
         try:
             wanted = Connect(self.number, target, request.origin, udp=True)
             sock = socket.socket(fileno=await host.connect(wanted))
+            self._audit(request, None)
             first = framing.encode(Opened())
             await join(self._connection, self._stream, sock, first, request.by_stream)
         except ChannelError as error:
+            self._audit(request, error)
             await self._refuse(error)
         except (OSError, ValueError):
             pass  # the stream was reset

@@ -20,6 +20,7 @@ from qsh.errors import (
 from qsh.forward.windows import BASE_BYTES, MAX_STREAMS, ReceiveWindow
 from qsh.server.address_watch import AddressWatch, Whereabouts
 from qsh.server.channel import ServerChannel
+from qsh.server.channel_audit import audit_channel
 from qsh.server.failure_delay import failure_delay_s
 from qsh.server.links import HostLink
 from qsh.server.login_table import LIMIT_S
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from qsh.quic import Connection, Stream
     from qsh.server.links import MonitorLink
-    from qsh.server.log import Log
+    from qsh.server.log import Fields, Log
     from qsh.server.requests import Identity, MoveVerdict
     from qsh.wire.messages import Message
 
@@ -135,10 +136,15 @@ class ServerConnection:
             in_good_order = True
         except TimeoutError:
             code, reason = CODE_GRACE, "grace-exceeded"
-            self.log.info(f"Timeout before authentication for {self._where()}")
+            self.log.info(
+                f"Timeout before authentication for {self._where()}",
+                **self._fields("login-timeout"),
+            )
         except ProtocolError as error:
             code, reason = CODE_PROTOCOL, str(error)
-            self.log.info(f"Protocol error from {self._where()}: {error}")
+            self.log.info(
+                f"Protocol error from {self._where()}: {error}", **self._fields("protocol-error")
+            )
         except ChannelError as error:
             code, reason = CODE_SERVER, str(error)
         except _TooManyTries:
@@ -158,9 +164,16 @@ class ServerConnection:
             task.cancel()
         if self._host is not None:
             self._host.close()
-            self.log.info(f"Disconnected from user {self._user} {self._where()}")
+            self.log.info(
+                f"Disconnected from user {self._user} {self._where()}",
+                **self._fields("disconnected"),
+            )
         with contextlib.suppress(ChannelError):
             self.monitor.forget(self.connection.session_id)
+
+    def _fields(self, event: str) -> Fields:
+        address, port = self._client
+        return {"event": event, "user": self._user, "address": address, "port": port}
 
     def _where(self) -> str:
         return f"{self._client[0]} port {self._client[1]}"
@@ -381,6 +394,9 @@ class ServerConnection:
             self._opening,
             self._path.for_terminal,
             self._receives.forward,
+            lambda request, refusal: audit_channel(
+                self.log, self._fields("channel"), channel.number, request, refusal
+            ),
         )
         self._channels[channel.number] = channel
         self._newest = max(self._newest, channel.number)

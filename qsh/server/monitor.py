@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.server.host_keys import HostKeys
-    from qsh.server.log import Log
+    from qsh.server.log import Fields, Log
     from qsh.server.requests import Address, LoginRecord
 
 __all__ = ["Monitor"]
@@ -245,7 +245,8 @@ class Monitor:
         self.service.alive(now)
         for session in [s for s in self._sessions.values() if not s.judged and now >= s.deadline_s]:
             self.log.info(
-                f"Timeout before authentication for {session.login.client[0]} port {session.login.client[1]}"
+                f"Timeout before authentication for {session.login.client[0]} port {session.login.client[1]}",
+                **_fields("login-timeout", session.login),
             )
             self._end_child(session)
             self._refuse(session, "the login child did not answer within LoginGraceTime")
@@ -440,9 +441,9 @@ class Monitor:
         session.judged = True
         what = f"{login.user} from {before[0]} port {before[1]} qsh: moved to {login.client[0]} port {login.client[1]}"
         if outcome == Outcome.REFUSED:
-            self.log.info(f"Refused {what}: {reason}")
+            self.log.info(f"Refused {what}: {reason}", **_fields("move-refused", login))
         elif outcome == Outcome.ACCEPTED:
-            self.log.info(what)
+            self.log.info(what, **_fields("moved", login))
             for each in self._sessions.values():
                 if each.accepted and each.login.session_id == login.session_id:
                     each.client = login.client
@@ -560,7 +561,13 @@ class Monitor:
         )
         method = "publickey" if login.resume is None else "resume"
         if accepted and judgement.grant is not None:
-            self.log.info(f"Accepted {method} for {login.user} {where}: {judgement.key}")
+            self.log.info(
+                f"Accepted {method} for {login.user} {where}: {judgement.key}",
+                **_fields("login-accepted", login),
+                method=method,
+                key=judgement.key,
+                session=session.number,
+            )
             try:
                 self._answer(verdict, [self._spawn_session(session, judgement.grant)])
             except OSError as error:
@@ -574,7 +581,12 @@ class Monitor:
                 if judgement.reason.startswith(("invalid user", "unknown user"))
                 else ""
             )
-            self.log.info(f"Failed {method} for {invalid}{login.user} {where}")
+            self.log.info(
+                f"Failed {method} for {invalid}{login.user} {where}",
+                **_fields("login-failed", login),
+                method=method,
+                reason=judgement.reason,
+            )
             # why a key is not taken is told to those who look for it; why an account is not, to everybody, as sshd does
             level = self.log.verbose if judgement.reason.startswith("key ") else self.log.info
             level(f"{login.user} {where}: {judgement.reason}")
@@ -709,10 +721,23 @@ class Monitor:
     def _ended(self, session: _Session, status: int) -> None:
         if os.WIFSIGNALED(status):
             self.log.error(
-                f"session {session.number} of {session.login.user} was killed by signal {os.WTERMSIG(status)}"
+                f"session {session.number} of {session.login.user} was killed by signal {os.WTERMSIG(status)}",
+                **_fields("session-killed", session.login),
+                session=session.number,
+                signal=os.WTERMSIG(status),
             )
         elif session.accepted:
-            self.log.info(f"Session {session.number} of {session.login.user} ended")
+            self.log.info(
+                f"Session {session.number} of {session.login.user} ended",
+                **_fields("session-ended", session.login),
+                session=session.number,
+            )
+
+
+def _fields(event: str, login: Login) -> Fields:
+    """For programs that read the log."""
+    address, port = login.client
+    return {"event": event, "user": login.user, "address": address, "port": port}
 
 
 def _logouts(session: _Session) -> list[RecordLogout]:
