@@ -28,6 +28,7 @@ AT_START: Final = (
     "syslog_facility",
     "qsh_congestion",
     "qsh_log_format",
+    "qsh_metrics_socket",
     "qsh_exec_max",
     "qsh_instance_idle",
     "qsh_instance_ports",

@@ -224,6 +224,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         reloads=instance is None,
         idle_s=0.0 if instance is None else float(options.qsh_instance_idle),
         service=service,
+        metrics_path=options.qsh_metrics_socket if instance is None else "none",
     )
     status = monitor.run()
     _remove_pid(options)

@@ -160,6 +160,7 @@ class DaemonOptions:
     session_directory: str = "none"
     """Parent of the users' directories of sockets; none: where the system keeps such things."""
     qsh_log_format: str = "auto"
+    qsh_metrics_socket: str = "none"
     qsh_congestion: str = "own"
     qsh_exec_max: int = 900
     """Silence after which a command without a terminal gets HUP; 0: never."""

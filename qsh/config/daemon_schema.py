@@ -285,6 +285,7 @@ SCHEMA: Final = (
     _row("SessionDirectory", "session_directory", "file", flags="h"),
     _row("QshCongestion", "qsh_congestion", "choice:congestion"),
     _row("QshLogFormat", "qsh_log_format", "choice:log_format"),
+    _row("QshMetricsSocket", "qsh_metrics_socket", "file"),
     _row("QshExecMax", "qsh_exec_max", "timeout", flags="m"),
     _row("QshInstanceIdle", "qsh_instance_idle", "timeout"),
     _row("QshInstancePorts", "qsh_instance_ports", "word"),

@@ -89,6 +89,8 @@ class Admission:
         self._per_source: Counter[str] = Counter()
         self._authenticated: set[int] = set()
         self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self.counts = {each.value: 0 for each in Decision}
+        """Attempts so far, by what was done with them."""
 
     @classmethod
     def from_options(cls, options: DaemonOptions) -> Admission:
@@ -121,6 +123,11 @@ class Admission:
 
     def decide(self, now: float, address: str, validated: bool) -> Decision:
         """The answer to an attempt from ``address``, which is proven if ``validated``."""
+        decision = self._decide(now, address, validated)
+        self.counts[decision.value] += 1
+        return decision
+
+    def _decide(self, now: float, address: str, validated: bool) -> Decision:
         if not validated and len(self._waiting) >= self.limits.retry_above:
             return Decision.RETRY
         source = self._source(address)

@@ -127,6 +127,9 @@ def confine(log: Log) -> None:
         raise OSError("the front could get root rights back")
 
 
+COUNT_S: Final = 1.0
+
+
 class _Front:
     def __init__(self, settings: FrontSettings, log: Log) -> None:
         self._settings, self._log = settings, log
@@ -167,6 +170,7 @@ class _Front:
             self._take_streams(sock)
         if tcp:
             self._spawn(self._watch_streams())
+        self._spawn(self._count(link))
         await gone.wait()
         every = [*self._endpoints.values(), *self._retired]
         for endpoint in every:
@@ -263,6 +267,19 @@ class _Front:
         del endpoint
         loop = asyncio.get_running_loop()
         loop.call_later(FAREWELL_S, gc.collect)  # its last connections hold it, and each other
+
+    async def _count(self, link: MonitorLink) -> None:
+        """Tell the monitor what has changed, for its metrics."""
+        before = None
+        while True:
+            admission = self._admission
+            waiting = admission.unauthenticated
+            counts = (dict(admission.counts), waiting, admission.connections - waiting)
+            if counts != before:
+                with contextlib.suppress(ChannelError):
+                    link.counts(*counts)
+                before = counts
+            await asyncio.sleep(COUNT_S)
 
     def _stream_ended(self, host: str, end: asyncio.Future[tuple[str, bytes]]) -> None:
         if not end.cancelled() and end.exception() is None:

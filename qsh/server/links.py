@@ -18,6 +18,7 @@ from qsh.server.requests import (
     ChannelOpened,
     Connect,
     Connected,
+    Counts,
     Exited,
     Forget,
     HangUp,
@@ -142,6 +143,10 @@ class MonitorLink(_Link):
         """The client is at another address now; ``take`` gets the judgement. Raises ChannelError."""
         self._moves[session_id] = take
         self.send(Moved(session_id, client))
+
+    def counts(self, attempts: dict[str, int], unauthenticated: int, authenticated: int) -> None:
+        """For the metrics. Raises ChannelError."""
+        self.send(Counts(attempts, unauthenticated, authenticated))
 
     def forget(self, session_id: bytes) -> None:
         """The connection is gone. Raises ChannelError."""

@@ -23,10 +23,13 @@ from qsh.clock import monotonic_s, wall_s
 from qsh.errors import KeyFormatError, RemoteProtocolError
 from qsh.server import host_keys, login_records
 from qsh.server.login_table import LoginTable
+from qsh.server.metrics import Gauges, Metrics
+from qsh.server.metrics_socket import MetricsSocket
 from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
 from qsh.server.reloading import set_level
 from qsh.server.requests import (
     OTHER_RULES,
+    Counts,
     Forget,
     FrontRequest,
     Grant,
@@ -53,6 +56,7 @@ from qsh.server.requests import (
     TerminalLogin,
     Verdict,
 )
+from qsh.server.resident import resident_bytes
 from qsh.server.resume_records import LABEL as RECORDS
 from qsh.server.resume_records import ResumeRecords
 from qsh.server.service import Service
@@ -114,6 +118,8 @@ class Monitor:
     idle_s: float = 0.0
     """End when there has been no session for so long; 0: never."""
     service: Service = field(default_factory=Service)
+    metrics_path: str = "none"
+    metrics: Metrics = field(default_factory=lambda: Metrics(wall_s()))
     table: LoginTable = field(init=False)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _sessions: dict[int, _Session] = field(default_factory=dict)
@@ -131,6 +137,8 @@ class Monitor:
     _stop: bool = False
     _reload: bool = False
     exit_status: int = 0
+    _counts: Counts = field(default_factory=lambda: Counts({}, 0, 0))
+    """The front's latest."""
 
     def __post_init__(self) -> None:
         self.table = LoginTable(self.grace_s, self.max_attempts)
@@ -146,14 +154,36 @@ class Monitor:
         self._selector.register(wake_r, selectors.EVENT_READ, lambda: os.read(wake_r, 4096))
         self._selector.register(self.spawner, selectors.EVENT_READ, self._read_spawner)
         raise_descriptor_limit()
+        metrics = self._publish()
         self._start_front()
         while not self._stop:
             self._turn(self._timeout())
             self._expire()
             if self._reload:
                 self._ask_reload()
+        if metrics is not None:
+            metrics.close()
         self._end()
         return self.exit_status
+
+    def _publish(self) -> MetricsSocket | None:
+        if self.metrics_path == "none":
+            return None
+        try:
+            return MetricsSocket(self.metrics_path, self._selector, self._page)
+        except OSError as error:
+            reason = error.strerror or error
+            self.log.error(f"QshMetricsSocket {self.metrics_path}: {reason}; there are no metrics")
+            return None
+
+    def _page(self) -> str:
+        judging = sum(not session.judged for session in self._sessions.values())
+        pids = {"monitor": os.getpid(), "front": self._front_pid}
+        memory = {name: size for name, pid in pids.items() if (size := resident_bytes(pid))}
+        counts = self._counts
+        return self.metrics.render(
+            Gauges(len(self._hosts), judging, counts.unauthenticated, counts.authenticated, memory)
+        )
 
     def _turn(self, timeout_s: float | None) -> None:
         self._want_writing(self.spawner, self._read_spawner)
@@ -348,6 +378,9 @@ class Monitor:
                 self._forget_connection(request.session_id)
             elif isinstance(request, Moved):
                 self._moved(request)
+            elif isinstance(request, Counts):
+                self._counts = request
+                self.metrics.front_counts(request.attempts)
             else:
                 self._prove(request.session_id)
         except EOFError:
@@ -394,6 +427,7 @@ class Monitor:
         except (RemoteProtocolError, KeyFormatError) as error:
             self.log.error(f"signing refused: {error}")
             return b"\0\0"
+        self.metrics.signed += 1
         return len(tls).to_bytes(2, "big") + tls + len(ssh).to_bytes(2, "big") + ssh
 
     def _prove(self, session_id: bytes) -> None:
@@ -560,6 +594,7 @@ class Monitor:
             resume=self._record_of(login, judgement),
         )
         method = "publickey" if login.resume is None else "resume"
+        self.metrics.login(method, outcome)
         if accepted and judgement.grant is not None:
             self.log.info(
                 f"Accepted {method} for {login.user} {where}: {judgement.key}",
@@ -701,12 +736,14 @@ class Monitor:
         if report.number == 0:
             self._front_pid = report.pid
             self.service.ready()
+            self.metrics.front_started()
         elif report.number in self._abandoned and not report.host:
             self._abandoned.discard(report.number)
             _kill(report.pid)
         elif (session := self._sessions.get(report.number)) is not None:
             if report.host:
                 self._hosts[report.pid] = session
+                self.metrics.sessions += 1
                 self._tell_status()
             elif not session.judged:
                 session.pid = report.pid

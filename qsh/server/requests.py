@@ -42,6 +42,7 @@ __all__ = [
     "ChannelOpened",
     "Connect",
     "Connected",
+    "Counts",
     "Exited",
     "Forget",
     "FrontRequest",
@@ -90,6 +91,7 @@ Address = tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, l
 Channel = Annotated[int, Meta(ge=0, le=2**62)]
 Listener = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=0xFFFF)]
+Number = Annotated[int, Meta(ge=0, le=2**53)]
 Text = Annotated[str, Meta(max_length=16 * 1024)]
 
 
@@ -132,7 +134,16 @@ class Moved(Local, frozen=True, tag="moved"):
     client: Address
 
 
-FrontRequest = Login | Forget | Prove | Moved
+class Counts(Local, frozen=True, tag="counts"):
+    """What the front has counted since its start, and what it has now; sent when it has changed, at most every second."""
+
+    attempts: Annotated[dict[Annotated[str, Meta(max_length=16)], Number], Meta(max_length=8)]
+    """By decision (admission.py)."""
+    unauthenticated: Number
+    authenticated: Number
+
+
+FrontRequest = Login | Forget | Prove | Moved | Counts
 
 
 class Identity(Local, frozen=True, tag="identity"):

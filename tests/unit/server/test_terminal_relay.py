@@ -377,7 +377,7 @@ def test_which_ends_are_in_good_order(end: QshError | None, in_good_order: bool)
             close=lambda code, reason: said.append("close"),
         )
         monitor: Any = SimpleNamespace(forget=lambda session_id: None)
-        log: Any = SimpleNamespace(info=lambda text: None)
+        log: Any = SimpleNamespace(info=lambda text, **fields: None)
         served = ServerConnection(
             connection,
             None,
