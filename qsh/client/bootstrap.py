@@ -18,9 +18,10 @@ from qsh.client.connect import Connector
 from qsh.client.host_key import HostKeyPolicy, KnownHost
 from qsh.client.identities import Candidate
 from qsh.client.link import ABANDONED
-from qsh.client.log import log
+from qsh.client.log import log, log_failure
 from qsh.client.login import Login
 from qsh.client.prompt import Prompter
+from qsh.client.udp_watch import tell_when_udp_answers
 from qsh.errors import AuthenticationError, ConnectError, HostKeyError
 from qsh.quic import Driver, ed25519_sign
 
@@ -109,6 +110,9 @@ class Bootstrap:
         self._key: tuple[Candidate, SeedKey] | None = None
         self._known: KnownHost | None = None
         self._here = instance_of(state)
+        self._in_use: Login | None = None
+        self._udp_only = False
+        """The next connection is wanted only if it goes by UDP."""
 
     async def run(self, *, only_remembered: bool = False) -> int | None:
         """The exit status. ``only_remembered``: None where the instance of last time is not there. Raises QshError."""
@@ -162,6 +166,7 @@ class Bootstrap:
 
     async def _converse(self, login: Login, connection: Connection) -> int:
         assert self._known is not None  # noqa: S101 - whoever connected has set it
+        self._in_use = login
         status, _ = await login.run(connection, self._known)
         self._remember(connection)
         return status
@@ -241,13 +246,30 @@ class Bootstrap:
         carrying.add_done_callback(
             lambda _: connection.lose("the SSH connection is gone", ABANDONED)
         )
+        if not self._only_packets:
+            watching = asyncio.ensure_future(
+                tell_when_udp_answers(self._target, self._addresses, here.port, self._seek_udp)
+            )
+            watching.add_done_callback(log_failure)
+            carrying.add_done_callback(lambda _: watching.cancel())
         return connection
+
+    def _seek_udp(self) -> None:
+        """A terminal goes on by UDP, on another connection; what else there is stays where it is."""
+        if self._in_use is not None:
+            log.debug("UDP works: looking for a connection by it")
+            self._udp_only = True
+            self._in_use.seek_better()
 
     async def _again(self) -> Connection:
         """A later connection: by UDP if that works now, else through SSH. Nobody is asked."""
+        udp_only, self._udp_only = self._udp_only, False
         if self._here is not None and self._direct and self._options.qsh_transport != "ssh":
-            with contextlib.suppress(ConnectError):
+            try:
                 return await self._dial(*self._here, AGAIN_S)
+            except ConnectError:
+                if udp_only:
+                    raise
         if self._carrier is None:
             raise ConnectError("no answer", kind="timeout")
         self._prompter.batch = True

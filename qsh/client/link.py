@@ -85,6 +85,8 @@ class Link:
         self.listening: Callable[[Listening], None] = lambda answer: None
         """Gets the answers to Listen."""
         self.stranded: Callable[[], None] = lambda: None
+        self.seek_better: Callable[[], None] = lambda: None
+        """There seems to be a better way than this connection's, which is alive."""
         """Called when no way leads to the host's address any more, and when those to its other addresses change."""
         self.roaming: Roaming | None = None
         """Follows the network's changes, a while after the login."""

@@ -292,6 +292,10 @@ class Login:
         }
         self._telling = StatusSocket(about, lambda: self._in_use().figures())
 
+    def seek_better(self) -> None:
+        """There seems to be a better way than that of the connection in use."""
+        self._in_use().seek_better()
+
     def _stop_telling(self) -> None:
         if isinstance(self._telling, asyncio.TimerHandle):
             self._telling.cancel()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qsh.client.addresses import stream_socket, udp_socket
 from qsh.client.log import log
+from qsh.client.udp_watch import udp_answers
 from qsh.errors import ConnectError, QshError
 from qsh.quic import stream_endpoint, suit_packets
 
@@ -33,14 +34,10 @@ _STAGGER_S: Final = 0.25
 _FIRST_LOOK_S: Final = 2.0
 _LOOK_S: Final = 10.0
 """How often UDP is tried beside a stream: at first, and later. One packet each way."""
-_ANSWER_S: Final = 2.0
-"""How long an answer to that may take."""
 _PROOF_S: Final = 3.0
 """After a move to UDP something must be heard within this, or the connection goes back to TCP."""
 _REDIAL_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Waits before a stream that broke is replaced."""
-_PROBE: Final = b"\xc0\x0a\x1a\x2a\x3a" + b"\x08" + bytes(8) + b"\x08" + bytes(8) + bytes(1177)
-"""An Initial of a version that nobody speaks (RFC 9000 15): a server answers with those that it does."""
 
 
 class Carried(NamedTuple):
@@ -197,18 +194,8 @@ class _Mover:
             closed.cancel()
 
     async def _udp_answers(self) -> bool:
-        """Whether a packet gets there, and another back."""
-        host, port = self._address.host, self._reach.target.port_of(self._address)
-        loop = asyncio.get_running_loop()
-        try:
-            with udp_socket(self._reach.target, self._address.family) as sock:
-                sock.setblocking(False)
-                sock.connect((host, port))
-                sock.send(_PROBE)
-                async with asyncio.timeout(_ANSWER_S):
-                    return bool(await loop.sock_recv(sock, 2048))
-        except (OSError, TimeoutError, QshError):
-            return False
+        target = self._reach.target
+        return await udp_answers(target, self._address, target.udp_port)
 
     async def _move(self) -> bool:
         """Go on over UDP; False: it did not carry, and all is as before."""

@@ -19,6 +19,7 @@ from qsh.client import host_state
 from tests.support.netns import Network
 from tests.support.procs import BIN
 from tests.support.ssh_host import SshHost
+from tests.support.terminal import OnTerminal, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,6 +219,32 @@ def test_udp_is_blocked() -> None:
         net.server.run(["nft", BLOCK_UDP], check=True)
         check(host.qsh(*HELLO, options=BOOTSTRAP))  # an instance, whose packets go through SSH
         check(host.qsh(*HELLO, options=BY_SSH))
+
+
+def test_a_terminal_leaves_ssh_when_udp_works_again() -> None:
+    """Nothing typed is lost or doubled, and then SSH is needed no more: TCP is blocked instead."""
+    with Network.link(delay_ms=5) as net, SshHost(net) as host:
+        net.server.run(["nft", BLOCK_UDP], check=True)
+        words = host.words("env PS1='ready$ ' sh -i", options=(*BOOTSTRAP, "-t"))
+        with OnTerminal(words, {**host.env, "TERM": "xterm-256color"}) as terminal:
+            terminal.expect(b"ready$ ")
+
+            def goes_by(way: bytes) -> bool:
+                terminal.type(b"\r~s")
+                return b"  %b " % way in terminal.expect(b"migrations")
+
+            assert goes_by(b"ssh")
+            typed = host.files.home / "typed"
+            terminal.type(b"echo one >> %b\r" % os.fsencode(typed))
+            wait_until(lambda: typed.exists() and typed.read_text() == "one\n", "one line")
+            net.server.run(["nft", "delete table inet t"], check=True)
+
+            wait_until(lambda: goes_by(b"udp"), "a connection by UDP", 40.0)
+            net.server.run(["nft", BLOCK_UDP.replace("udp", "tcp")], check=True)
+            terminal.type(b"echo two >> %b\r" % os.fsencode(typed))
+            wait_until(lambda: typed.read_text() == "one\ntwo\n", "both lines, once")
+            terminal.type(b"exit 5\r")
+            assert terminal.wait() == 5
 
 
 def test_a_host_with_a_qshd_is_reached_by_ssh_without_asking_where_udp_is_blocked() -> None:

@@ -93,7 +93,7 @@ class ContactWatch:
         if self.notice_is_on:
             self.notice_is_on = False
             self._view.show(self._view.display.notice(None, now))
-        self._reattaching.stop()
+        self._reattaching.heard()
         if len(typed.log):
             self.ask(now)
 

@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from qsh.client.link import ABANDONED
-from qsh.client.log import log_failure
+from qsh.client.log import log, log_failure
 from qsh.client.resume import is_final, keep_trying, reason_of
+from qsh.errors import QshError
 from qsh.wire.messages import MAX_TYPED, Attach, Open
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from qsh.client.link import Link
     from qsh.client.resume import Reopen
     from qsh.client.terminal.channel import TerminalChannel
-    from qsh.errors import QshError
     from qsh.session.typed_log import TypedLog
     from qsh.terminal.display import Display
     from qsh.wire.messages import Pty
@@ -60,6 +60,8 @@ class Reattaching:
         self.replaced: asyncio.Future[tuple[Link, ClientChannel]] = self._waited()
         """By this connection, or there is no hope."""
         self._attempts: asyncio.Task[None] | None = None
+        self._better = False
+        """What is attempted is a better way."""
         self._begun_s = -OWN_TAKING_S
         """When another connection was begun last: it may have got the terminal after we gave it up."""
 
@@ -96,26 +98,43 @@ class Reattaching:
         self.stop()
         self.start()
 
+    def seek_better(self) -> None:
+        """Try once, though the connection in use is alive: there seems to be a better way."""
+        if self._attempts is None:
+            self._better = True
+            self.start()
+
+    def heard(self) -> None:
+        """The connection in use is alive: it will do, unless there is a better way."""
+        if not self._better:
+            self.stop()
+
     def stop(self) -> None:
         """The old connection will do."""
         if self._attempts is not None:
             self._attempts.cancel()
-            self._attempts = None
+            self._attempts, self._better = None, False
 
     async def _try(self, reopen: Reopen) -> None:
         replaced = self.replaced
         try:
-            found = await keep_trying(reopen, self._message, self._attempt_failed)
+            if self._better:
+                found = await reopen(self._message)
+            else:
+                found = await keep_trying(reopen, self._message, self._attempt_failed)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # handed to whoever waits
+            if self._better and isinstance(error, QshError | OSError):
+                log.debug(f"not a better way: {error}")
+                return
             if not replaced.done():
                 replaced.set_exception(error)
                 replaced.exception()
             return
         finally:
             if self._attempts is asyncio.current_task():
-                self._attempts = None
+                self._attempts, self._better = None, False
         if replaced.done() or replaced is not self.replaced:
             abandon(*found)
         else:

@@ -199,6 +199,7 @@ class RemoteTerminal:
         self._contact.begin()
         self._path.begin()
         link.stranded = self._reattaching.start_anew
+        link.seek_better = self._reattaching.seek_better
 
     async def _again(self) -> int | tuple[Link, ClientChannel]:
         """Another connection, whenever there is one. Raises Ended, QshError (no hope)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ def again(stale: FakeCarrier, fresh: FakeCarrier, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Bootstrap, "_packets", packets)
     made: Any = Bootstrap.__new__(Bootstrap)
     made._here, made._way, made._addresses = None, [], []
+    made._udp_only = False
     made._prompter, made._carrier = Prompter(batch=True), stale
     return asyncio.run(made._again()), made._carrier
 
@@ -58,3 +60,23 @@ def test_one_that_may_come_back_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
         again(stale, fresh, monkeypatch)
     assert fresh.closed
     assert not stale.closed
+
+
+def test_where_only_udp_is_wanted_ssh_is_not_asked_and_the_next_time_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial(*_: object) -> str:
+        raise ConnectError("nothing", kind="timeout")
+
+    async def packets(*_: object) -> str:
+        return "connection"
+
+    monkeypatch.setattr(Bootstrap, "_dial", dial)
+    monkeypatch.setattr(Bootstrap, "_packets", packets)
+    made: Any = Bootstrap.__new__(Bootstrap)
+    made._here, made._direct, made._udp_only = (60000, ()), True, True
+    made._options = SimpleNamespace(qsh_transport="auto")
+    made._prompter, made._carrier = Prompter(batch=True), FakeCarrier()
+    with pytest.raises(ConnectError):
+        asyncio.run(made._again())
+    assert asyncio.run(made._again()) == "connection"

@@ -23,7 +23,7 @@ class Setup:
         display = SimpleNamespace(notice=lambda text, _: self.notices.append(text))
         self.log = TypedLog()
         self.reattaching = SimpleNamespace(
-            ticket=b"t", why="", lost_s=NOW, start=self._start, stop=self._stop
+            ticket=b"t", why="", lost_s=NOW, start=self._start, heard=self._stop
         )
         self.watch = ContactWatch(
             self.channel,  # type: ignore[arg-type]
