@@ -33,7 +33,7 @@ OTHERS = {
     "algorithms:ciphers": "aes128-ctr", "algorithms:macs": "hmac-sha2-256", "algorithms:kex": "curve25519-sha256",
     "algorithms:keys": "ssh-ed25519", "algorithms:signatures": "ssh-ed25519", "algorithms:gss-kex": "gss-gex-sha1-",
     "choice:family": "any", "choice:compression": "yes", "choice:rhosts": "yes", "choice:digest": "sha256",
-    "choice:congestion": "own", "permits:listen": "80",
+    "choice:congestion": "own", "choice:log_format": "json", "permits:listen": "80",
 }  # fmt: skip
 
 
