@@ -153,8 +153,9 @@ class LocalForwards:
         gateway = "yes" if options.gateway_ports else "no"
         address, wildcard = listening.bind_address(forward.listen_host, gateway, is_client=True)
         bound = listening.listen_tcp(address, wildcard, forward.listen_port, udp=forward.udp)
-        for complaint in bound.complaints:
-            log.verbose(complaint)
+        for number, complaint in enumerate(bound.complaints, 1):
+            loud = bound.last_failed and number == len(bound.complaints)
+            (log.error if loud else log.verbose)(complaint)
         for sock in bound.sockets:
             host, port = sock.getsockname()[:2]
             what = "UDP port" if forward.udp else "port"

@@ -379,7 +379,7 @@ class Master:
     def text_of(self, error: QshError) -> str:
         """For the client whose work it ended."""
         if isinstance(error, ConnectionLost):
-            return lost_text(self._options.host_arg, error)
+            return lost_text(self._options.hostname, error)
         return f"qsh: {visible(str(error))}"
 
     # -- forwards

@@ -76,7 +76,7 @@ def _askpass(prompt: str) -> str | None:
             [program, prompt], stdout=subprocess.PIPE, env=environment, check=False
         )
     except OSError as error:
-        log.debug(f"ssh_askpass: exec({program}): {error.strerror}")
+        log.error(f"ssh_askpass: exec({program}): {error.strerror}")
         return None
     if done.returncode != 0:
         return None

@@ -98,11 +98,11 @@ async def _run(process: SharedClientProcess) -> int | Refused | UseSsh | None:
         if error.kind == _MASTER_GONE:
             log.debug("Control master terminated unexpectedly", 2)
         else:
-            log.info(lost_text(options.host_arg, error))
+            log.info(lost_text(options.hostname, error))
     except QshError as error:
         log.error(f"qsh: {visible(str(error))}")
     master.leave(detached=session.farewell is not None)
-    log.info(session.farewell or f"Shared connection to {options.host_arg} closed.")
+    log.info(session.farewell or f"Shared connection to {options.hostname} closed.")
     return status
 
 

@@ -415,7 +415,7 @@ class SharedClientProcess:
         if not self._opened and code > 0:  # it has said why
             return code
         log.debug("Control master terminated unexpectedly", 2)
-        log.info(f"Shared connection to {self.options.host_arg} closed.")
+        log.info(f"Shared connection to {self.options.hostname} closed.")
         return FAILED
 
     def _end_of_master(self) -> int:

@@ -41,6 +41,8 @@ class Bound(NamedTuple):
     sockets: list[socket.socket]
     port: int
     complaints: list[str]
+    last_failed: bool = False
+    """The last complaint is about the last address: OpenSSH tells that one without ``-v``."""
 
 
 def bind_address(
@@ -77,19 +79,22 @@ def listen_on(addresses: Sequence[Address], port: int, *, udp: bool = False) -> 
     """As :func:`listen_tcp`, on addresses that are known."""
     sockets: list[socket.socket] = []
     complaints: list[str] = []
+    last_failed = False
     for family, where in addresses:
         host = str(where[0])
         try:
             sock = _bound(family, (host, port, *where[2:]), udp)
         except OSError as error:
             complaints.append(f"bind [{host}]:{port}: {os.strerror(error.errno or errno.EIO)}")
+            last_failed = True
             continue
+        last_failed = False
         sockets.append(sock)
         port = int(sock.getsockname()[1])
     if not sockets:
         text = f"channel_setup_fwd_listener_tcpip: cannot listen to {'udp ' * udp}port: {port}"
         raise ListenError("\n".join((*complaints[-1:], text)))
-    return Bound(sockets, port, complaints)
+    return Bound(sockets, port, complaints, last_failed)
 
 
 def _bound(family: int, where: tuple[object, ...], udp: bool) -> socket.socket:

@@ -395,6 +395,16 @@ def test_a_port_in_use(server: LiveServer) -> None:
         assert (done.stdout, done.stderr, done.returncode) == (b"on\n", b"", 0)
 
 
+def test_a_port_in_use_at_one_address_of_two(server: LiveServer) -> None:
+    """It listens on the other; that the last one is taken is told as ssh tells it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("-oExitOnForwardFailure=yes", "-L", f"{port}:localhost:1")
+        done = server.run("echo on", options=options)
+    text = f"bind [127.0.0.1]:{port}: Address already in use\r\n".encode()
+    assert (done.stdout, done.stderr, done.returncode) == (b"on\n", text, 0)
+
+
 def test_in_the_background(server: LiveServer) -> None:
     """``-f`` returns when the listeners are there."""
     port = free_tcp_port()

@@ -148,6 +148,13 @@ def test_stop_takes_no_more(shared: Shared) -> None:
     wait_until(lambda: gone(pid), "the master to end")
 
 
+def test_the_end_is_told_with_the_name_that_was_connected_to(shared: Shared) -> None:
+    """Not with the alias of the command line."""
+    for _ in range(2):
+        done = shared.run("true", more=("-tt", "-4", "-oHostName=localhost"))
+        assert done.stderr == b"Shared connection to localhost closed.\r\n"
+
+
 def test_a_killed_master(shared: Shared) -> None:
     client = shared.start("echo there; sleep 600")
     assert client.stdout is not None

@@ -125,6 +125,15 @@ def test_askpass_rules_without_a_terminal(askpass: str, env: dict[str, str], ans
     assert done.stdout == f"got {answer}\n"
 
 
+def test_an_askpass_that_is_not_there_is_told(tmp_path: Path) -> None:
+    env = {**os.environ, "SSH_ASKPASS": f"{tmp_path}/none", "SSH_ASKPASS_REQUIRE": "force"}
+    code = CODE.format(call="passphrase('x')", batch=False)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    assert done.stdout == b"got None\n"
+    text = f"ssh_askpass: exec({tmp_path}/none): No such file or directory\r\n"
+    assert done.stderr == text.encode()
+
+
 def test_a_refusing_askpass_is_no_answer(tmp_path: Path) -> None:
     env = {**os.environ, "SSH_ASKPASS": "/bin/false", "SSH_ASKPASS_REQUIRE": "force"}
     done = subprocess.run(
