@@ -198,7 +198,13 @@ class KnownHost:
             self._new(key, address, verdict, prompter)
 
     def known(self, key: PublicKey, decision: Decision | None = None) -> None:
-        """Say in the debug log why the key is good."""
+        """Say in the debug log why the key is good; with VisualHostKey show it."""
+        if self._policy.visual and not log.quiet:
+            from qsh.auth.randomart import randomart
+
+            algorithm = self._policy.fingerprint_hash
+            picture = randomart(key, algorithm)
+            log.info(f"Host key fingerprint is {key.fingerprint(algorithm)}\n{picture}")
         if not log.debugging:
             return
         name = visible(self._policy.alias or self._host)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from qsh.client.agent import Agent
     from qsh.client.key_files import KeyFile, SigningKey
     from qsh.client.prompt import Prompter
+    from qsh.config.options import ClientOptions
 
-__all__ = ["Candidate", "Keyring", "order"]
+__all__ = ["Candidate", "Keyring", "keys_are_wanted", "order"]
 
 
 class Candidate(NamedTuple):
@@ -50,6 +51,13 @@ class Candidate(NamedTuple):
     def __str__(self) -> str:
         where = " agent" if self.in_agent else ""
         return f"{self.name} {self.public.label} {self.public.fingerprint()}{where}"
+
+
+def keys_are_wanted(options: ClientOptions) -> bool:
+    """PubkeyAuthentication, and PreferredAuthentications, which leaves out what it does not name."""
+    preferred = options.preferred_authentications
+    named = preferred is None or "publickey" in preferred.split(",")
+    return named and options.pubkey_authentication != "no"
 
 
 def _parse_agent_keys(keys: Iterable[AgentKey]) -> list[Candidate]:

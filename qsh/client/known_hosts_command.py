@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from qsh.client.log import log
-from qsh.errors import ConfigError
+from qsh.errors import ConfigError, HostKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ def known_hosts_command(
 ) -> Callable[[PublicKey | None], str]:
     """What runs ``command`` for the host ``name``: for the key that the host showed, or before one is known.
 
-    Raises ConfigError.
+    Raises ConfigError; what it returns raises HostKeyError if the program fails.
     """
     try:
         words = shlex.split(command)
@@ -49,8 +49,8 @@ def known_hosts_command(
             log.error(f"KnownHostsCommand: {argv[0]}: {error.strerror}")
             return ""
         if done.returncode != 0:
-            log.error(f"KnownHostsCommand {argv[0]} failed, status {done.returncode}")
-            return ""
+            text = f"KnownHostsCommand {argv[0]} failed, status {done.returncode}"
+            raise HostKeyError(f"{text}\nKnownHostsCommand failed")
         return done.stdout.decode("utf-8", "surrogateescape")
 
     return run

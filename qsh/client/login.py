@@ -16,7 +16,7 @@ from qsh.client.addresses import Address, Target, route_source
 from qsh.client.agent import Agent
 from qsh.client.authenticate import Authenticator
 from qsh.client.environment import to_send
-from qsh.client.identities import Keyring
+from qsh.client.identities import Keyring, keys_are_wanted
 from qsh.client.link import ABANDONED, Link
 from qsh.client.log import log
 from qsh.client.path_history import PathHistory
@@ -110,7 +110,7 @@ class Login:
         options = self._options
         if self._forwards is not None:
             self._forwards.prepare()
-        if options.pubkey_authentication == "no":
+        if not keys_are_wanted(options):
             return
         self._keyring.agent = self._agent()
         self._candidates = self._keyring.candidates(

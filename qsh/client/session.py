@@ -287,7 +287,7 @@ class Session:
 
     def _list(self) -> None:
         lines = self.link.describe_channels() if self.link else []
-        self._say("\r\n".join(["", "The following channels are open:", *lines, ""]))
+        self._say("\r\n".join(["", "The following connections are open:", *lines, ""]))
 
     def _information(self) -> None:
         self._say("\r\n" + (self.link.information() if self.link else ""))

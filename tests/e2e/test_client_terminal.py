@@ -99,7 +99,7 @@ def test_escape_help_and_end(server: LiveServer) -> None:
         terminal.expect(b"~?\r\nSupported escape sequences:\r\n")
         terminal.expect(b"immediately after newline.)\r\n")
         terminal.type(b"~#")
-        terminal.expect(b"The following channels are open:")
+        terminal.expect(b"The following connections are open:")
         terminal.type(b"~.")
         assert b"~.\r\nConnection to 127.0.0.1 closed." in ends(terminal, 255)
 

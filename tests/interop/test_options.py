@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qsh.auth.private import generate_ed25519
+from qsh.auth.randomart import randomart
 from qsh.cli.arguments import FLAGS, WITH_VALUE
 from qsh.config.schema import IGNORED, KEYWORDS, REFUSED, USED
 from tests.support.drop_in import HOST
@@ -317,7 +318,25 @@ def test_known_hosts_command(drop_in: DropIn, tmp_path: Path) -> None:
     assert b"Host key verification failed" in done.stderr
     done = drop_in.run("qsh", "-oKnownHostsCommand=false", *words, status=255)
     assert b"KnownHostsCommand path is not absolute" in done.stderr
-    drop_in.run("qsh", "-oKnownHostsCommand=/bin/false", *words, status=255)
+    done = drop_in.run("qsh", "-oKnownHostsCommand=/bin/false", HOST, "true", status=255)
+    text = b"KnownHostsCommand /bin/false failed, status 1\r\nKnownHostsCommand failed\r\n"
+    assert done.stderr == text
+
+
+def test_visual_host_key(drop_in: DropIn) -> None:
+    text = drop_in.run("qsh", "-oVisualHostKey=yes", HOST, "true").stderr.decode()
+    art = randomart(drop_in.server.host_key).replace("\n", "\r\n")
+    fingerprint = drop_in.server.host_key.fingerprint()
+    assert text == f"Host key fingerprint is {fingerprint}\r\n{art}\r\n"
+
+
+@pytest.mark.parametrize("methods", ["none", "password", "hostbased,keyboard-interactive"])
+def test_keys_are_not_offered_where_others_are_preferred_alone(
+    drop_in: DropIn, methods: str
+) -> None:
+    option = f"-oPreferredAuthentications={methods}"
+    done = drop_in.run("qsh", option, "-oBatchMode=yes", HOST, "true", status=255)
+    assert b"Permission denied (publickey" in done.stderr
 
 
 # time limits
