@@ -294,6 +294,17 @@ def test_batch_mode_asks_nobody(drop_in: DropIn, locked_key: Path) -> None:
     assert _with_locked_key(drop_in, locked_key, option, answer="secret", status=255) == []
 
 
+@pytest.mark.tool("ssh-keygen")
+def test_nobody_to_ask(drop_in: DropIn, locked_key: Path) -> None:
+    """Neither a terminal nor an askpass: the line that Ansible looks for in -vvv."""
+    words = ("qsh", "-vvv", "-F", "none", "-oIdentitiesOnly=yes", "-i", locked_key)
+    words += ("-oIdentityAgent=none", f"-oUserKnownHostsFile={drop_in.home}/known_hosts")
+    words += ("-oQshFallback=no", "-p", str(drop_in.server.port), "127.0.0.1", "true")
+    text = drop_in.run(*words, status=255).stderr
+    assert b"read_passphrase: can't open /dev/tty: No such device or address" in text
+    assert b"Permission denied (publickey" in text
+
+
 # who the host is
 
 
