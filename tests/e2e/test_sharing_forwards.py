@@ -306,5 +306,7 @@ def test_information(shared: Shared, target: int) -> None:
     assert f"-> 127.0.0.1:{shared.server.port}\r\n" in text
     assert "  hostkeyalgorithm ssh-ed25519\r\n" in text
     assert re.search(
-        r"^  traffic \d+ packets \d+ bytes in, \d+ packets \d+ bytes out\r$", text, re.M
+        r"^  traffic \d+ packets \d+ bytes in, \d+ packets \d+ bytes out \(\d+ arrived, \d+ under way\)\r$",
+        text,
+        re.M,
     )

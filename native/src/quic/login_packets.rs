@@ -45,6 +45,14 @@ fn is_long(packet: &[u8]) -> bool {
     packet.first().is_some_and(|first| first & 0x80 != 0)
 }
 
+/// From a client such a one is in answer to what it was sent: the address is its own (RFC 9000 8.1). Anybody can send one that
+/// looks so; then the engine's own limit holds, which is one packet more.
+fn is_answer(packet: &[u8]) -> bool {
+    packet
+        .first()
+        .is_some_and(|first| first & 0x80 == 0 || first & 0x30 == 0x20)
+}
+
 fn packets<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let size = transmit.segment_size.unwrap_or(transmit.contents.len());
     transmit.contents.chunks(size.max(1))
@@ -144,6 +152,8 @@ struct Peer {
     since: Instant,
     received: u64,
     sent: u64,
+    /// A packet has come that only who got ours can make. Until then all packets count, later those of handshakes.
+    answered: bool,
     seals: VecDeque<[u8; SEAL]>,
     /// Packets that still go twice.
     copies: u8,
@@ -154,6 +164,8 @@ struct Peer {
 struct Peers {
     known: HashMap<SocketAddr, Peer>,
     swept: Instant,
+    /// Of `known`, those that have not answered.
+    unanswered: usize,
 }
 
 impl Peers {
@@ -161,6 +173,7 @@ impl Peers {
         Self {
             known: HashMap::new(),
             swept: now,
+            unanswered: 0,
         }
     }
 
@@ -170,17 +183,27 @@ impl Peers {
             self.swept = now;
             self.known
                 .retain(|_, peer| now.duration_since(peer.since) < WATCHED);
+            self.unanswered = self.known.values().filter(|peer| !peer.answered).count();
         }
         if self.known.len() >= ADDRESSES && !self.known.contains_key(&address) {
             return false;
         }
-        let peer = self.known.entry(address).or_insert_with(|| Peer {
-            since: now,
-            received: 0,
-            sent: 0,
-            seals: VecDeque::with_capacity(SEALS),
-            copies: 0,
+        let unanswered = &mut self.unanswered;
+        let peer = self.known.entry(address).or_insert_with(|| {
+            *unanswered += 1;
+            Peer {
+                since: now,
+                received: 0,
+                sent: 0,
+                answered: false,
+                seals: VecDeque::with_capacity(SEALS),
+                copies: 0,
+            }
         });
+        if !peer.answered && is_answer(packet) {
+            peer.answered = true;
+            *unanswered -= 1;
+        }
         peer.since = now;
         peer.received += packet.len() as u64;
         let Some(seal) = packet.last_chunk::<SEAL>() else {
@@ -208,10 +231,11 @@ impl Peers {
             1
         };
         let size = packet.len() as u64;
+        let counts = is_long(packet) || !peer.answered;
         let mut times = 0;
-        while times < wanted && (!is_long(packet) || peer.sent + size <= FACTOR * peer.received) {
+        while times < wanted && (!counts || peer.sent + size <= FACTOR * peer.received) {
             times += 1;
-            if is_long(packet) {
+            if counts {
                 peer.sent += size;
             }
         }
@@ -224,10 +248,28 @@ impl Peers {
     /// It could not be sent.
     fn take_back(&mut self, address: SocketAddr, packet: &[u8], times: u8) {
         if let Some(peer) = self.known.get_mut(&address)
-            && is_long(packet)
+            && (is_long(packet) || !peer.answered)
         {
-            peer.sent -= u64::from(times) * packet.len() as u64;
+            let size = u64::from(times) * packet.len() as u64;
+            peer.sent = peer.sent.saturating_sub(size);
         }
+    }
+
+    /// A packet of an established connection has come.
+    fn answered(&mut self, address: SocketAddr) {
+        if let Some(peer) = self.known.get_mut(&address)
+            && !peer.answered
+        {
+            peer.answered = true;
+            self.unanswered -= 1;
+        }
+    }
+
+    /// Whether packets of established connections, too, are looked at one by one.
+    fn is_watched(&self, address: SocketAddr) -> bool {
+        self.known
+            .get(&address)
+            .is_some_and(|peer| !peer.answered || peer.copies > 0)
     }
 }
 
@@ -237,6 +279,8 @@ pub(crate) struct Bounded {
     start: Instant,
     /// Milliseconds after `start` until which somebody may get packets twice.
     twice_until: AtomicU64,
+    /// Somebody has not answered yet.
+    watching: AtomicBool,
     peers: Mutex<Peers>,
 }
 
@@ -247,6 +291,7 @@ impl Bounded {
             inner,
             start,
             twice_until: AtomicU64::new(0),
+            watching: AtomicBool::new(false),
             peers: Mutex::new(Peers::new(start)),
         }
     }
@@ -257,10 +302,20 @@ impl Bounded {
 
     fn note(&self, address: SocketAddr, packet: &[u8]) {
         let now = Instant::now();
-        if lock(&self.peers).received(now, address, packet) {
+        let mut peers = lock(&self.peers);
+        let is_copy = peers.received(now, address, packet);
+        self.watching.store(peers.unanswered > 0, Ordering::Relaxed);
+        drop(peers);
+        if is_copy {
             let until = self.millis(now + ANSWERED);
             self.twice_until.fetch_max(until, Ordering::Relaxed);
         }
+    }
+
+    fn note_answer(&self, address: SocketAddr) {
+        let mut peers = lock(&self.peers);
+        peers.answered(address);
+        self.watching.store(peers.unanswered > 0, Ordering::Relaxed);
     }
 
     /// Whether nobody gets anything twice, which is nearly always so.
@@ -323,7 +378,11 @@ impl AsyncUdpSocket for Bounded {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if !is_long(transmit.contents) && self.is_plain() {
+        let watching = self.watching.load(Ordering::Relaxed);
+        if !is_long(transmit.contents)
+            && ((!watching && self.is_plain())
+                || !lock(&self.peers).is_watched(transmit.destination))
+        {
             return self.inner.try_send(transmit);
         }
         for packet in packets(transmit) {
@@ -354,6 +413,8 @@ impl AsyncUdpSocket for Bounded {
                 for packet in data.chunks(meta.stride.max(1)) {
                     if is_long(packet) {
                         self.note(meta.addr, packet);
+                    } else if self.watching.load(Ordering::Relaxed) {
+                        self.note_answer(meta.addr);
                     }
                 }
             }
@@ -416,7 +477,21 @@ mod tests {
         assert_eq!(sent, 3 * 1150);
         assert_eq!(peers.times(address(1), &packet(0xc0, 151, 9)), 0);
         assert_eq!(peers.times(address(1), &packet(0xc0, 150, 9)), 1);
-        assert_eq!(peers.times(address(1), &packet(0x40, 1200, 9)), 1);
+        assert_eq!(
+            peers.times(address(1), &packet(0x40, 1, 9)),
+            0,
+            "nor early data"
+        );
+        assert!(peers.is_watched(address(1)));
+        peers.received(now, address(1), &packet(0xe0, 50, 2));
+        assert_eq!(
+            peers.times(address(1), &packet(0x40, 1200, 9)),
+            1,
+            "it has answered"
+        );
+        assert_eq!(peers.times(address(1), &packet(0xc0, 151, 9)), 0);
+        assert!(!peers.is_watched(address(1)));
+        assert_eq!(peers.unanswered, 0);
         assert_eq!(peers.times(address(2), &flight), 1, "of nobody known");
     }
 
@@ -430,6 +505,7 @@ mod tests {
         assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 1);
         assert!(peers.received(now, address(1), &one));
         assert_eq!(peers.times(address(1), &packet(0xc0, 1200, 9)), 2);
+        peers.answered(address(1));
         assert_eq!(peers.times(address(1), &packet(0x40, 5000, 9)), 1);
         for _ in 0..ANSWERS {
             assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 2);
