@@ -127,6 +127,7 @@ def _main(argv: list[str]) -> int:
         sys.stdout.write(daemon_setup.dump(config, arguments.connection_spec))
         return 0
     if arguments.test:
+        daemon_setup.check_own_files(arguments)
         daemon_setup.load_host_keys(config, make=False)
         daemon_setup.warn_of_files(config)
         return 0

@@ -105,9 +105,10 @@ def test_key_files_that_others_reach(tmp_path: Path, key: Path, mode: int) -> No
 def test_configurations_that_others_write(tmp_path: Path, key: Path, mode: int) -> None:
     path = config(tmp_path, f"HostKey {key}\n")
     os.chmod(path, mode)
-    done = qshd("-D", "-e", "-f", path)
-    assert done.returncode == 255
-    assert f"chmod go-w {path}" in done.stderr
+    for flags in (("-D", "-e"), ("-t",)):
+        done = qshd(*flags, "-f", path)
+        assert done.returncode == 255
+        assert f"chmod go-w {path}" in done.stderr
 
 
 def test_a_port_in_use(tmp_path: Path, key: Path) -> None:
