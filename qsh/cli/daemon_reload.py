@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from qsh.cli import daemon_setup
+from qsh.cli.daemon import default_config
 from qsh.config.daemon_parser import BadConfiguration
 from qsh.config.daemon_schema import SCHEMA
 from qsh.errors import ConfigError, StartupError
@@ -55,6 +56,8 @@ class Reloader:
         self._sockets, self._fixed = sockets, fixed
         if arguments.config_file is not None:  # we may go to another directory
             arguments.config_file = os.path.abspath(arguments.config_file)
+        self._path = arguments.config_file or default_config()
+        self._there = os.path.exists(self._path)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -64,6 +67,11 @@ class Reloader:
     def reload(self) -> Reread:
         """Never raises for anything that the file or the system says."""
         try:
+            there = os.path.exists(self._path)
+            if (
+                self._there and not there
+            ):  # at a start the defaults would hold: they let in whom the file kept out
+                return Reread(None, (f"{self._path}: No such file or directory",))
             daemon_setup.check_own_files(self._arguments)
             config = daemon_setup.read_config(self._arguments)
         except BadConfiguration as error:
@@ -84,7 +92,7 @@ class Reloader:
             self._sockets = {p: s for p, s in self._sockets.items() if s not in added}
             return Reread(None, (*errors, "there would be nothing to listen on"))
         self._drop(wanted)
-        self.config = config
+        self.config, self._there = config, there
         options = config.options
         rules = rules_of(
             options,
