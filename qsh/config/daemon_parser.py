@@ -231,7 +231,8 @@ class _Reader:
                 files = list(self.read_files(path))
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise ConfigError(f'include "{path}" failed: {reason}') from None
+                file = getattr(error, "filename", None) or path
+                raise ConfigError(f'include "{file}" failed: {reason}') from None
             for file, text in files:
                 self.included += 1
                 if self.included > MAX_INCLUDED:

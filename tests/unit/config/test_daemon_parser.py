@@ -203,6 +203,15 @@ def test_an_unreadable_include_is_an_error() -> None:
     )
 
 
+def test_it_names_the_file_that_a_wildcard_has_found() -> None:
+    def read(pattern: str) -> list[tuple[str, str]]:
+        raise IsADirectoryError(21, "Is a directory", "/etc/qsh/d/old.conf")
+
+    assert errors("Include d/*.conf\n", read_files=read)[0] == (
+        f'{FILE} line 1: include "/etc/qsh/d/old.conf" failed: Is a directory'
+    )
+
+
 def test_an_include_of_nothing_is_no_error() -> None:
     assert options("Include none/*.conf\n") == DaemonOptions()
 
