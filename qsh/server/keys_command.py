@@ -69,7 +69,8 @@ class Asking:
         try:
             output, status = _run(argv, runner, deadline_s)
         except (OSError, ValueError) as error:
-            raise AuthenticationError(f"{self.keyword} {argv[0]}: {error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise AuthenticationError(f"{self.keyword} {argv[0]}: {reason}") from None
         if status != 0:
             word = f"failed, status {status}" if status > 0 else f"exited on signal {-status}"
             raise AuthenticationError(f"{self.keyword} {argv[0]} {word}")

@@ -124,6 +124,19 @@ def test_what_is_no_answer(folder: Path, text: str, seconds: float, reason: str)
         ask(script(folder, text), seconds)
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "reason"),
+    [("", 0o755, "Exec format error"), ("#!/bin/sh\n", 0o644, "Permission denied")],
+)
+def test_what_cannot_be_started(folder: Path, text: str, mode: int, reason: str) -> None:
+    path = folder / "program"
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(AuthenticationError) as caught:
+        ask(str(path))
+    assert str(caught.value) == f"AuthorizedKeysCommand {path}: {reason}"
+
+
 def test_what_it_started_ends_with_it(folder: Path) -> None:
     path = script(folder, f"sleep 60 & echo $! > {folder}/pid; wait")
     with pytest.raises(AuthenticationError, match="in time"):
