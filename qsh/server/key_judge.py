@@ -132,6 +132,7 @@ class KeyJudge:
                 )
                 return f"RevokedKeys {path} cannot be read"
         if self._revoked.has(key, certificate):
+            self._complain(f"{key.label} key {key.fingerprint()} is revoked by file {path}")
             return f"key {key.fingerprint()} is revoked by file {path}"
         return None
 

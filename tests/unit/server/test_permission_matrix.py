@@ -99,6 +99,12 @@ def test_who_is_let_in(credentials: Credentials, where: Path, name: str) -> None
         assert opinion.reason
 
 
+def test_a_revoked_key_is_told_to_everybody(credentials: Credentials, where: Path) -> None:
+    _, complaints = judge(credentials, CASES["revoked, a list"], where)
+    fingerprint = credentials.public("key").fingerprint()
+    assert complaints == [f"ED25519 key {fingerprint} is revoked by file {where}/gone"]
+
+
 def test_commands_get_what_the_manual_says(credentials: Credentials, where: Path) -> None:
     case = CASES["AuthorizedPrincipalsCommand is told of the certificate"]
     opinion, _ = judge(
