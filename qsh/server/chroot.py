@@ -60,7 +60,7 @@ def refusal(path: str) -> str | None:
 def enter(path: str) -> None:
     """Raises StartupError."""
     if reason := refusal(path):
-        raise StartupError(reason)
+        raise StartupError(f"ChrootDirectory {path}: {reason}")
     try:
         os.chdir(path)
         os.chroot(path)

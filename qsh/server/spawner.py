@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
+from qsh.errors import StartupError
 from qsh.server import auth_info, chroot, imports, login_records, remote_name, session_directory
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
@@ -211,6 +212,8 @@ class Spawner:
             else:
                 close_others(keep | ({self.image.fileno()} if self.image is not None else set()))
                 self._become_session(request, *sockets)
+        except StartupError as error:
+            self.log.error(str(error))
         except BaseException as error:
             self.log.error(f"child of the spawner: {type(error).__name__}: {error}")
         os._exit(1)

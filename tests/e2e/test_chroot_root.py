@@ -160,7 +160,8 @@ def test_a_session_that_cannot_be_put_there_does_not_begin(server: LiveServer, j
     finally:
         jail.chmod(0o755)
     end = time.monotonic() + LIMIT_S
-    while "bad ownership or modes for chroot directory" not in "".join(server.log):
-        assert time.monotonic() < end
+    reason = f'error: ChrootDirectory {jail}: bad ownership or modes for chroot directory "{jail}"'
+    while reason not in "".join(server.log):
+        assert time.monotonic() < end, "".join(server.log)
         time.sleep(0.01)
     assert server.run("echo yes").stdout == b"yes\n"
