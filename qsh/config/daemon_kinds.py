@@ -6,6 +6,7 @@ OpenSSH's text (servconf.c).
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -170,8 +171,19 @@ def _file(line: Line, _: str) -> str:
     return _none(line.word("missing file name."))
 
 
-def _one_file(line: Line, _: str) -> tuple[str, ...]:
-    return (_none(line.word("missing file name.")),)
+def _path(line: Line, _: str) -> str:
+    """Relative to the present directory (misc.c: derelativise_path): qshd goes to another."""
+    word = _none(line.word("missing file name."))
+    if word == "none" or word.startswith("/"):
+        return word
+    try:
+        return os.path.join(os.getcwd(), word)
+    except OSError as error:
+        raise ConfigError(f"{line.keyword} {word}: {error.strerror}") from None
+
+
+def _paths(line: Line, _: str) -> tuple[str, ...]:
+    return (_path(line, _),)
 
 
 def _word(line: Line, _: str) -> str:
@@ -451,7 +463,8 @@ _PARSERS: Final[Mapping[str, Callable[[Line, str], Any]]] = {
     "names": _names,
     "netblock": _netblock,
     "octal": _octal,
-    "one_file": _one_file,
+    "path": _path,
+    "paths": _paths,
     "permits": _permits,
     "port": _port,
     "rekey": _rekey,
@@ -504,7 +517,7 @@ _WRITERS: Final[Mapping[str, Callable[[Any], list[str]]]] = {
     "names": _each,
     "netblock": _colons,
     "octal": lambda value: [f"0{value:o}"],
-    "one_file": _each,
+    "paths": _each,
     "permits": lambda value: [" ".join(value) or "any"],
     "port": _each,
     "rekey": lambda value: [f"{value[0]} {value[1]}"],

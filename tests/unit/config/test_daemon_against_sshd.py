@@ -64,6 +64,8 @@ FILES = {
     "certificates_none": "TrustedUserCAKeys none\nAuthorizedPrincipalsFile none\nRevokedKeys none\n"
     "AuthorizedPrincipalsCommand none\nAuthorizedKeysCommand none\nPubkeyAuthOptions none\n"
     "ChrootDirectory none\n",
+    "relative_names": "Banner ./b\nTrustedUserCAKeys cas\nRevokedKeys a/../gone\nPidFile NONE\nXAuthLocation xauth\n"
+    "ChrootDirectory jail\nAuthorizedPrincipalsFile .p\n",
     "quoting": 'Banner "/etc/a b"\nSubsystem x /bin/echo "a  b" \'c d\' \\"e\nSetEnv \'A=b c\' D=e\\ f G="h \'i\'"\n'
     "AllowUsers 'a' \"b\"\nForceCommand 'single' \"double\" \\x %d # kept\n",
     "quotes_around_keywords": '"PermitTTY" no\n"MaxSessions" 3\nPrintMotd="no"\n',

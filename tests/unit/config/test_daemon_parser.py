@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from qsh.config.daemon_dump import dump, parse_connection
@@ -9,6 +11,9 @@ from qsh.config.daemon_options import DaemonConfig, DaemonOptions
 from qsh.config.daemon_parser import MAX_DEPTH, BadConfiguration, parse
 from qsh.config.daemon_schema import REFUSED, SCHEMA, UNUSED
 from qsh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "/etc/qsh/qshd_config"
 
@@ -209,6 +214,17 @@ def test_it_names_the_file_that_a_wildcard_has_found() -> None:
 
     assert errors("Include d/*.conf\n", read_files=read)[0] == (
         f'{FILE} line 1: include "/etc/qsh/d/old.conf" failed: Is a directory'
+    )
+
+
+def test_files_are_where_qshd_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = options("HostKey key\nHostKey /key\nHostCertificate none\n")
+    assert found.host_key == (f"{tmp_path}/key", "/key")
+    assert found.host_certificate == ("none",)
+    tmp_path.rmdir()
+    assert errors("RevokedKeys gone\n")[0] == (
+        f"{FILE} line 1: RevokedKeys gone: No such file or directory"
     )
 
 
