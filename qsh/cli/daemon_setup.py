@@ -176,17 +176,21 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
     options = config.options
     check_own_files(arguments)
     service = Service.of(os.environ)
-    bound = _listen(options, service) if instance is None else {("UDP", "", 0): instance}
+    failed: list[str] = []
+    if instance is None:
+        bound, failed = _listen(options, service)
+    else:
+        bound = {("UDP", "", 0): instance}
     reloader = Reloader(arguments, config, bound, fixed=bool(service.inherited.given))
     try_host_keys(config)
     log = _open_log(options, arguments)
     for warning in config.warnings:
         log.info(warning)
-    for complaint in named_files.complaints(config):
+    for complaint in (*failed, *named_files.complaints(config)):
         log.error(complaint)
     if not arguments.foreground:
         _daemonize()
-    _write_pid(options)
+    _write_pid(options, log)
     ours, theirs = packet_pair()
     monitor_end: PacketSocket[SpawnerReport] = PacketSocket(ours, SpawnerReport)
     secrets = front_secrets.make()
@@ -270,24 +274,30 @@ def read_banner(options: DaemonOptions) -> str:
         return ""
 
 
-def _listen(options: DaemonOptions, service: Service) -> dict[tuple[str, str, int], socket.socket]:
-    """One UDP socket per ListenAddress, and the listeners of QshTcpPort. Raises StartupError if none of a kind can be had."""
-    found = {}
+def _listen(
+    options: DaemonOptions, service: Service
+) -> tuple[dict[tuple[str, str, int], socket.socket], list[str]]:
+    """One UDP socket per ListenAddress, and the listeners of QshTcpPort; and what could not be had.
+
+    Raises StartupError if none of a kind can be.
+    """
+    found: dict[tuple[str, str, int], socket.socket] = {}
+    failed: list[str] = []
     for kind, name, wanted, bind in (
         (socket.SOCK_DGRAM, "UDP", options.listen(), bind_one),
         (socket.SOCK_STREAM, "TCP", options.listen_tcp(), bind_tcp),
     ):
         sockets, failures = service.listen(kind, wanted, bind)
-        if failures and not sockets:
-            raise StartupError(
-                "\n".join(
-                    f"qshd: cannot listen on {host or '*'} port {port} ({name}): {error.strerror or error}"
-                    for host, port, error in failures
-                )
-            )
+        reasons = [
+            f"cannot listen on {host or '*'} port {port} ({name}): {error.strerror or error}"
+            for host, port, error in failures
+        ]
+        if reasons and not sockets:
+            raise StartupError("\n".join(f"qshd: {reason}" for reason in reasons))
+        failed += reasons
         found.update({(name, *place): sock for place, sock in sockets.items()})
     service.close_unused()
-    return found
+    return found, failed
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -384,12 +394,12 @@ def _remove_pid(options: DaemonOptions) -> None:
             os.unlink(options.pid_file)
 
 
-def _write_pid(options: DaemonOptions) -> None:
+def _write_pid(options: DaemonOptions, log: Log) -> None:
     if options.pid_file == "none" or os.geteuid() != 0:
         return
     try:
         os.makedirs(os.path.dirname(options.pid_file), exist_ok=True)
         with open(options.pid_file, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
-    except OSError:
-        pass  # as sshd: worth nothing that it should not start
+    except OSError as error:  # as sshd: worth nothing that it should not start
+        log.error(f"PidFile {options.pid_file}: {error.strerror}")

@@ -121,6 +121,25 @@ def test_a_port_in_use(tmp_path: Path, key: Path) -> None:
     assert f"cannot listen on 127.0.0.1 port {port} (UDP): Address already in use" in done.stderr
 
 
+def test_an_address_of_several_that_cannot_be_had_is_said(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path, extra="ListenAddress 192.0.2.1")
+    try:
+        reason = f"error: cannot listen on 192.0.2.1 port {server.port} (UDP): Cannot assign"
+        assert reason in "".join(server.log)
+        assert server.run("echo in").stdout == b"in\n"
+    finally:
+        server.stop()
+
+
+@pytest.mark.root
+def test_a_pid_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "no directory"
+    file.touch()
+    server = LiveServer(tmp_path, extra=f'PidFile "{file}/pid"')
+    server.stop()
+    assert f"error: PidFile {file}/pid: File exists" in "".join(server.log)
+
+
 def test_nothing_goes_to_the_background_with_a_bad_key(tmp_path: Path, key: Path) -> None:
     key.chmod(0o644)
     path = config(

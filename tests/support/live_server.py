@@ -32,14 +32,14 @@ HostKey {home}/host_key
 AuthorizedKeysFile {home}/authorized_keys
 PermitRootLogin prohibit-password
 StrictModes no
-PidFile none
 PrintMotd no
 AcceptEnv LANG LC_*
 SessionDirectory {home}/sessions
 {extra}
+PidFile none
 DetachedMax 0
 """
-"""The first value counts: ``extra`` may say that sessions outlive their clients."""
+"""The first value counts: ``extra`` may say that sessions outlive their clients, or name a pid file."""
 _CLIENT = """\
 Host *
   IdentityFile {home}/id
