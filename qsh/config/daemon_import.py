@@ -36,6 +36,13 @@ DEFAULTS: Final = {
 IGNORED_VALUE: Final = {
     "LoginGraceTime": (0, "0 stands for 10 minutes in qshd, for no limit in sshd")
 }
+INTERNAL_SFTP: Final = "internal-sftp"
+SFTP_ALONE: Final = (
+    "not built in: the system's sftp-server runs, which must be in ChrootDirectory, too"
+)
+SFTP_COMMAND: Final = (
+    "not built in: name the system's sftp-server, which must be in ChrootDirectory, too"
+)
 REFUSED_ADVICE: Final = (
     "take it out if that is not needed through qshd, else do not run qshd for these users"
 )
@@ -66,6 +73,8 @@ class Survey:
             self.unused.append(f"{where}: works only before the first Match")
         elif name in DIFFERENT:
             self.different.append(f"{where}: {DIFFERENT[name]}")
+        elif sftp := _about_sftp(name, line.value):
+            self.different.append(f"{where}: {sftp}")
         elif zero is not None and line.value == zero[0]:
             self.different.append(f"{where}: {zero[1]}")
         else:
@@ -110,6 +119,17 @@ def survey(text: str, file: str, read_files: ReadFiles) -> Survey:
         f"{name}: {note}" for name, note in DEFAULTS.items() if name not in set_fields
     ]
     return found
+
+
+def _about_sftp(name: str, value: object) -> str | None:
+    """What becomes of sshd's own sftp server."""
+    commands = value.values() if isinstance(value, dict) else [value]
+    if name == "Subsystem" and INTERNAL_SFTP in commands:
+        return SFTP_ALONE
+    if name in ("ForceCommand", "Subsystem"):
+        words = (str(command).split() for command in commands)
+        return SFTP_COMMAND if any(each[:1] == [INTERNAL_SFTP] for each in words) else None
+    return None
 
 
 def _absolute(line: str) -> str:

@@ -37,6 +37,25 @@ OTHERS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("Subsystem sftp internal-sftp", "the system's sftp-server runs"),
+        ("Subsystem sftp internal-sftp -l INFO", "name the system's sftp-server"),
+        ("ForceCommand internal-sftp", "name the system's sftp-server"),
+        ("ForceCommand internal-sftp -d /in", "name the system's sftp-server"),
+    ],
+)
+def test_sshds_own_sftp_server_is_not_here(line: str, words: str) -> None:
+    (told,) = survey(f"{line}\n", FILE, read_none).different
+    assert f": {line}: not built in: {words}" in told
+
+
+def test_other_programs_are_what_they_were() -> None:
+    text = "Subsystem sftp /usr/lib/sftp-server\nForceCommand internal-sftpd\n"
+    assert len(survey(text, FILE, read_none).same) == 2
+
+
 @pytest.mark.parametrize("keyword", SCHEMA, ids=lambda keyword: keyword.name)
 def test_every_keyword_is_in_one_list(keyword: object) -> None:
     kind, name = keyword.kind, keyword.name  # type: ignore[attr-defined]
