@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsh.auth.krl import RevokedKeys
 from qsh.errors import KeyFormatError
+from qsh.server import account as accounts
 from qsh.server import safe_files
 from qsh.server.key_judge import MAX_KEY_FILE, MAX_REVOKED
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["complaints"]
 
 NONE: Final = "none"
+_NAMES: Final = {
+    "banner": "Banner",
+    "revoked_keys": "RevokedKeys",
+    "trusted_user_ca_keys": "TrustedUserCAKeys",
+    "authorized_keys_command": "AuthorizedKeysCommand",
+    "authorized_keys_command_user": "AuthorizedKeysCommandUser",
+    "authorized_principals_command": "AuthorizedPrincipalsCommand",
+    "authorized_principals_command_user": "AuthorizedPrincipalsCommandUser",
+}
+_USERS: Final = ("authorized_keys_command_user", "authorized_principals_command_user")
 
 
 def complaints(config: DaemonConfig) -> list[str]:
@@ -27,16 +38,20 @@ def complaints(config: DaemonConfig) -> list[str]:
         if value == NONE:
             continue
         reason = None
+        name = _NAMES[field]
         if field == "revoked_keys":
             if reason := _revoked(value):
-                found[
-                    f"RevokedKeys {value}: {reason}; as long as that is so no key is accepted"
-                ] = None
+                found[f"{name} {value}: {reason}; as long as that is so no key is accepted"] = None
         elif field == "trusted_user_ca_keys":
             if reason := _readable(value):
-                found[f"TrustedUserCAKeys {value}: {reason}"] = None
+                found[f"{name} {value}: {reason}"] = None
+        elif field == "banner":
+            if reason := _readable(value):
+                found[f"{name} {value}: {reason}; nothing is shown"] = None
+        elif field in _USERS:
+            if "%" not in value and accounts.lookup(value) is None:
+                found[f"{name} {value}: there is no such user; the command will not run"] = None
         else:
-            name = "".join(word.capitalize() for word in field.split("_"))
             path = value.split(" ", 1)[0]
             if not path.startswith(("'", '"')) and (
                 reason := safe_files.program_refusal(path, os.geteuid())
@@ -46,16 +61,10 @@ def complaints(config: DaemonConfig) -> list[str]:
 
 
 def _named(config: DaemonConfig) -> Iterator[tuple[str, str]]:
-    fields = (
-        "revoked_keys",
-        "trusted_user_ca_keys",
-        "authorized_keys_command",
-        "authorized_principals_command",
-    )
-    for field in fields:
+    for field in _NAMES:
         yield field, getattr(config.options, field)
     for setting in config.settings:
-        if setting.field in fields:
+        if setting.field in _NAMES:
             yield setting.field, setting.value
 
 

@@ -36,6 +36,14 @@ CASES = {
         "AuthorizedPrincipalsCommand {dir}/x a\nAuthorizedPrincipalsCommandUser nobody",
         ["AuthorizedPrincipalsCommand {dir}/x: No such file or directory"],
     ),
+    "a user that is not there": (
+        "AuthorizedKeysCommand /bin/sh\nAuthorizedKeysCommandUser no-such-user",
+        ["AuthorizedKeysCommandUser no-such-user: there is no such user; the command will not run"],
+    ),
+    "the user who logs in": ("AuthorizedKeysCommand /bin/sh\nAuthorizedKeysCommandUser %u", []),
+    "a banner that is not there": (
+        "Banner {dir}/x", ["Banner {dir}/x: No such file or directory; nothing is shown"]
+    ),
 }  # fmt: skip
 
 
