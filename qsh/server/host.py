@@ -443,7 +443,7 @@ class SessionHost:
         try:
             name, door = self._directory.claim()
         except OSError as error:
-            self.report(f"session directory {self._directory.path}: {error}")
+            self.report(f"session directory {self._directory.path}: {error.strerror or error}")
             notices.append("this session cannot be attached from elsewhere")
         rights = self.rules.rights
         session = TerminalSession(self._loop, self, name, terminal, started, pty, rights)

@@ -334,7 +334,7 @@ class Spawner:
         try:
             session_directory.make_root_directory(account.uid, account.gid, os.path.dirname(path))
         except OSError as error:
-            self.log.error(f"session directory: {error}")
+            self.log.error(f"session directory {path}: {error.strerror or error}")
         return path
 
     def _name_of(self, address: str) -> str:
