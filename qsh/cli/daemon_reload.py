@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +59,10 @@ class Reloader:
             arguments.config_file = os.path.abspath(arguments.config_file)
         self._path = arguments.config_file or default_config()
         self._there = os.path.exists(self._path)
+        try:
+            self._directory = os.getcwd()
+        except OSError:  # it was removed
+            self._directory = "/"
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -73,7 +78,8 @@ class Reloader:
             ):  # at a start the defaults would hold: they let in whom the file kept out
                 return Reread(None, (f"{self._path}: No such file or directory",))
             daemon_setup.check_own_files(self._arguments)
-            config = daemon_setup.read_config(self._arguments)
+            with self._where_it_was_started():
+                config = daemon_setup.read_config(self._arguments)
         except BadConfiguration as error:
             return Reread(None, tuple(error.report()))
         except (ConfigError, StartupError, OSError, ValueError) as error:
@@ -106,6 +112,11 @@ class Reloader:
             rules,
             tuple(added),
         )
+
+    def _where_it_was_started(self) -> contextlib.AbstractContextManager[None]:
+        """Names of files mean there what they have meant at the start."""
+        there = os.access(self._directory, os.X_OK)
+        return contextlib.chdir(self._directory) if there else contextlib.nullcontext()
 
     def _bind(self, options: DaemonOptions) -> tuple[list[socket.socket], list[str]]:
         added: list[socket.socket] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from qsh.cli import daemon, daemon_setup
@@ -45,3 +46,19 @@ def test_one_that_was_never_there_may_stay_away(
     assert again.reload().config is not None
     path.unlink()
     assert again.reload().config is None
+
+
+def test_names_of_files_mean_what_they_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "qshd_config"
+    path.write_text("HostKey key\nRevokedKeys gone\n")
+    monkeypatch.chdir(tmp_path)
+    again = reloader(path, monkeypatch)
+    monkeypatch.setattr("qsh.cli.daemon_reload.rules_of", lambda *_: None)
+    monkeypatch.chdir("/")
+    reread = again.reload()
+    assert reread.config is not None
+    assert reread.config.options.revoked_keys == f"{tmp_path}/gone"
+    assert [text for text in reread.errors if "HostKey" in text] == []
+    assert os.getcwd() == "/"
