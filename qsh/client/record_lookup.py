@@ -8,6 +8,7 @@ when there is one. Records choose places: who is there must prove to be the host
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 
@@ -40,6 +41,8 @@ _ADDRESSES_MAX: Final = 16
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _HOSTS: Final = "/etc/hosts"
 _DNS_PORT: Final = 53
+_PACKETS_MAX: Final = 64
+"""Read at once: whoever sends what is no answer faster than it is read holds up no login."""
 
 
 def begin(target: Target) -> Lookup | None:
@@ -215,15 +218,19 @@ class Lookup:
 
     def _receive(self, wait_s: float) -> None:
         """What has come; ``wait_s`` for the first."""
-        while not self._has_all:
+        for _ in range(_PACKETS_MAX):
+            if self._has_all:
+                return
             self._sock.settimeout(max(wait_s, 0.0))
             wait_s = 0.0
             try:
                 data = self._sock.recv(4096)
             except (BlockingIOError, TimeoutError):
                 return
-            except ConnectionRefusedError:
-                return  # no resolver there: the next one is asked
+            except OSError as error:
+                if error.errno == errno.EBADF:  # given up meanwhile
+                    raise
+                return  # no resolver there, or a firewall that says so: the next one is asked
             for kind, asked in self._asked.items():
                 if kind not in self._replies and is_reply(data, asked):
                     self._replies[kind] = data

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -178,3 +180,43 @@ def test_forged_answers_are_not_taken(resolver: Resolver) -> None:
     assert found.now(PLAIN) == PLAIN
     assert not found.over
     found.close()
+
+
+class Deaf:
+    """A socket that nothing good comes from."""
+
+    def __init__(self, *heard: bytes | OSError) -> None:
+        self.heard = iter(heard) if heard else repeat(b"noise")
+        self.read = 0
+
+    def settimeout(self, _value: float) -> None: ...
+
+    def close(self) -> None: ...
+
+    def recv(self, _size: int) -> bytes:
+        self.read += 1
+        assert self.read < 10_000, "it never ends"
+        heard = next(self.heard)
+        if isinstance(heard, OSError):
+            raise heard
+        return heard
+
+
+@pytest.mark.parametrize("code", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO])
+def test_a_firewall_that_refuses_questions_ends_no_start(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    found = lookup(resolver)
+    found._sock.close()
+    monkeypatch.setattr(found, "_sock", Deaf(OSError(code, "refused")))
+    assert found.now(PLAIN) == PLAIN
+    assert not found.over
+
+
+def test_noise_without_end_holds_up_nothing(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = lookup(resolver)
+    found._sock.close()
+    monkeypatch.setattr(found, "_sock", Deaf())
+    assert found.now(PLAIN) == PLAIN
