@@ -233,9 +233,14 @@ impl Peers {
         let size = packet.len() as u64;
         let counts = is_long(packet) || !peer.answered;
         let mut times = 0;
-        while times < wanted && (!counts || peer.sent + size <= FACTOR * peer.received) {
+        while times < wanted {
+            // A copy always counts: that the address has answered may be forged, and the engine's limit knows of no copies.
+            let this_counts = counts || times > 0;
+            if this_counts && peer.sent + size > FACTOR * peer.received {
+                break;
+            }
             times += 1;
-            if counts {
+            if this_counts {
                 peer.sent += size;
             }
         }
@@ -511,6 +516,20 @@ mod tests {
             assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 2);
         }
         assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 1);
+    }
+
+    #[test]
+    fn an_answer_that_is_forged_gets_no_copies_beyond_the_limit() {
+        let now = Instant::now();
+        let mut peers = Peers::new(now);
+        let one = packet(0xc0, 1200, 1);
+        peers.received(now, address(1), &one);
+        peers.received(now, address(1), &one);
+        peers.answered(address(1));
+        let copies: u64 = (0..ANSWERS)
+            .map(|_| u64::from(peers.times(address(1), &packet(0x40, 1200, 9))) - 1)
+            .sum();
+        assert_eq!(copies, 6, "three times the two that came");
     }
 
     #[test]
