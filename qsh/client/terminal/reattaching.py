@@ -118,16 +118,13 @@ class Reattaching:
     async def _try(self, reopen: Reopen) -> None:
         replaced = self.replaced
         try:
-            if self._better:
-                found = await reopen(self._message)
-            else:
+            found = await self._try_better(reopen) if self._better else None
+            if found is None and (not self._better or self._channel.heard is None):
+                self._better = False  # the connection in use was lost meanwhile
                 found = await keep_trying(reopen, self._message, self._attempt_failed)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # handed to whoever waits
-            if self._better and isinstance(error, QshError | OSError):
-                log.debug(f"not a better way: {error}")
-                return
             if not replaced.done():
                 replaced.set_exception(error)
                 replaced.exception()
@@ -135,10 +132,19 @@ class Reattaching:
         finally:
             if self._attempts is asyncio.current_task():
                 self._attempts, self._better = None, False
+        if found is None:
+            return
         if replaced.done() or replaced is not self.replaced:
             abandon(*found)
         else:
             replaced.set_result(found)
+
+    async def _try_better(self, reopen: Reopen) -> tuple[Link, ClientChannel] | None:
+        try:
+            return await reopen(self._message)
+        except (QshError, OSError) as error:
+            log.debug(f"not a better way: {error}")
+            return None
 
     def _attempt_failed(self, error: Exception) -> None:
         if self._channel.heard is None:
