@@ -35,11 +35,10 @@ StrictModes no
 PrintMotd no
 AcceptEnv LANG LC_*
 SessionDirectory {home}/sessions
-{extra}
-PidFile none
+{pid_file}{extra}
 DetachedMax 0
 """
-"""The first value counts: ``extra`` may say that sessions outlive their clients, or name a pid file."""
+"""The first value counts: ``extra`` may say that sessions outlive their clients."""
 _CLIENT = """\
 Host *
   IdentityFile {home}/id
@@ -99,7 +98,8 @@ class LiveServer:
 
     def start(self) -> None:
         """Start, or start again on the same port."""
-        text = _SERVER.format(home=self.home, port=self.port, extra=self.extra)
+        pid_file = "" if self.extra.startswith("PidFile") else "PidFile none\n"
+        text = _SERVER.format(home=self.home, port=self.port, extra=self.extra, pid_file=pid_file)
         (self.home / "qshd_config").write_text(text)
         self.process = subprocess.Popen(
             [
