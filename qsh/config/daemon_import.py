@@ -40,9 +40,6 @@ INTERNAL_SFTP: Final = "internal-sftp"
 SFTP_ALONE: Final = (
     "not built in: the system's sftp-server runs, which must be in ChrootDirectory, too"
 )
-SFTP_COMMAND: Final = (
-    "not built in: name the system's sftp-server, which must be in ChrootDirectory, too"
-)
 REFUSED_ADVICE: Final = (
     "take it out if that is not needed through qshd, else do not run qshd for these users"
 )
@@ -124,11 +121,9 @@ def survey(text: str, file: str, read_files: ReadFiles) -> Survey:
 def _about_sftp(name: str, value: object) -> str | None:
     """What becomes of sshd's own sftp server."""
     commands = value.values() if isinstance(value, dict) else [value]
-    if name == "Subsystem" and INTERNAL_SFTP in commands:
-        return SFTP_ALONE
     if name in ("ForceCommand", "Subsystem"):
         words = (str(command).split() for command in commands)
-        return SFTP_COMMAND if any(each[:1] == [INTERNAL_SFTP] for each in words) else None
+        return SFTP_ALONE if any(each[:1] == [INTERNAL_SFTP] for each in words) else None
     return None
 
 

@@ -409,12 +409,14 @@ class SessionHost:
 
     def _plan(self, request: OpenChannel, tty: str, calls: ClientCalls | None) -> Plan:
         rules = self.rules
-        prepare = before_program(
-            rules.grant.account,
-            None if calls is None else calls.xauth,
-            rules.options.xauth_location,
-            user_script=rules.runs_user_script(request),
-        )
+        prepare = None
+        if not rules.rehearsed:
+            prepare = before_program(
+                rules.grant.account,
+                None if calls is None else calls.xauth,
+                rules.options.xauth_location,
+                user_script=rules.runs_user_script(request),
+            )
         extra = {} if calls is None else calls.env
         if self._auth_info:
             extra = {**extra, auth_info.VARIABLE: self._auth_info}

@@ -128,7 +128,9 @@ def _be_session(config: DaemonConfig) -> None:
     someone = Account("root", os.getuid(), os.getgid(), groups, "/", "/bin/sh")
     grant = Grant(someone, None, None, CLIENT, SERVER)
     packed = msgspec.msgpack.encode(SpawnSession(1, grant))
-    rules = SessionRules(msgspec.msgpack.decode(packed, type=SpawnSession).grant, config.options)
+    granted = msgspec.msgpack.decode(packed, type=SpawnSession).grant
+    options = replace(config.options, force_command="none")  # nobody has logged in
+    rules = SessionRules(granted, options, rehearsed=True)
     directory = tempfile.mkdtemp(prefix="qshd-rehearsal-")
     host = SessionHost(
         PacketSocket(host_front, HostRequest),

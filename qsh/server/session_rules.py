@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qsh.auth.key_options import KeyOptions
+from qsh.config.lexer import split_words
+from qsh.errors import ConfigError
 from qsh.server import environment
 from qsh.server.forward_rules import ForwardRules
 
@@ -26,6 +28,7 @@ SFTP_SERVERS: Final = (
     "/usr/libexec/sftp-server",
 )
 """Where Debian, Red Hat, Arch and the BSDs have it."""
+INTERNAL_SFTP: Final = "internal-sftp"
 SYSTEM_ENVIRONMENT: Final = "/etc/environment"
 MAX_TEXT: Final = 64 * 1024
 PLAIN_KEY: Final = KeyOptions()
@@ -77,6 +80,8 @@ class SessionRules:
 
     grant: Grant
     configuration: DaemonOptions
+    rehearsed: bool = False
+    """This is no session: no script of anybody's runs (preload.py)."""
 
     @property
     def options(self) -> DaemonOptions:
@@ -203,15 +208,15 @@ class SessionRules:
                 lambda: self._greeting(tty) if login else "",
                 prepare,
             )
+        if (sftp := _sftp_server(os.fsdecode(command))) is not None:
+            return Plan(sftp[0], sftp, env, account.home, str, prepare)
         return Plan(account.shell, (name, "-c", command), env, account.home, str, prepare)
 
     def _subsystem(self, request: OpenChannel) -> str | None:
         """The command of the subsystem; sftp is there without configuration where the system has a server for it."""
         name = request.command.decode(errors="replace")
         command = self.options.subsystem.get(name)
-        if name == "sftp" and command in (None, "internal-sftp"):
-            return next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None)
-        return command
+        return INTERNAL_SFTP if name == "sftp" and command is None else command
 
     def _greeting(self, tty: str) -> str:
         if not tty or os.path.exists(os.path.join(self.grant.account.home, ".hushlogin")):
@@ -222,6 +227,20 @@ class SessionRules:
         if self.options.print_motd:
             text += _read_text(MOTD)
         return text
+
+
+def _sftp_server(command: str) -> tuple[str, ...] | None:
+    """The words that stand for ``internal-sftp``, forced or not: the system's server, which takes the same options. Without a
+    shell, as in sshd: a user who may do nothing else has none. None: the command is another, or there is no server.
+    """
+    try:
+        words = split_words(command, comments=False)
+    except ConfigError:
+        return None
+    if words[:1] != [INTERNAL_SFTP]:
+        return None
+    path = next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None)
+    return None if path is None else (path, *words[1:])
 
 
 def _system_environment() -> dict[str, str]:

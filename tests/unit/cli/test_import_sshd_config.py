@@ -41,9 +41,9 @@ OTHERS = {
     ("line", "words"),
     [
         ("Subsystem sftp internal-sftp", "the system's sftp-server runs"),
-        ("Subsystem sftp internal-sftp -l INFO", "name the system's sftp-server"),
-        ("ForceCommand internal-sftp", "name the system's sftp-server"),
-        ("ForceCommand internal-sftp -d /in", "name the system's sftp-server"),
+        ("Subsystem sftp internal-sftp -l INFO", "the system's sftp-server runs"),
+        ("ForceCommand internal-sftp", "the system's sftp-server runs"),
+        ("ForceCommand internal-sftp -d /in", "the system's sftp-server runs"),
     ],
 )
 def test_sshds_own_sftp_server_is_not_here(line: str, words: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from qsh.config import daemon_parser
-from qsh.server import preload, program
+from qsh.server import login_script, preload, program
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 
@@ -18,3 +20,26 @@ def test_a_rehearsal_without_processes_ends(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(program, "start", none_left)
     monkeypatch.setattr(program, "open_terminal", none_left)
     preload.rehearse(daemon_parser.parse("", "config", lambda pattern: []))
+
+
+def test_nothing_of_the_administrators_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """qshd starts as root: a forced command or sshrc would have run twenty times before anybody has logged in."""
+    ran = tmp_path / "ran"
+    script = tmp_path / "sshrc"
+    script.write_text(f"touch {ran}\n")
+    monkeypatch.setattr(login_script, "SYSTEM_SCRIPT", str(script))
+    monkeypatch.setattr(preload, "ROUNDS", 1)
+    config = daemon_parser.parse(f"ForceCommand touch {ran}\n", "config", lambda pattern: [])
+    started: list[object] = []
+    start = program.start
+
+    def watch(plan: Any, terminal: Any) -> Any:
+        started.append(plan)
+        return start(plan, terminal)
+
+    monkeypatch.setattr("qsh.server.host.program.start", watch)
+    preload.rehearse(config)
+    assert started, "the control: programs were started"
+    assert not ran.exists()
