@@ -65,7 +65,10 @@ def test_signals_mean_to_it_what_they_mean_to_anybody(folder: Path) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert ignored == 0
+    mask = sum(1 << (number - 1) for number in range(1, 32))
+    assert ignored & mask == 0, (
+        "the rest are the C library's, and whoever started the tests may ignore them"
+    )
 
 
 def test_bytes_that_are_no_text(folder: Path) -> None:
