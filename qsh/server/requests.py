@@ -2,7 +2,7 @@
 
     front ─ Login, Forget, Prove, Moved ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► child, host, front
     front ◄─ Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
-                                monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
+    front ─ Counts ─► monitor   monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
     front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released, CallEnded ─► session host
     front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, ListensOn, Connected, Accepted, Called (+ socket) ─ host
 
