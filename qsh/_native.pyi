@@ -38,6 +38,8 @@ __all__ = [
     "Signer",
     "Snapshot",
     "UdpListener",
+    "confine",
+    "drop_bounding_set",
     "ed25519_public",
     "ed25519_sign",
     "gulp",
@@ -51,6 +53,19 @@ _Completion = tuple[int, object, tuple[str, int, str] | None]
 
 def version() -> str:
     """``"quinn 0.11.12"``-like text, for -V and bug reports."""
+
+def drop_bounding_set() -> None:
+    """Take every capability out of the bounding and ambient sets of this thread. Raises OSError.
+
+    To be called before the user id changes, which takes the right to do it.
+    """
+
+def confine(role: str) -> tuple[list[str], list[str]]:
+    """For good: no capabilities, no new rights, not dumpable, Landlock without any rule, and a seccomp filter for all threads.
+
+    ``role``: "front" or "signer" (a process that has all its sockets and no threads). Returns what is in force, and what this
+    kernel does not have. Raises OSError.
+    """
 
 def warm_up() -> None:
     """Draw the process's first random bytes on a native thread, so that no user waits for it.

@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod confine;
 mod congestion;
 mod error;
 mod gulp;
@@ -54,6 +55,8 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     vt::py::register(m)?;
     m.add_function(wrap_pyfunction!(version, m)?)?;
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;
+    m.add_function(wrap_pyfunction!(confine::drop_bounding_set, m)?)?;
+    m.add_function(wrap_pyfunction!(confine::confine, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_public, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
     m.add_function(wrap_pyfunction!(gulp::gulp, m)?)?;

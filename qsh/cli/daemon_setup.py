@@ -1,6 +1,6 @@
 """Starting qshd: configuration, sockets, spawner, keys, monitor, in the order that keeps each process's rights small.
 
-read the configuration ── bind UDP ── fork the spawner (no keys yet) ── load host keys ── be the monitor
+read the configuration ── bind UDP ── fork the spawner ── be the monitor, which has it fork the signer, then the front
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         config,
         log,
         _front_starter(reloader, log, secrets),
+        _signer_starter(config, log),
         reload=reloader.reload if instance is None else None,
     )
     spawner.image = _freeze(config, log)
@@ -212,15 +213,9 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
     theirs.close()
     for sock in reloader.sockets:
         sock.close()
-    try:
-        keys = load_host_keys(config)
-    except StartupError as error:
-        log.fatal(str(error))
-        return FAILED
-    front_secrets.keep(secrets, keys.derive)
     monitor = Monitor(
         monitor_end,
-        keys,
+        lambda lasting: front_secrets.keep(secrets, lasting),
         log,
         options.login_grace_time,
         options.max_auth_tries,
@@ -261,6 +256,17 @@ def _front_starter(
         front.run(to_monitor, sign, reloader.sockets, settings, log)
 
     return start_front
+
+
+def _signer_starter(config: DaemonConfig, log: Log) -> Callable[[socket.socket], NoReturn]:
+    """What a fork of the spawner does to be the signer: no other process of qshd ever has a private key."""
+
+    def start_signer(to_monitor: socket.socket) -> NoReturn:
+        from qsh.server import signer
+
+        signer.run(to_monitor, lambda: load_host_keys(config), log)
+
+    return start_signer
 
 
 def read_banner(options: DaemonOptions) -> str:

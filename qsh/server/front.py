@@ -10,7 +10,6 @@ import contextlib
 import functools
 import gc
 import os
-import pwd
 import signal
 import socket
 from dataclasses import dataclass, replace
@@ -20,16 +19,16 @@ from qsh.auth.keys import PublicKey
 from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, TransportError
 from qsh.quic import Driver, Signer, server_endpoint, warm_up
-from qsh.server import imports
+from qsh.server import confinement, imports
 from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
 from qsh.server.connection import Limits, ServerConnection, plain_ip
 from qsh.server.front_streams import LOOK_S, FrontStreams, take_streams
 from qsh.server.links import MonitorLink
 from qsh.server.packets import raise_descriptor_limit
+from qsh.server.process import close_others, set_title
 from qsh.server.reloading import address_of, limits_of, set_level
 from qsh.server.requests import NewListener, Rules
-from qsh.server.spawner import close_others, set_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,11 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["FrontSettings", "run"]
 
 FRONT_USER: Final = "qsh"
-DYNAMIC_UID: Final = 61789
+SPARE_UID: Final = 61789
 """Used when there is no user ``qsh``: from the range that systemd gives to dynamic users."""
-EMPTY_ROOT: Final = ("/run/qsh/empty", "/var/empty")
-SIGN_DEADLINE_MS: Final = 250
-"""50 ms were missed now and then on two busy cores (measured); a handshake that is refused costs its client far more."""
+SIGN_DEADLINE_MS: Final = 50
 STREAM_WINDOW: Final = 8 * 1024 * 1024
 WINDOW_BEFORE_AUTH: Final = 256 * 1024
 BIDI_BEFORE_AUTH: Final = 8
@@ -89,8 +86,9 @@ def run(
     close_others(keep | log.descriptors)
     raise_descriptor_limit()
     if os.geteuid() == 0:
-        confine(log)
+        confinement.drop_to(FRONT_USER, SPARE_UID, log)
     imports.forbid()
+    confinement.confine("front", log)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     status = 0
@@ -100,31 +98,6 @@ def run(
         log.fatal(f"front: {error}")
         status = 1
     os._exit(status)
-
-
-def confine(log: Log) -> None:
-    """Empty root, the user qsh, no groups, no way back. Raises OSError."""
-    try:
-        entry = pwd.getpwnam(FRONT_USER)
-        uid, gid = entry.pw_uid, entry.pw_gid
-    except KeyError:
-        uid = gid = DYNAMIC_UID
-        log.info(f"there is no user {FRONT_USER}; the front runs as uid {uid}")
-    for root in EMPTY_ROOT:
-        with contextlib.suppress(OSError):
-            os.makedirs(root, mode=0o755, exist_ok=True)
-            if not os.listdir(root):
-                os.chroot(root)
-                break
-    else:
-        raise OSError(f"no empty directory for the front: none of {', '.join(EMPTY_ROOT)}")
-    os.chdir("/")
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-    with contextlib.suppress(PermissionError):
-        os.setuid(0)
-        raise OSError("the front could get root rights back")
 
 
 COUNT_S: Final = 1.0

@@ -1,8 +1,8 @@
 """Secrets that all fronts of a daemon use, one front after the other, and that no other process is to have.
 
 What is in the spawner's memory is in that of every session host, which is its user's. So they are in a file without a name: the
-front reads it, and the spawner's other children close it. The monitor fills in what must be the same after a restart of qshd: it
-derives that from a host key, so that nothing is stored, and the front, which has no host key, could not make it itself.
+front reads it, and the spawner's other children close it. The monitor fills in what must be the same after a restart of qshd: the
+signer derives that from a host key, so that nothing is stored, and the front, which has no host key, could not make it itself.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-__all__ = ["FrontSecrets", "keep", "make", "take"]
+__all__ = ["LASTING", "FrontSecrets", "keep", "make", "take"]
 
 EACH: Final = 32
 SOURCE: Final = "/dev/urandom"
@@ -44,9 +44,9 @@ def make() -> int:
     return descriptor
 
 
-def keep(descriptor: int, derive: Callable[[bytes], bytes]) -> None:
-    """In the monitor, before there is a front: put in those that outlive qshd, and close."""
-    os.pwrite(descriptor, b"".join(derive(label) for label in LASTING), 0)
+def keep(descriptor: int, lasting: Sequence[bytes]) -> None:
+    """In the monitor, before there is a front: put in those that outlive qshd, as the signer derives them, and close."""
+    os.pwrite(descriptor, b"".join(lasting), 0)
     os.close(descriptor)
 
 

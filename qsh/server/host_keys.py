@@ -1,4 +1,4 @@
-"""The server's host keys: which files, may they be read, and what is signed with them. Lives in the monitor only."""
+"""The server's host keys: which files, may they be read, and what is signed with them. Lives in the signer only."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
                                                                └──moved──► ADMITTED
     any ──forget, time-out──► (nothing), but an id that was ADMITTED is remembered and never signed again
 
-A session id exists only because this monitor signed it, so a front that was broken into can neither replay a user's
+A session id exists only because the signer has signed it and said so, so a front that was broken into can neither replay a user's
 signature nor let one signature open two sessions.
 """
 
@@ -21,6 +21,8 @@ __all__ = ["LoginTable", "Phase"]
 
 MAX_ENTRIES: Final = 16384
 """Session ids remembered at a time; admission keeps the front far below."""
+DROPPED: Final = 16
+"""One in so many goes when there is no room: looking for them takes a while."""
 LIMIT_S: Final = 600.0
 """Stands in for a LoginGraceTime of 0: what was signed and never used must end some time."""
 MAX_USED: Final = 65536
@@ -57,6 +59,7 @@ class LoginTable:
         self._grace_s, self._max_attempts = grace_s or LIMIT_S, max_attempts
         self._entries: dict[bytes, Entry] = {}
         self._used: dict[bytes, None] = {}
+        self._dropped_until = 0.0
 
     def renew(self, grace_s: float, max_attempts: int) -> None:
         """Other limits from now on."""
@@ -66,18 +69,26 @@ class LoginTable:
         return len(self._entries)
 
     def sign(self, session_id: bytes, host_key: int, now: float) -> None:
-        """A handshake is about to be signed with host key number ``host_key``."""
+        """A handshake was signed with host key number ``host_key``.
+
+        If there are too many without a login the oldest are dropped: who opens them all keeps nobody else out.
+        """
         if session_id in self._entries or session_id in self._used:
             raise RemoteProtocolError("not-permitted", "sign: the same handshake twice")
         if len(self._entries) >= MAX_ENTRIES:
+            self._dropped_until = now + self._grace_s
             self.expire(now)
         if len(self._entries) >= MAX_ENTRIES:
-            raise RemoteProtocolError("not-permitted", "sign: too many handshakes without a login")
+            waiting = [s for s, e in self._entries.items() if e.phase is Phase.SIGNED]
+            for dropped in waiting[: max(1, MAX_ENTRIES // DROPPED)]:
+                del self._entries[dropped]
         self._entries[session_id] = Entry(Phase.SIGNED, host_key, now + self._grace_s)
 
     def login(self, session_id: bytes, now: float) -> int:
         """A login may be judged; returns the number of the host key that signed."""
         entry = self._entries.get(session_id)
+        if entry is None and session_id not in self._used and now < self._dropped_until:
+            raise RemoteProtocolError("too-late", "login: after too many others")
         if entry is None or entry.phase is not Phase.SIGNED:
             raise RemoteProtocolError(
                 "not-permitted", f"login: session id is {entry.phase.name if entry else 'unknown'}"

@@ -1,7 +1,8 @@
-"""The monitor: holds the host keys, signs handshakes, lets the spawner judge logins, keeps login records.
+"""The monitor: knows which handshakes were signed, lets the spawner judge logins, keeps login records, restarts the others.
 
-Root (or the one user of a qshd without root), one thread, no network, no QUIC, no native code, nothing that can block for
-long. What the front may ask for is the table in login_table.py; a request out of turn ends the front.
+Root (or the one user of a qshd without root), one thread, no network, no QUIC, no native code, no key, nothing that can block for
+long; and if it did, handshakes would go on: the signer answers the front. What the front may ask for is the table in
+login_table.py; a request out of turn ends the front.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.errors import KeyFormatError, RemoteProtocolError
-from qsh.server import host_keys, login_records
+from qsh.errors import RemoteProtocolError
+from qsh.server import login_records
 from qsh.server.login_table import LoginTable
 from qsh.server.metrics import Gauges, Metrics
 from qsh.server.metrics_socket import MetricsSocket
 from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
 from qsh.server.reloading import set_level
 from qsh.server.requests import (
+    FRONT,
     OTHER_RULES,
+    SIGNER,
     Counts,
     Forget,
     FrontRequest,
     Grant,
+    HeldKeys,
     HostReport,
     Identity,
     Judgement,
@@ -42,29 +46,32 @@ from qsh.server.requests import (
     NewListener,
     Outcome,
     Proofs,
+    ProveKeys,
     Reaped,
     RecordLogin,
     RecordLogout,
     Reload,
     Reloaded,
+    Serve,
+    Signed,
+    SignerReport,
     Spawned,
     SpawnerReport,
     SpawnFailed,
     SpawnLogin,
     SpawnSession,
     StartFront,
+    StartSigner,
     TerminalLogin,
     Verdict,
 )
 from qsh.server.resident import resident_bytes
-from qsh.server.resume_records import LABEL as RECORDS
 from qsh.server.resume_records import ResumeRecords
 from qsh.server.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from qsh.server.host_keys import HostKeys
     from qsh.server.log import Fields, Log
     from qsh.server.requests import Address, LoginRecord
 
@@ -72,7 +79,7 @@ __all__ = ["Monitor"]
 
 FRONT_RESTART_S: Final = 1.0
 """A front that died younger than this is not started again: something is wrong that will not mend itself. If there was no
-process to be had for it, the next try is after this."""
+process to be had for it, the next try is after this; and a signer that had its keys is started again no sooner."""
 MAX_JUDGING: Final = 256
 """Login children at a time: a front that was broken into must not fill the machine with them."""
 STOP_S: Final = 2.0
@@ -108,7 +115,8 @@ class Monitor:
     """Runs until SIGTERM or until the spawner or the front cannot be kept alive."""
 
     spawner: PacketSocket[SpawnerReport]
-    keys: HostKeys
+    keep: Callable[[Sequence[bytes]], None]
+    """Takes what fronts need that outlives qshd, once."""
     log: Log
     grace_s: float
     max_attempts: int
@@ -129,6 +137,13 @@ class Monitor:
     _numbers: int = 0
     _front: PacketSocket[FrontRequest] | None = None
     _sign: socket.socket | None = None
+    """The signer's end of its socket with the front: a signer that is started again goes on with what waits there."""
+    _signer: PacketSocket[SignerReport] | None = None
+    _signer_pid: int = 0
+    _signer_due_s: float | None = None
+    _held: HeldKeys | None = None
+    _records: ResumeRecords = field(init=False)
+    _proving: set[bytes] = field(default_factory=set)
     _front_pid: int = 0
     _front_since: float = 0.0
     _front_due_s: float | None = None
@@ -142,7 +157,6 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self.table = LoginTable(self.grace_s, self.max_attempts)
-        self._records = ResumeRecords(self.keys.derive(RECORDS))
 
     def run(self) -> int:
         """The monitor's loop; returns the exit status of qshd."""
@@ -155,7 +169,7 @@ class Monitor:
         self._selector.register(self.spawner, selectors.EVENT_READ, self._read_spawner)
         raise_descriptor_limit()
         metrics = self._publish()
-        self._start_front()
+        self._start_signer()
         while not self._stop:
             self._turn(self._timeout())
             self._expire()
@@ -178,7 +192,7 @@ class Monitor:
 
     def _page(self) -> str:
         judging = sum(not session.judged for session in self._sessions.values())
-        pids = {"monitor": os.getpid(), "front": self._front_pid}
+        pids = {"monitor": os.getpid(), "front": self._front_pid, "signer": self._signer_pid}
         memory = {name: size for name, pid in pids.items() if (size := resident_bytes(pid))}
         counts = self._counts
         return self.metrics.render(
@@ -189,6 +203,8 @@ class Monitor:
         self._want_writing(self.spawner, self._read_spawner)
         if self._front is not None:
             self._want_writing(self._front, self._read_front)
+        if self._signer is not None:
+            self._want_writing(self._signer, self._read_signer)
         registered = self._selector.get_map()
         for key, events in self._selector.select(timeout_s):
             if registered.get(key.fd) is not key:
@@ -250,6 +266,7 @@ class Monitor:
         """The front sees its links end, tells its clients and goes; if it does not go, it is killed."""
         self.service.stopping()
         self._close_front()
+        self._close_signer()
         if self._front_pid and not _ends_within(self._front_pid, STOP_S):
             _kill(self._front_pid)
         self.spawner.close()
@@ -264,6 +281,8 @@ class Monitor:
         pending = [s.deadline_s for s in self._sessions.values() if not s.judged]
         if self._front_due_s is not None:
             pending.append(self._front_due_s)
+        if self._signer_due_s is not None:
+            pending.append(self._signer_due_s)
         if (end_s := self._idle_end()) is not None:
             pending.append(end_s)
         if self.service.deadline_s is not None:
@@ -282,6 +301,8 @@ class Monitor:
             self._refuse(session, "the login child did not answer within LoginGraceTime")
         if self._front_due_s is not None and now >= self._front_due_s:
             self._start_front()
+        if self._signer_due_s is not None and now >= self._signer_due_s:
+            self._start_signer()
         if (end_s := self._idle_end()) is not None and now >= end_s:
             self.log.info(f"nobody has been logged in for {self.idle_s:g} s")
             self._stop = True
@@ -310,9 +331,12 @@ class Monitor:
     # -- the front -------------------------------------------------------------------------------
 
     def _start_front(self) -> None:
+        """Not without keys: the signer's first words start it then."""
         self._front_due_s = None
+        if self._held is None:
+            return
         try:
-            self._try_front()
+            self._try_front(self._held)
         except OSError as error:
             self._retry_front(f": {error.strerror}")
 
@@ -320,17 +344,16 @@ class Monitor:
         self.log.error(f"cannot start the front{reason}; trying again in {FRONT_RESTART_S:g} s")
         self._front_due_s = monotonic_s() + FRONT_RESTART_S
 
-    def _try_front(self) -> None:
+    def _try_front(self, held: HeldKeys) -> None:
         ours, theirs = packet_pair()
-        sign_ours, sign_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sign_ours.setblocking(False)
+        sign_signer, sign_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         front: PacketSocket[FrontRequest] = PacketSocket(ours, FrontRequest)
-        front.send(Identity([key.blob for key in self.keys.public], list(self.keys.certificates)))
-        self.spawner.send(StartFront(), [theirs.detach(), sign_theirs.detach()])
-        self._front, self._sign = front, sign_ours
+        front.send(Identity(held.keys, held.certificates))
+        self.spawner.send(StartFront(), [theirs.detach(), sign_front.detach()])
+        self._front, self._sign = front, sign_signer
+        self._serve_front()
         self._front_since = monotonic_s()
         self._selector.register(self._front, selectors.EVENT_READ, self._read_front)
-        self._selector.register(sign_ours, selectors.EVENT_READ, self._read_sign)
 
     def _drop_front(self) -> None:
         """A front that ended or broke the rules: it may keep nothing that it has."""
@@ -342,7 +365,6 @@ class Monitor:
         if self._front is None or self._sign is None:
             return
         self._selector.unregister(self._front)
-        self._selector.unregister(self._sign)
         self._front.close()
         self._sign.close()
         self._front = self._sign = None
@@ -373,6 +395,7 @@ class Monitor:
             for descriptor in descriptors:
                 os.close(descriptor)
             if isinstance(request, Login):
+                self._read_signer()  # it has told us of this session id before the front could use it
                 self._login(request)
             elif isinstance(request, Forget):
                 self._forget_connection(request.session_id)
@@ -397,57 +420,116 @@ class Monitor:
         with contextlib.suppress(OSError):
             self._front.send(verdict, descriptors)
 
-    # -- signing ---------------------------------------------------------------------------------
+    # -- the signer ------------------------------------------------------------------------------
 
-    def _read_sign(self) -> None:
-        if self._sign is None:
-            return
+    def _start_signer(self) -> None:
+        self._signer_due_s = None
         try:
-            packet = self._sign.recv(2 * host_keys.MAX_REQUEST)
-        except BlockingIOError:
+            ours, theirs = packet_pair()
+            self.spawner.send(StartSigner(), [theirs.detach()])
+        except OSError as error:
+            self._retry_signer(f": {error.strerror}")
             return
-        except OSError:
-            packet = b""
-        if not packet:
+        self._signer = PacketSocket(ours, SignerReport)
+        self._selector.register(self._signer, selectors.EVENT_READ, self._read_signer)
+        self._serve_front()
+
+    def _retry_signer(self, reason: str = "") -> None:
+        self.log.error(f"cannot start the signer{reason}; trying again in {FRONT_RESTART_S:g} s")
+        self._signer_due_s = monotonic_s() + FRONT_RESTART_S
+
+    def _serve_front(self) -> None:
+        """Give the signer its end of the socket with the front; we keep it, for the next signer."""
+        if self._signer is not None and self._sign is not None:
+            with contextlib.suppress(OSError):  # its end is seen by the reader
+                self._signer.send(Serve(), [os.dup(self._sign.fileno())])
+
+    def _close_signer(self) -> None:
+        if self._signer is None:
+            return
+        self._selector.unregister(self._signer)
+        self._signer.close()
+        self._signer = None
+        for session_id in self._proving:
+            self._give_proofs(Proofs(session_id))
+        self._proving.clear()
+
+    def _signer_ended(self) -> None:
+        """What it was asked meanwhile waits in its socket; connections do not notice."""
+        self._signer_pid = 0
+        self._close_signer()
+        if self._stop:
+            return
+        if self._held is None:
+            self.log.fatal("the signer ended as soon as it was started; see the lines above")
+            self._stop, self.exit_status = True, 255
+            return
+        self._retry_signer()
+
+    def _read_signer(self) -> None:
+        try:
+            while self._signer is not None:
+                received = self._signer.receive()
+                if received is None:
+                    return
+                report, descriptors = received
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                if isinstance(report, HeldKeys):
+                    self._take_keys(report)
+                elif isinstance(report, Signed):
+                    self._signed(report)
+                else:
+                    self._proving.discard(report.session_id)
+                    self._give_proofs(report)
+        except EOFError:
+            self._close_signer()
+        except RemoteProtocolError as error:
+            self.log.error(f"the signer broke the rules: {error}")
+            self._close_signer()
+        if self._signer is None and self._signer_pid:
+            _kill(self._signer_pid)  # its end is reported by the spawner
+
+    def _take_keys(self, held: HeldKeys) -> None:
+        before, self._held = self._held, held
+        self._records = ResumeRecords(held.resume)
+        if before is None:
+            self.keep(held.lasting)
+            self._start_front()
+        elif (before.keys, before.certificates) != (held.keys, held.certificates):
+            self.log.info("the host keys are others now; the front is started again")
             self._drop_front()
-            return
-        with contextlib.suppress(OSError):
-            self._sign.send(packet[:4] + self._signatures(packet[4:]))
 
-    def _signatures(self, body: bytes) -> bytes:
-        """The signer's answer: two length-prefixed signatures, or a zero length that refuses."""
+    def _signed(self, report: Signed) -> None:
         try:
-            request = host_keys.parse_signing_request(body)
-            self.table.sign(host_keys.session_id_of(request.message), request.key, monotonic_s())
-            try:
-                tls, ssh = self.keys.sign(request)
-            except BaseException:
-                self.table.forget(host_keys.session_id_of(request.message))
-                raise
-        except (RemoteProtocolError, KeyFormatError) as error:
-            self.log.error(f"signing refused: {error}")
-            return b"\0\0"
-        self.metrics.signed += 1
-        return len(tls).to_bytes(2, "big") + tls + len(ssh).to_bytes(2, "big") + ssh
+            self.table.sign(report.session_id, report.key, monotonic_s())
+        except RemoteProtocolError as error:  # it opens no login: the table knows it as it was
+            self.log.error(str(error))
+        else:
+            self.metrics.signed += 1
 
     def _prove(self, session_id: bytes) -> None:
         used = self.table.prove(session_id)
+        if self._signer is None:
+            self._give_proofs(Proofs(session_id))
+            return
         try:
-            signatures = self.keys.prove(session_id, used)
-        except KeyFormatError as error:
-            self.log.error(f"host keys are not proved: {error}")
-            signatures = []
+            self._signer.send(ProveKeys(session_id, used))
+        except OSError:  # its end is seen by the reader
+            self._give_proofs(Proofs(session_id))
+        else:
+            self._proving.add(session_id)
+
+    def _give_proofs(self, proofs: Proofs) -> None:
         if self._front is not None:
-            try:
-                self._front.send(Proofs(session_id, signatures))
-            except OSError:
-                self._drop_front()
+            with contextlib.suppress(OSError):  # its end is seen by the reader
+                self._front.send(proofs)
 
     # -- clients that move -----------------------------------------------------------------------
 
     def _moved(self, request: Moved) -> None:
         """Have the rules for addresses judged again, one question at a time for each login."""
-        key = self.keys.public[self.table.moved(request.session_id)].blob
+        key = self._key(self.table.moved(request.session_id))
         sessions = [s for s in self._sessions.values() if s.login.session_id == request.session_id]
         admitted = next((session for session in sessions if session.accepted), None)
         if admitted is None:  # its host has ended, or has given up our socket: it is its user's
@@ -491,6 +573,11 @@ class Monitor:
 
     # -- logins ----------------------------------------------------------------------------------
 
+    def _key(self, number: int) -> bytes:
+        """The public host key that a handshake was signed with; empty, which fits no proof, if there is no such one any more."""
+        keys = self._held.keys if self._held is not None else []
+        return keys[number] if number < len(keys) else b""
+
     def _login(self, login: Login) -> None:
         try:
             key = self.table.login(login.session_id, monotonic_s())
@@ -503,7 +590,7 @@ class Monitor:
         try:
             if self._is_busy:
                 raise OSError(errno.EAGAIN, "too many logins at the same time")
-            self._start_login(login, self.keys.public[key].blob)
+            self._start_login(login, self._key(key))
         except OSError as error:
             self.log.error(f"cannot judge a login: {error.strerror}")
             final = self.table.judged(login.session_id, accepted=False, counts=True)
@@ -722,7 +809,11 @@ class Monitor:
             self._not_spawned(report.number)
         elif isinstance(report, Reaped):
             if report.pid == self._front_pid:
+                self._tell_death("front", report.status)
                 self._front_ended()
+            elif report.pid == self._signer_pid:
+                self._tell_death("signer", report.status)
+                self._signer_ended()
             elif (session := self._hosts.pop(report.pid, None)) is not None:
                 for record in _logouts(session):
                     self._record(record)
@@ -733,10 +824,12 @@ class Monitor:
         self.service.status(f"Sessions: {len(self._hosts)}")
 
     def _spawned(self, report: Spawned) -> None:
-        if report.number == 0:
+        if report.number == FRONT:
             self._front_pid = report.pid
             self.service.ready()
             self.metrics.front_started()
+        elif report.number == SIGNER:
+            self._signer_pid = report.pid
         elif report.number in self._abandoned and not report.host:
             self._abandoned.discard(report.number)
             _kill(report.pid)
@@ -751,9 +844,16 @@ class Monitor:
     def _not_spawned(self, number: int) -> None:
         """A login child or session host that is not: the end of its socket tells. The front must be had."""
         self._abandoned.discard(number)
-        if number == 0:
+        if number == FRONT:
             self._close_front()
             self._retry_front()
+        elif number == SIGNER:
+            self._close_signer()
+            self._retry_signer()
+
+    def _tell_death(self, name: str, status: int) -> None:
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS:
+            self.log.error(f"the {name} was killed: it made a system call that it must not make")
 
     def _ended(self, session: _Session, status: int) -> None:
         if os.WIFSIGNALED(status):

@@ -1,8 +1,9 @@
 """What qshd's processes say to each other, over SOCK_SEQPACKET socket pairs (docs/architecture.md 2.2).
 
-    front ─ Login, Forget, Prove, Moved ─► monitor ─ SpawnLogin, SpawnSession, StartFront ─► spawner ─ fork ─► child, host, front
+    front ─ Login, Forget, Prove, Moved ─► monitor ─ SpawnLogin, SpawnSession, Start… ─► spawner ─ fork ─► all others
     front ◄─ Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
     front ─ Counts ─► monitor   monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
+    monitor ─ Serve (+ the front's socket), ProveKeys ─► signer        monitor ◄─ HeldKeys, Signed, Proofs ─ signer
     front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released, CallEnded ─► session host
     front ◄─ ChannelOpened (+ descriptors), ChannelFailed, Exited, ListensOn, Connected, Accepted, Called (+ socket) ─ host
 
@@ -33,7 +34,9 @@ from qsh.wire.messages import (
 )
 
 __all__ = [
+    "FRONT",
     "OTHER_RULES",
+    "SIGNER",
     "Accepted",
     "Call",
     "CallEnded",
@@ -48,6 +51,7 @@ __all__ = [
     "FrontRequest",
     "Grant",
     "HangUp",
+    "HeldKeys",
     "HostAnswer",
     "HostReport",
     "HostRequest",
@@ -64,6 +68,7 @@ __all__ = [
     "Outcome",
     "Proofs",
     "Prove",
+    "ProveKeys",
     "Reaped",
     "Released",
     "Reload",
@@ -71,12 +76,17 @@ __all__ = [
     "Resize",
     "Rules",
     "SendSignal",
+    "Serve",
+    "Signed",
+    "SignerReport",
+    "SignerRequest",
     "SpawnLogin",
     "SpawnSession",
     "Spawned",
     "SpawnerReport",
     "SpawnerRequest",
     "StartFront",
+    "StartSigner",
     "StopListening",
     "TerminalLogin",
     "Verdict",
@@ -205,6 +215,39 @@ class Rules(Local, frozen=True, tag="rules"):
 MonitorAnswer = Identity | Verdict | Proofs | MoveVerdict | NewListener | Rules
 
 
+class HeldKeys(Local, frozen=True, tag="held-keys"):
+    """The signer's first words: the public halves of what it holds, and what is derived from the first key."""
+
+    keys: list[Blob]
+    certificates: list[Blob]
+    resume: bytes
+    """Seals records of clients that come back."""
+    lasting: list[bytes]
+    """Secrets of fronts that outlive qshd."""
+
+
+class Signed(Local, frozen=True, tag="signed"):
+    """This session id was signed with host key number ``key``: said before the front has the signature."""
+
+    session_id: SessionId
+    key: int
+
+
+class Serve(Local, frozen=True, tag="serve"):
+    """There is a front; descriptor: the signer's end of the socket between them."""
+
+
+class ProveKeys(Local, frozen=True, tag="prove-keys"):
+    """Sign that all keys but number ``used`` are held, for the login on this session id."""
+
+    session_id: SessionId
+    used: int
+
+
+SignerRequest = Serve | ProveKeys
+SignerReport = HeldKeys | Signed | Proofs
+
+
 class Outcome:
     """Values of ``outcome``."""
 
@@ -261,6 +304,14 @@ class StartFront(Local, frozen=True, tag="front"):
     """Fork a front; descriptors: its socket to the monitor, its signing socket."""
 
 
+class StartSigner(Local, frozen=True, tag="signer"):
+    """Fork the signer; descriptor: its socket to the monitor."""
+
+
+FRONT, SIGNER = 0, -1
+"""Numbers of these two in what the spawner reports."""
+
+
 class RecordLogin(Local, frozen=True, tag="record"):
     """Note a login on a terminal in utmp, wtmp and lastlog."""
 
@@ -285,11 +336,11 @@ class Reload(Local, frozen=True, tag="reload"):
 
 
 LoginRecord = RecordLogin | RecordLogout
-SpawnerRequest = SpawnLogin | SpawnSession | StartFront | Reload | LoginRecord
+SpawnerRequest = SpawnLogin | SpawnSession | StartFront | StartSigner | Reload | LoginRecord
 
 
 class Spawned(Local, frozen=True, tag="spawned"):
-    """A child runs; ``number`` 0 is the front, ``host`` tells a session host from its login child."""
+    """A child runs; ``number`` may be FRONT or SIGNER, ``host`` tells a session host from its login child."""
 
     number: int
     pid: int
@@ -297,7 +348,7 @@ class Spawned(Local, frozen=True, tag="spawned"):
 
 
 class SpawnFailed(Local, frozen=True, tag="unspawned"):
-    """No child could be forked for this number (0 is the front)."""
+    """No child could be forked for this number."""
 
     number: int
 

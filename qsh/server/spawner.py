@@ -1,7 +1,8 @@
-"""The spawner: forks login children, session hosts and fronts from a preloaded, frozen image.
+"""The spawner: forks login children, session hosts, fronts and signers from a preloaded, frozen image.
 
-Forked from the monitor before any private key is read, one thread, no network peer. A session so costs copy-on-write pages
-instead of an interpreter start, and whatever it will ever import is loaded already (docs/architecture.md 2.1).
+It never has a private key (the signer that it forks reads them), one thread, no network peer. A session so costs
+copy-on-write pages instead of an interpreter start, and whatever it will ever import is loaded already
+(docs/architecture.md 2.1).
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, commands_s, group_names
 from qsh.server.moved_login import judge_move
 from qsh.server.packets import PacketSocket
+from qsh.server.process import close_others, set_title
 from qsh.server.reloading import send_reread, set_level
 from qsh.server.requests import (
+    FRONT,
+    SIGNER,
     Grant,
     HostReport,
     HostRequest,
@@ -43,6 +47,7 @@ from qsh.server.requests import (
     SpawnLogin,
     SpawnSession,
     StartFront,
+    StartSigner,
 )
 from qsh.server.session_rules import PLAIN_KEY, SessionRules
 
@@ -72,6 +77,7 @@ class Spawner:
     config: DaemonConfig
     log: Log
     start_front: Callable[[socket.socket, socket.socket], NoReturn]
+    start_signer: Callable[[socket.socket], NoReturn]
     reload: Callable[[], Reread] | None = None
     """Reads the configuration again."""
     image: Image | None = None
@@ -140,7 +146,13 @@ class Spawner:
         if isinstance(request, Reload):
             self._reload()
             return
-        number = 0 if isinstance(request, StartFront) else request.number
+        number = (
+            FRONT
+            if isinstance(request, StartFront)
+            else SIGNER
+            if isinstance(request, StartSigner)
+            else request.number
+        )
         pid = self._fork()
         if pid == 0:
             self._child(request, descriptors)
@@ -197,7 +209,9 @@ class Spawner:
                 self.log.error(complaint)
 
     def _child(
-        self, request: SpawnLogin | SpawnSession | StartFront, descriptors: list[int]
+        self,
+        request: SpawnLogin | SpawnSession | StartFront | StartSigner,
+        descriptors: list[int],
     ) -> NoReturn:
         """In the child. Never returns."""
         try:
@@ -205,6 +219,9 @@ class Spawner:
             if isinstance(request, StartFront):
                 self.monitor.close()
                 self.start_front(*sockets)
+            if isinstance(request, StartSigner):
+                self.monitor.close()
+                self.start_signer(*sockets)
             keep = {sock.fileno() for sock in sockets} | self.log.descriptors
             if isinstance(request, SpawnLogin):
                 close_others(keep)
@@ -388,20 +405,3 @@ def become(account: Account) -> None:
         except PermissionError:
             return
         raise PermissionError("root rights could be had back")
-
-
-def close_others(keep: set[int]) -> None:
-    """Close every descriptor above standard error except ``keep``."""
-    previous = 2
-    for descriptor in sorted(keep):
-        os.closerange(previous + 1, descriptor)
-        previous = descriptor
-    os.closerange(
-        previous + 1, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") > 0 else 65536
-    )
-
-
-def set_title(title: str) -> None:
-    """The process's name in ps -o comm and top (15 bytes on Linux)."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
-        file.write(title[:15])

@@ -123,16 +123,17 @@ def test_the_front_has_no_rights(server: RootServer) -> None:
     assert not keys & opened
 
 
-def test_the_host_key_never_was_in_front_or_spawner(server: RootServer) -> None:
+def test_the_host_key_is_in_the_signer_alone(server: RootServer, anna: User) -> None:
     text = (server.home / "host_key").read_text()
     raw = base64.b64decode("".join(text.splitlines()[1:-1]))
     public = server.host_key.blob[-32:]
     seed = raw[raw.rindex(public) - 32 : raw.rindex(public)]
-    monitor = server.process.pid
-    assert _in_memory(monitor, seed), "positive control: the monitor has it"
-    for name in ("qshd-front", "qshd-spawner"):
-        (pid,) = processes(server, name)
-        assert not _in_memory(pid, seed)
+    (signer,) = processes(server, "qshd-sign")
+    assert _in_memory(signer, seed), "positive control: the signer has it"
+    with a_session(server, anna) as session:
+        others = [processes(server, name)[0] for name in ("qshd-front", "qshd-spawner")]
+        for pid in (server.process.pid, session, *others):
+            assert not _in_memory(pid, seed)
 
 
 def test_secrets_of_the_front_never_were_in_a_session(server: RootServer, anna: User) -> None:

@@ -27,6 +27,7 @@ from qsh.server.monitor import Monitor
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
     OTHER_RULES,
+    SIGNER,
     Forget,
     Grant,
     HostReport,
@@ -37,10 +38,13 @@ from qsh.server.requests import (
     Moved,
     MoveVerdict,
     Outcome,
+    Proofs,
     Prove,
     Reaped,
     RecordLogin,
     RecordLogout,
+    Serve,
+    SignerRequest,
     Spawned,
     SpawnerReport,
     SpawnerRequest,
@@ -48,9 +52,11 @@ from qsh.server.requests import (
     SpawnLogin,
     SpawnSession,
     StartFront,
+    StartSigner,
     TerminalLogin,
     Verdict,
 )
+from qsh.server.signer import SigningService
 from qsh.wire.messages import Proof, Resume
 
 if TYPE_CHECKING:
@@ -83,6 +89,9 @@ class World:
     front: PacketSocket[Any] = field(init=False)
     sign: socket.socket = field(init=False)
     open: list[Any] = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
+    """What the monitor has for fronts from the signer."""
+    signer: SigningService | None = None
 
     def __post_init__(self) -> None:
         self.keys = [
@@ -94,7 +103,7 @@ class World:
         self.read_log, self.write_log = os.pipe()
         self.monitor = Monitor(
             PacketSocket(ours, SpawnerReport),
-            HostKeys(self.keys),
+            self.kept.append,
             Log("DEBUG3", file=self.write_log),
             self.grace_s,
             3,
@@ -104,8 +113,30 @@ class World:
         self.monitor._selector.register(
             self.monitor.spawner, select.EPOLLIN, self.monitor._read_spawner
         )
-        self.monitor._start_front()
+        self.monitor._start_signer()
+        self.take_signer()
+        self.turn()
         self.take_front()
+
+    def take_signer(self) -> None:
+        """The real one, with the keys that are there now."""
+        request, (link,) = self.asked()
+        assert isinstance(request, StartSigner)
+        self.signer_link: PacketSocket[Any] = PacketSocket(
+            socket.socket(fileno=link), SignerRequest
+        )
+        self.open.append(self.signer_link)
+        self.signer = SigningService(
+            self.signer_link, HostKeys(self.keys), Log("DEBUG3", file=self.write_log)
+        )
+        self.signer.begin()
+
+    def end_signer(self) -> None:
+        """Without a word."""
+        if self.signer is not None:
+            self.signer._drop_front()
+        self.signer = None
+        self.signer_link.close()
 
     def take_front(self) -> None:
         request, (link, sign) = self.asked()
@@ -121,6 +152,12 @@ class World:
         for _ in range(2000):
             self.monitor._turn(0)
             self.monitor._expire()
+            for _ in range(4):
+                try:
+                    if self.signer is not None:
+                        self.signer.turn(0)
+                except EOFError:
+                    self.end_signer()
             if not self.monitor._selector.select(0):
                 return
 
@@ -181,11 +218,17 @@ class World:
             return ""
 
     def close(self) -> None:
+        self.end_signer()
         for each in self.open:
             each.close()
         for session in self.monitor._sessions.values():
             session.link.close()
-        for link in (self.monitor._front, self.monitor._sign, self.monitor._selector):
+        for link in (
+            self.monitor._front,
+            self.monitor._sign,
+            self.monitor._signer,
+            self.monitor._selector,
+        ):
             if link is not None:
                 link.close()
         os.close(self.read_log)
@@ -202,10 +245,122 @@ def world() -> Iterator[World]:
 # -- signing -------------------------------------------------------------------------------------
 
 
-def test_a_handshake_is_signed_once(world: World) -> None:
+def test_a_handshake_that_is_signed_twice_lets_in_once(world: World) -> None:
+    """The signer has no memory; the table has, and two signatures of one handshake are one."""
     assert world.handshake(1)
-    assert not world.handshake(1)
-    assert world.handshake(2)
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    world.asked()
+    assert world.handshake(1)
+    assert "the same handshake twice" in world.log()
+    world.ask(login(1))
+    assert world.front_dropped
+
+
+def test_the_monitor_knows_of_a_signature_before_the_front_has_it(world: World) -> None:
+    """A monitor that is busy hears of both at once, in the wrong order."""
+    assert world.signer is not None
+    world.sign.send(b"\0\0\0\7\0\x08\x07" + message(1))
+    world.signer.turn(1)
+    assert len(world.sign.recv(4096)) > 100
+    world.front.send(login(1))
+    world.monitor._read_front()
+    assert isinstance(world.asked()[0], SpawnLogin)
+    assert not world.front_dropped
+
+
+def test_a_monitor_that_is_stuck_delays_no_handshake(world: World) -> None:
+    assert world.signer is not None
+    for number in range(200):
+        world.sign.send(b"\0\0\0\7\0\x08\x07" + message(number))
+        world.signer.turn(1)
+        assert len(world.sign.recv(4096)) > 100
+    world.turn()
+    assert len(world.monitor.table) == 200
+
+
+def test_nothing_is_signed_that_a_stuck_monitor_cannot_learn_of(world: World) -> None:
+    assert world.signer is not None
+    signed = 0
+    for number in range(20_000):
+        world.sign.send(b"\0\0\0\7\0\x08\x07" + message(number))
+        world.signer.turn(1)
+        if world.sign.recv(4096)[4:] == b"\0\0":
+            break
+        signed += 1
+    assert 500 < signed < 20_000
+    world.turn()
+    assert signed <= len(world.monitor.table) <= signed + 1
+    assert world.handshake(20_001)
+
+
+def test_a_signer_that_died_is_replaced_and_the_front_does_not_notice(world: World) -> None:
+    world.spawner.send(Spawned(SIGNER, 0))
+    assert world.handshake(1)
+    world.end_signer()
+    world.turn()
+    world.sign.send(b"\0\0\0\7\0\x08\x07" + message(2))
+    world.monitor._signer_ended()
+    timeout = world.monitor._timeout()
+    assert timeout is not None
+    assert timeout <= 1.0
+    world.monitor._signer_due_s = 0.0
+    world.monitor._expire()
+    world.take_signer()
+    world.turn()
+    assert len(world.sign.recv(4096)) > 100, "what it was asked meanwhile"
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    assert not world.front_dropped
+    assert len(world.kept) == 1
+
+
+def test_other_keys_after_a_restart_of_the_signer_need_another_front(world: World) -> None:
+    world.end_signer()
+    world.turn()
+    world.monitor._signer_ended()
+    world.monitor._signer_due_s = 0.0
+    world.monitor._expire()
+    world.keys.reverse()
+    world.take_signer()
+    world.turn()
+    assert world.front_dropped
+    assert "the host keys are others now" in world.log()
+
+
+def test_a_signer_that_never_had_keys_ends_qshd() -> None:
+    world = World()
+    world.monitor._held = None
+    world.monitor._signer_ended()
+    assert world.monitor._stop
+    assert world.monitor.exit_status == 255
+    world.close()
+
+
+def test_proofs_that_nobody_can_make_any_more_are_answered(world: World) -> None:
+    world.handshake(1)
+    world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    world.verdict()
+    world.front.send(Prove(login(1).session_id))
+    world.monitor._read_front()
+    world.end_signer()
+    world.turn()
+    received = world.front.receive()
+    assert received is not None
+    assert received[0] == Proofs(login(1).session_id)
+
+
+@pytest.mark.parametrize(
+    "report", [Verdict(login(1).session_id, Outcome.ACCEPTED), Reaped(1, 0), Serve()]
+)
+def test_a_signer_that_breaks_the_rules_is_replaced(
+    world: World, report: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(module, "_kill", killed.append)
+    world.monitor._signer_pid = 4711
+    world.signer_link.send(report)
+    world.turn()
+    assert killed == [4711]
+    assert not world.front_dropped
 
 
 @pytest.mark.parametrize(
@@ -309,7 +464,7 @@ def test_one_signature_opens_one_session(world: World) -> None:
     for descriptor in world.asked()[1]:
         os.close(descriptor)
     world.ask(Forget(login(1).session_id))
-    assert not world.handshake(1)
+    assert world.handshake(1)
     world.ask(login(1))
     assert world.front_dropped
 
@@ -324,7 +479,9 @@ def test_another_front_cannot_use_it_either(world: World) -> None:
     world.monitor._front_since -= 10
     world.monitor._front_ended()
     world.take_front()
-    assert not world.handshake(1)
+    assert world.handshake(1)
+    world.ask(login(1))
+    assert world.front_dropped
 
 
 def test_forgetting_and_signing_again_does_not_double_a_login_that_is_being_judged(

@@ -46,7 +46,7 @@ def played() -> Iterator[tuple[Spawner, PacketSocket[Any]]]:
     config = daemon_parser.parse("", "config", lambda pattern: [])
     with open(os.devnull, "w") as sink:
         log = Log(file=sink.fileno())
-        yield Spawner(PacketSocket(ours, SpawnerRequest), config, log, no_front), monitor
+        yield Spawner(PacketSocket(ours, SpawnerRequest), config, log, no_front, no_front), monitor
     ours.close()
     theirs.close()
 
