@@ -249,7 +249,7 @@ fn allowed(threads: bool) -> seccompiler::Result<BpfProgram> {
     rules.insert(libc::SYS_kill, vec![rule(vec![own.clone()])?]);
     rules.insert(libc::SYS_tgkill, vec![rule(vec![own])?]);
     // Python's setblocking()
-    let nonblocking = condition(1, SeccompCmpOp::Eq, libc::FIONBIO as u64)?;
+    let nonblocking = condition(1, SeccompCmpOp::Eq, libc::FIONBIO)?;
     rules.insert(libc::SYS_ioctl, vec![rule(vec![nonblocking])?]);
     if threads {
         for call in FRONT.iter().filter(|call| **call != libc::SYS_tgkill) {
