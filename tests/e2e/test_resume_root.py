@@ -37,7 +37,11 @@ def logged(daemon: Daemon, text: str) -> int:
 def stop_but_sessions(daemon: Daemon) -> None:
     """Kill all of it that is not its users'."""
     for pid in tree(daemon.process.pid):
-        if Path(f"/proc/{pid}/comm").read_text().strip() in ("qshd-front", "qshd-spawner"):
+        if Path(f"/proc/{pid}/comm").read_text().strip() in (
+            "qshd-front",
+            "qshd-sign",
+            "qshd-spawner",
+        ):
             os.kill(pid, signal.SIGKILL)
     daemon.process.kill()
     daemon.process.wait()

@@ -62,10 +62,12 @@ if TYPE_CHECKING:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     extra = "MaxAuthTries 3\nMaxSessions 4\nMaxStartups 100\nLogLevel VERBOSE\nAcceptEnv *\nQshExecMax 4"
     server = Watched(tmp_path_factory.mktemp("hostile"), extra)
-    attempt(server, somebody_else)
-    until(lambda: server.idle)
-    yield server
-    server.stop()
+    try:
+        attempt(server, somebody_else)
+        until(lambda: server.idle)
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -87,10 +89,12 @@ def strict_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched
         "LoginGraceTime 1\nMaxStartups 4:100:4\nQshRetryThreshold 2\nLogLevel VERBOSE\nQshExecMax 4"
     )
     server = Watched(tmp_path_factory.mktemp("strict"), extra)
-    attempt(server, somebody_else)
-    until(lambda: server.idle)
-    yield server
-    server.stop()
+    try:
+        attempt(server, somebody_else)
+        until(lambda: server.idle)
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -68,7 +68,11 @@ class Watched(LiveServer):
 
     @property
     def idle(self) -> bool:
-        return sorted(self.tree().values())[1:] == ["qshd-front", "qshd-spawner"]
+        return sorted(self.tree().values())[1:] == [
+            "qshd-front",
+            "qshd-sign",
+            "qshd-spawner",
+        ]
 
     def memory(self) -> int:
         pages = Path(f"/proc/{self.front}/statm").read_text().split()[1]
