@@ -43,7 +43,7 @@ FRONT_USER: Final = "qsh"
 SPARE_UID: Final = 61789
 """Used when there is no user ``qsh``: from the range that systemd gives to dynamic users."""
 SIGN_DEADLINE_MS: Final = 250
-"""50 ms were missed now and then on two busy cores, when the monitor signed; a handshake that is refused costs its client far more."""
+"""50 ms were missed now and then on two busy cores, when the monitor signed; a refused handshake costs far more."""
 STREAM_WINDOW: Final = 8 * 1024 * 1024
 WINDOW_BEFORE_AUTH: Final = 256 * 1024
 BIDI_BEFORE_AUTH: Final = 8
