@@ -89,7 +89,9 @@ def test_files_are_where_debian_wants_them(root: DebianRoot) -> None:
         *("lib/systemd/system/qshd.service", "usr/share/man/man8/qshd.8.gz"),
     ):
         assert (root.path / name).exists(), name
-    assert root.shell("getent passwd qsh").split(":")[5:] == ["/run/qshd", "/usr/sbin/nologin\n"]
+    for user in ("qsh", "qsh-sign"):
+        entry = root.shell(f"getent passwd {user}").split(":")
+        assert entry[5:] == ["/run/qshd", "/usr/sbin/nologin\n"]
     owned = root.shell("dpkg-query -L qsh qshd")
     assert "__pycache__" in owned, "compiled at build time: nothing writes below /usr later"
     copyright_text = (root.path / "usr/share/doc/qsh/copyright").read_text()
@@ -117,6 +119,7 @@ def test_who_runs_as_whom(root: DebianRoot) -> None:
         tuple(line.split()) for line in root.run("ps", "axo", "user,comm").stdout.splitlines()[1:]
     }
     assert ("qsh", "qshd-front") in who
+    assert ("qsh-sign", "qshd-sign") in who
     assert ("root", "qshd") in who
 
 
