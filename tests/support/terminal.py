@@ -99,6 +99,17 @@ class OnTerminal:
         seen, found, self.output = self.output.partition(text)
         return seen + found
 
+    def type_until(self, keys: bytes, text: bytes, every_s: float = 1.0) -> None:
+        """Type ``keys``, again and again, until ``text`` is shown."""
+        deadline = time.monotonic() + LIMIT_S
+        while text not in self.output:
+            assert time.monotonic() < deadline, f"{text!r} not shown, only {self.output!r}"
+            self.type(keys)
+            again = time.monotonic() + every_s
+            while text not in self.output and (left_s := again - time.monotonic()) > 0:
+                self._read(left_s)
+        self.output = self.output.partition(text)[2]
+
     def read_on(self, limit_s: float = 0.02) -> None:
         """Take output into :attr:`output`, as soon as there is some."""
         self._read(limit_s)
