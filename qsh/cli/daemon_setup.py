@@ -19,7 +19,7 @@ from qsh.lean_imports import import_without
 from qsh.quic import tcp_listener
 from qsh.server import account as accounts
 from qsh.server import front_secrets, host_keys, image_layout, named_files, preload
-from qsh.server.admission import Admission
+from qsh.server.admission import Admission, limits_of
 from qsh.server.image import Image
 from qsh.server.log import JOURNAL_SOCKET, Log
 from qsh.server.login import group_names
@@ -248,7 +248,7 @@ def _front_starter(
             idle_s=options.qsh_exec_max,
             congestion=options.qsh_congestion,
             banner=read_banner(options),
-            admission=Admission.from_options(options),
+            admission=Admission(limits_of(options)),
             reset_key=secrets.reset_key,
             token_key=secrets.token_key,
             salt=secrets.salt,

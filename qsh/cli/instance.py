@@ -29,6 +29,9 @@ __all__ = ["serve"]
 
 TRIES: Final = 1000
 
+LOOPBACK: Final = "127.0.0.0/8,::1"
+"""Where what ssh brings comes from, and where others of this machine can misbehave: there are no penalties."""
+
 
 def serve(read_config: Callable[[], DaemonConfig], arguments: Arguments, *, packets: bool) -> int:
     """The exit status. Raises StartupError."""
@@ -119,6 +122,9 @@ def _be_instance(
         pid_file="none",
         banner="none",
         allow_users=(pwd.getpwuid(os.geteuid()).pw_name,),
+        per_source_penalty_exempt_list=LOOPBACK
+        if options.per_source_penalty_exempt_list == "none"
+        else f"{options.per_source_penalty_exempt_list},{LOOPBACK}",
     )
     settings = replace(arguments, foreground=True, to_stderr=True)
     return daemon_setup.start(replace(config, options=own), settings, sock)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.config.address import check_networks
 from qsh.config.algorithms import assemble, check_names
+from qsh.config.daemon_penalties import check_words, show_words
 from qsh.config.tokens import Tokens, expand
 from qsh.config.values import (
     FACILITIES,
@@ -396,6 +397,21 @@ def _netblock(line: Line, _: str) -> tuple[int, int]:
     return int(parts[1]), int(parts[2] or 64)
 
 
+def _networks(line: Line, _: str) -> str:
+    word = line.word("missing argument.")
+    try:
+        check_networks(word)
+    except ConfigError:
+        raise ConfigError(f"keyword {line.keyword} invalid address argument.") from None
+    return word
+
+
+def _penalties(line: Line, _: str) -> tuple[str, ...]:
+    words = line.all()
+    check_words(line.keyword, words)
+    return tuple(words)
+
+
 def _ipqos(line: Line, _: str) -> tuple[int, int]:
     first = line.word(f"{line.keyword} missing argument.")
     second = line.words.pop(0) if line.words else first
@@ -462,9 +478,11 @@ _PARSERS: Final[Mapping[str, Callable[[Line, str], Any]]] = {
     "methods": _methods,
     "names": _names,
     "netblock": _netblock,
+    "networks": _networks,
     "octal": _octal,
     "path": _path,
     "paths": _paths,
+    "penalties": _penalties,
     "permits": _permits,
     "port": _port,
     "rekey": _rekey,
@@ -518,6 +536,7 @@ _WRITERS: Final[Mapping[str, Callable[[Any], list[str]]]] = {
     "netblock": _colons,
     "octal": lambda value: [f"0{value:o}"],
     "paths": _each,
+    "penalties": show_words,
     "permits": lambda value: [" ".join(value) or "any"],
     "port": _each,
     "rekey": lambda value: [f"{value[0]} {value[1]}"],

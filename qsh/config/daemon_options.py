@@ -146,6 +146,7 @@ class DaemonOptions:
     pam_service_name: str = "qshd"
     gssapi_delegate_credentials: bool = True
     per_source_penalties: tuple[str, ...] = ()
+    """Its words (daemon_penalties.py)."""
     per_source_penalty_exempt_list: str = "none"
     sshd_session_path: str = "none"
     sshd_auth_path: str = "none"

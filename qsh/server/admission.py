@@ -7,8 +7,9 @@ Each new connection attempt is answered before any state is made for it:
     REFUSE   close with CONNECTION_REFUSED: the client says so at once
     IGNORE   no answer: the source has been refused too often to be worth a packet
 
-MaxStartups' random early drop and PerSourceMaxStartups are sshd's (sshd.c, srclimit.c). Memory is
-bounded: the connections by ``full`` and ``max_connections``, the refused sources by a table size.
+MaxStartups' random early drop and PerSourceMaxStartups are sshd's (sshd.c, srclimit.c), and so are the penalties
+(penalties.py), which come first. Memory is bounded: the connections by ``full`` and ``max_connections``, the
+refused sources by a table size.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ import enum
 import ipaddress
 import random
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from qsh.config.daemon_penalties import PenaltyRules, penalty_rules
+from qsh.server.penalties import Penalties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.config.daemon_options import DaemonOptions
+    from qsh.server.penalties import Penalty
 
-__all__ = ["Admission", "Decision", "Limits", "source_block"]
+__all__ = ["Admission", "Decision", "Limits", "limits_of", "source_block"]
 
 REFUSALS_BEFORE_SILENCE: Final = 20
 """Refused attempts of one source within the window after which it gets no answer."""
 REFUSAL_WINDOW_S: Final = 10.0
+PENALISED: Final = "penalised"
+"""In ``counts``: refused because of a penalty, however that was answered."""
 MAX_REFUSED_SOURCES: Final = 4096
 """Sources whose refusals are counted; the longest unseen one is forgotten first."""
 
@@ -60,6 +67,28 @@ class Limits:
     """All connections, authenticated ones included; 0: no limit."""
     grace_s: float = 120.0
     """Seconds to authenticate in; 0: no limit."""
+    penalties: PenaltyRules = field(default_factory=PenaltyRules)
+    exempt: str = "none"
+    """PerSourcePenaltyExemptList."""
+
+
+def limits_of(options: DaemonOptions) -> Limits:
+    """Those that a configuration sets."""
+    start, rate, full = options.max_startups
+    v4_bits, v6_bits = options.per_source_net_block_size
+    return Limits(
+        start=start,
+        rate=rate,
+        full=full,
+        per_source=options.per_source_max_startups,
+        v4_bits=v4_bits,
+        v6_bits=v6_bits,
+        retry_above=options.qsh_retry_threshold,
+        max_connections=options.qsh_max_connections,
+        grace_s=float(options.login_grace_time),
+        penalties=penalty_rules(options.per_source_penalties),
+        exempt=options.per_source_penalty_exempt_list,
+    )
 
 
 def source_block(address: str, v4_bits: int, v6_bits: int) -> str:
@@ -83,33 +112,25 @@ class Admission:
     """
 
     def __init__(self, limits: Limits, draw: Callable[[], int] | None = None) -> None:
-        self.limits = limits
+        self._limits = limits
+        self.penalties = Penalties(limits.penalties, limits.exempt, self._source)
         self._draw = draw or (lambda: random.SystemRandom().randrange(100))
         self._waiting: OrderedDict[int, tuple[str, float]] = OrderedDict()
         self._per_source: Counter[str] = Counter()
         self._authenticated: set[int] = set()
         self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self.counts = {each.value: 0 for each in Decision}
+        self.counts = {each.value: 0 for each in Decision} | {PENALISED: 0}
         """Attempts so far, by what was done with them."""
 
-    @classmethod
-    def from_options(cls, options: DaemonOptions) -> Admission:
-        """The limits that the configuration sets."""
-        start, rate, full = options.max_startups
-        v4_bits, v6_bits = options.per_source_net_block_size
-        return cls(
-            Limits(
-                start=start,
-                rate=rate,
-                full=full,
-                per_source=options.per_source_max_startups,
-                v4_bits=v4_bits,
-                v6_bits=v6_bits,
-                retry_above=options.qsh_retry_threshold,
-                max_connections=options.qsh_max_connections,
-                grace_s=float(options.login_grace_time),
-            )
-        )
+    @property
+    def limits(self) -> Limits:
+        """Those that hold now; a penalty that was imposed stays when they change."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self.penalties.rules, self.penalties.exempt = limits.penalties, limits.exempt
 
     @property
     def unauthenticated(self) -> int:
@@ -123,9 +144,20 @@ class Admission:
 
     def decide(self, now: float, address: str, validated: bool) -> Decision:
         """The answer to an attempt from ``address``, which is proven if ``validated``."""
+        if self.is_penalised(now, address):
+            self.counts[PENALISED] += 1
+            return self._refuse(now, self._source(address))
         decision = self._decide(now, address, validated)
         self.counts[decision.value] += 1
         return decision
+
+    def is_penalised(self, now: float, address: str) -> bool:
+        """Whether nothing is to be had from here now."""
+        return self.penalties.refused_until(now, address) is not None
+
+    def penalise(self, now: float, address: str, cause: str) -> Penalty | None:
+        """A connection from ``address``, which is proven, ended without a login."""
+        return self.penalties.penalise(now, address, cause)
 
     def _decide(self, now: float, address: str, validated: bool) -> Decision:
         if not validated and len(self._waiting) >= self.limits.retry_above:
@@ -168,7 +200,7 @@ class Admission:
         return expired
 
     def _source(self, address: str) -> str:
-        return source_block(address, self.limits.v4_bits, self.limits.v6_bits)
+        return source_block(address, self._limits.v4_bits, self._limits.v6_bits)
 
     def _release(self, number: int) -> bool:
         entry = self._waiting.pop(number, None)

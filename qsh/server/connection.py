@@ -99,6 +99,8 @@ class ServerConnection:
     log: Log
     watch: AddressWatch = field(default_factory=AddressWatch)
     """Of all connections of the front."""
+    penalise: Callable[[str], object] = str
+    """Called with what the client's address is to be penalised for, when it has proven that it is there."""
     _wire: ServerControl = field(default_factory=ServerControl)
     _host: HostLink | None = None
     _path: PathReporter | None = None
@@ -115,6 +117,10 @@ class ServerConnection:
     nobody has proven yet: ``from=`` must not believe that one."""
     _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_OPENING))
     _user: str = ""
+    _proven: bool = False
+    """The client's Finished has arrived, so it receives where it says that it is."""
+    _cause: str = "noauth"
+    """What ends without a login counts as (penalties.py); empty: it is not the client's fault."""
     _banner_due: bool = False
     _proves: bool = False
     _since_s: float = field(default_factory=monotonic_s)
@@ -130,12 +136,14 @@ class ServerConnection:
     async def run(self) -> None:
         """Never raises for anything that the peer does."""
         code, reason, in_good_order = 0, "", False
+        self._spawn(self._watch_handshake())
         try:
             control = await asyncio.wait_for(self._greet(), self.limits.grace_s or LIMIT_S)
             await self._serve(control)
             in_good_order = True
         except TimeoutError:
             code, reason = CODE_GRACE, "grace-exceeded"
+            self._cause = "grace-exceeded"
             self.log.info(
                 f"Timeout before authentication for {self._where()}",
                 **self._fields("login-timeout"),
@@ -162,6 +170,8 @@ class ServerConnection:
         self.connection.close(code, reason.encode()[:200])
         for task in self._tasks:
             task.cancel()
+        if self._host is None and self._proven and self._cause:
+            self.penalise(self._cause)
         if self._host is not None:
             self._host.close()
             self.log.info(
@@ -179,6 +189,10 @@ class ServerConnection:
         return f"{self._client[0]} port {self._client[1]}"
 
     # -- before authentication -------------------------------------------------------------------
+
+    async def _watch_handshake(self) -> None:
+        await self.connection.handshake_done()
+        self._proven = True
 
     async def _greet(self) -> Stream:
         """HOSTAUTH, then everything up to the accepted login. The caller limits the time."""
@@ -252,10 +266,12 @@ class ServerConnection:
                 )
             )
         elif verdict.outcome == Outcome.ACCEPTED:
+            self._cause = ""
             raise ChannelError("the server cannot start a session now")
         elif verdict.outcome == Outcome.CONTINUE:
             await control.send.write(self._wire.send(AuthContinue(acceptable=verdict.acceptable)))
         else:
+            self._cause = verdict.penalty
             await asyncio.sleep(
                 failure_delay_s(auth.user, monotonic_s() - started, self.limits.salt)
             )

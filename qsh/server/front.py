@@ -26,9 +26,10 @@ from qsh.server.connection import Limits, ServerConnection, plain_ip
 from qsh.server.front_streams import LOOK_S, FrontStreams, take_streams
 from qsh.server.links import MonitorLink
 from qsh.server.packets import raise_descriptor_limit
+from qsh.server.penalties import REASONS
 from qsh.server.process import close_others, set_title
-from qsh.server.reloading import address_of, limits_of, set_level
-from qsh.server.requests import NewListener, Rules
+from qsh.server.reloading import address_of, set_level
+from qsh.server.requests import Counts, NewListener, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -192,7 +193,9 @@ class _Front:
         host, port = sock.getsockname()[:2]
         self._log.info(f"Server listening on {plain_ip(host)} port {port} (TCP).")
         beside = _beside(host, list(self._endpoints.values()))
-        taking = take_streams(sock, beside, self._stream_ended, self._not_accepted)
+        taking = take_streams(
+            sock, beside, self._is_welcome, self._stream_ended, self._not_accepted
+        )
         self._taking[address_of(sock)] = self._spawn(taking)
         self._taking[address_of(sock)].add_done_callback(lambda _: sock.close())
 
@@ -207,7 +210,7 @@ class _Front:
         """One socket more, or the rules for what begins from now on."""
         if isinstance(message, Rules):
             set_level(self._log, message.level)
-            self._admission.limits = limits_of(message)
+            self._admission.limits = message.limits
             self._settings = replace(self._settings, grace_s=message.grace_s, banner=message.banner)
             self._retire(set(message.listening))
         for descriptor in descriptors:
@@ -247,11 +250,17 @@ class _Front:
         before = None
         while True:
             admission = self._admission
-            waiting = admission.unauthenticated
-            counts = (dict(admission.counts), waiting, admission.connections - waiting)
+            waiting, penalties = admission.unauthenticated, admission.penalties
+            counts = Counts(
+                dict(admission.counts),
+                waiting,
+                admission.connections - waiting,
+                dict(penalties.counts),
+                len(penalties),
+            )
             if counts != before:
                 with contextlib.suppress(ChannelError):
-                    link.counts(*counts)
+                    link.counts(counts)
                 before = counts
             await asyncio.sleep(COUNT_S)
 
@@ -261,6 +270,30 @@ class _Front:
 
     def _not_accepted(self, error: OSError) -> None:
         self._log.debug(f"TCP: {error.strerror or error}")
+
+    # -- penalties -------------------------------------------------------------------------------
+
+    def _is_welcome(self, host: str) -> bool:
+        """Whether a TCP connection from there is worth a stream."""
+        return not self._admission.is_penalised(monotonic_s(), plain_ip(host))
+
+    def _penalise(self, address: str, cause: str) -> None:
+        """A connection from there ended without a login. Told when its source is refused from now on."""
+        penalty = self._admission.penalise(monotonic_s(), address, cause)
+        if penalty is None:
+            return
+        about = f"{penalty.source} {REASONS[cause]}"
+        if penalty.is_full:
+            self._log.verbose(f"penalties: no room for another source: {about}")
+        elif penalty.is_new:
+            self._log.info(
+                f"penalties: {about}: refused for {penalty.seconds:.0f} s",
+                event="penalty",
+                address=address,
+                cause=cause,
+            )
+        else:
+            self._log.debug(f"penalties: {about}: {penalty.seconds:.0f} s")
 
     async def _accept(
         self,
@@ -313,9 +346,12 @@ class _Front:
                 authenticated=lambda: self._admission.authenticated(number),
                 log=self._log,
                 watch=self._watch,
+                penalise=lambda cause: self._penalise(address, cause),
             ).run()
         except TransportError as error:
             self._log.debug(f"handshake with {address} failed: {error}")
+            if incoming.address_validated:
+                self._penalise(address, "noauth")
         finally:
             self._admission.end(number)
             self._streams.end(number)

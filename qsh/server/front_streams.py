@@ -29,24 +29,26 @@ ACCEPT_PAUSE_S: Final = 0.5
 async def take_streams(
     listener: socket.socket,
     endpoint: Endpoint,
+    welcome: Callable[[str], bool],
     ended: Callable[[str, asyncio.Future[tuple[str, bytes]]], object],
     failed: Callable[[OSError], object],
 ) -> None:
-    """TCP connections that carry packets; how many there may be is the endpoint's affair."""
+    """TCP connections that carry packets, from hosts that are ``welcome``; how many there may be is the endpoint's affair."""
     loop = asyncio.get_running_loop()
     listener.setblocking(False)
     while True:
         try:
             sock, address = await loop.sock_accept(listener)
+            peer = _peer(address)
             with sock:
-                suit_packets(sock)
-                peer = _peer(address)
-                end = endpoint.add_stream(sock.fileno(), peer)
+                if welcome(peer[0]):
+                    suit_packets(sock)
+                    end = endpoint.add_stream(sock.fileno(), peer)
+                    end.add_done_callback(functools.partial(ended, peer[0]))
         except OSError as error:
             failed(error)
             await asyncio.sleep(ACCEPT_PAUSE_S)
             continue
-        end.add_done_callback(functools.partial(ended, peer[0]))
         # While somebody waits to be accepted sock_accept lets nobody else run.
         await asyncio.sleep(0)
 

@@ -144,9 +144,9 @@ class MonitorLink(_Link):
         self._moves[session_id] = take
         self.send(Moved(session_id, client))
 
-    def counts(self, attempts: dict[str, int], unauthenticated: int, authenticated: int) -> None:
+    def counts(self, counts: Counts) -> None:
         """For the metrics. Raises ChannelError."""
-        self.send(Counts(attempts, unauthenticated, authenticated))
+        self.send(counts)
 
     def forget(self, session_id: bytes) -> None:
         """The connection is gone. Raises ChannelError."""

@@ -30,6 +30,8 @@ class Gauges:
     unauthenticated: int
     authenticated: int
     memory: Mapping[str, int]
+    penalised: int = 0
+    """Sources."""
 
 
 @dataclass
@@ -44,7 +46,10 @@ class Metrics:
     signed: int = 0
     attempts: dict[str, int] = field(default_factory=dict)
     """Connections by what the front decided, of all fronts so far."""
+    penalties: dict[str, int] = field(default_factory=dict)
+    """Connections that cost their source something, by cause, of all fronts so far."""
     _before: Counter[str] = field(default_factory=Counter)
+    _penalties_before: Counter[str] = field(default_factory=Counter)
 
     def login(self, method: str, outcome: str) -> None:
         """One was judged."""
@@ -54,10 +59,14 @@ class Metrics:
         """Its counts begin at nothing."""
         self.fronts += 1
         self._before = Counter(self.attempts)
+        self._penalties_before = Counter(self.penalties)
 
-    def front_counts(self, attempts: Mapping[str, int]) -> None:
+    def front_counts(
+        self, attempts: Mapping[str, int], penalties: Mapping[str, int] | None = None
+    ) -> None:
         """What the present front has counted so far."""
         self.attempts = dict(self._before + Counter(attempts))
+        self.penalties = dict(self._penalties_before + Counter(penalties or {}))
 
     def render(self, gauges: Gauges) -> str:
         """The page."""
@@ -88,6 +97,18 @@ class Metrics:
                     "counter",
                     "Connections, by what was done with them.",
                     [({"decision": name}, n) for name, n in sorted(self.attempts.items())],
+                ),
+                _family(
+                    "penalties_total",
+                    "counter",
+                    "Penalties (PerSourcePenalties), by cause.",
+                    [({"cause": name}, n) for name, n in sorted(self.penalties.items())],
+                ),
+                _family(
+                    "penalised_sources",
+                    "gauge",
+                    "Sources whose penalties are not over.",
+                    [({}, gauges.penalised)],
                 ),
                 _family(
                     "connections",

@@ -27,6 +27,7 @@ from qsh.server.login_table import LoginTable
 from qsh.server.metrics import Gauges, Metrics
 from qsh.server.metrics_socket import MetricsSocket
 from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
+from qsh.server.penalties import cause_of
 from qsh.server.reloading import set_level
 from qsh.server.requests import (
     FRONT,
@@ -196,7 +197,14 @@ class Monitor:
         memory = {name: size for name, pid in pids.items() if (size := resident_bytes(pid))}
         counts = self._counts
         return self.metrics.render(
-            Gauges(len(self._hosts), judging, counts.unauthenticated, counts.authenticated, memory)
+            Gauges(
+                len(self._hosts),
+                judging,
+                counts.unauthenticated,
+                counts.authenticated,
+                memory,
+                counts.penalised,
+            )
         )
 
     def _turn(self, timeout_s: float | None) -> None:
@@ -403,7 +411,7 @@ class Monitor:
                 self._moved(request)
             elif isinstance(request, Counts):
                 self._counts = request
-                self.metrics.front_counts(request.attempts)
+                self.metrics.front_counts(request.attempts, request.penalties)
             else:
                 self._prove(request.session_id)
         except EOFError:
@@ -650,13 +658,14 @@ class Monitor:
             if session.judged:
                 self._forget(session)
             else:
-                self._refuse(session, "the login child ended without a judgement")
+                penalty = "crash" if session.pid else ""  # without a process it was never asked
+                self._refuse(session, "the login child ended without a judgement", penalty)
         except RemoteProtocolError as error:
             self.log.error(f"session {session.number} broke the rules: {error}")
             if session.judged:
                 self._forget(session)
             else:
-                self._refuse(session, "the login child broke the rules")
+                self._refuse(session, "the login child broke the rules", "crash")
 
     def _judged(self, session: _Session, judgement: Judgement) -> None:
         if session.moved_from is not None:
@@ -679,6 +688,7 @@ class Monitor:
             final and not accepted,
             str(session.number),
             resume=self._record_of(login, judgement),
+            penalty=cause_of(judgement.reason) if outcome == Outcome.REFUSED else "",
         )
         method = "publickey" if login.resume is None else "resume"
         self.metrics.login(method, outcome)
@@ -698,11 +708,7 @@ class Monitor:
                 self._forget(session)
             return
         if outcome == Outcome.REFUSED:
-            invalid = (
-                "invalid user "
-                if judgement.reason.startswith(("invalid user", "unknown user"))
-                else ""
-            )
+            invalid = "invalid user " if verdict.penalty == "invaliduser" else ""
             self.log.info(
                 f"Failed {method} for {invalid}{login.user} {where}",
                 **_fields("login-failed", login),
@@ -743,14 +749,15 @@ class Monitor:
         self.spawner.send(SpawnSession(session.number, grant), [theirs.detach(), host_end.detach()])
         return front_end.detach()
 
-    def _refuse(self, session: _Session, reason: str) -> None:
+    def _refuse(self, session: _Session, reason: str, penalty: str = "") -> None:
         session.judged = True
         self.log.error(f"login of {session.login.user}: {reason}")
         if session.moved_from is not None:
             self._move_judged(session, Outcome.CONTINUE, reason)
             return
-        final = self.table.judged(session.login.session_id, accepted=False, counts=True)
-        self._answer(Verdict(session.login.session_id, Outcome.REFUSED, final=final), [])
+        session_id = session.login.session_id
+        final = self.table.judged(session_id, accepted=False, counts=True)
+        self._answer(Verdict(session_id, Outcome.REFUSED, final=final, penalty=penalty), [])
         self._forget(session)
 
     def _forget(self, session: _Session) -> None:

@@ -15,7 +15,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qsh.server.admission import Limits
+from qsh.server.admission import limits_of
 from qsh.server.log import LEVELS
 from qsh.server.requests import NewListener, Reloaded, Rules
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qsh.server.packets import PacketSocket
     from qsh.server.requests import Address
 
-__all__ = ["Reread", "address_of", "limits_of", "rules_of", "send_reread", "set_level"]
+__all__ = ["Reread", "address_of", "rules_of", "send_reread", "set_level"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +54,8 @@ def rules_of(
         options.max_auth_tries,
         banner,
         level,
-        options.max_startups,
-        options.per_source_max_startups,
-        options.per_source_net_block_size,
-        options.qsh_retry_threshold,
-        options.qsh_max_connections,
+        limits_of(options),
         [address_of(sock) for sock in listening],
-    )
-
-
-def limits_of(rules: Rules) -> Limits:
-    """Those of the front's admission."""
-    start, rate, full = rules.max_startups
-    v4_bits, v6_bits = rules.net_block
-    return Limits(
-        start=start,
-        rate=rate,
-        full=full,
-        per_source=rules.per_source,
-        v4_bits=v4_bits,
-        v6_bits=v6_bits,
-        retry_above=rules.retry_above,
-        max_connections=rules.max_connections,
-        grace_s=rules.grace_s,
     )
 
 

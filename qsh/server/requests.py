@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from qsh.auth.key_options import KeyOptions  # noqa: TC001 - msgspec reads the annotations
 from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
 from qsh.server.account import Account  # noqa: TC001
+from qsh.server.admission import Limits  # noqa: TC001
 from qsh.wire.messages import (
     MAX_BLOB,
     MAX_COMMAND,
@@ -151,6 +152,10 @@ class Counts(Local, frozen=True, tag="counts"):
     """By decision (admission.py)."""
     unauthenticated: Number
     authenticated: Number
+    penalties: Annotated[dict[Annotated[str, Meta(max_length=16)], Number], Meta(max_length=8)] = {}
+    """By cause (penalties.py)."""
+    penalised: Number = 0
+    """Sources that are watched or refused now."""
 
 
 FrontRequest = Login | Forget | Prove | Moved | Counts
@@ -173,6 +178,8 @@ class Verdict(Local, frozen=True, tag="verdict"):
     session: str = ""
     notices: list[Text] = []
     resume: Record = b""
+    penalty: str = ""
+    """What a refusal counts as (penalties.py); empty: it is not the client's fault."""
 
 
 class Proofs(Local, frozen=True, tag="proofs"):
@@ -203,11 +210,8 @@ class Rules(Local, frozen=True, tag="rules"):
     max_attempts: int
     banner: Text
     level: str
-    max_startups: tuple[int, int, int]
-    per_source: int | None
-    net_block: tuple[int, int]
-    retry_above: int
-    max_connections: int
+    limits: Limits
+    """Of the front's admission."""
     listening: list[Address]
     """Of all sockets that are to be served; others take no new connections."""
 

@@ -144,7 +144,7 @@ def test_garbage_on_udp(server: Watched) -> None:
             udp.send(b"\xc0\0\0\0\1\x08" + source.randbytes(1300))
 
 
-async def _first_flights(server: Watched, number: int) -> list[list[bytes]]:
+async def first_flights(server: Watched, number: int) -> list[list[bytes]]:
     """The datagrams with which as many clients begin."""
     flights = []
     async with Driver() as driver:
@@ -175,7 +175,7 @@ async def _first_flights(server: Watched, number: int) -> list[list[bytes]]:
 
 
 def test_half_handshakes_end_with_the_grace_time(strict: Watched) -> None:
-    flights = asyncio.run(_first_flights(strict, 12))
+    flights = asyncio.run(first_flights(strict, 12))
     with contextlib.ExitStack() as stack:
         for flight in flights:
             udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -194,7 +194,7 @@ def logged_in(server: Watched) -> bool:
 
 
 def test_mutated_first_packets(server: Watched) -> None:
-    flights = asyncio.run(_first_flights(server, 4))
+    flights = asyncio.run(first_flights(server, 4))
     source = random.Random(11)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.connect(("127.0.0.1", server.port))

@@ -35,10 +35,12 @@ StrictModes no
 PrintMotd no
 AcceptEnv LANG LC_*
 SessionDirectory {home}/sessions
+PerSourcePenalties no
 {pid_file}{extra}
 DetachedMax 0
 """
-"""The first value counts: ``extra`` may say that sessions outlive their clients."""
+"""The first value counts: ``extra`` may say that sessions outlive their clients. A penalty's own word (``authfail:9``) there
+switches penalties on."""
 _CLIENT = """\
 Host *
   IdentityFile {home}/id

@@ -65,11 +65,11 @@ class RawClient:
 
 @contextlib.asynccontextmanager
 async def raw_client(
-    port: int, host_key: PublicKey, *, key_log: str | None = None
+    port: int, host_key: PublicKey, *, key_log: str | None = None, source: str = "0.0.0.0"
 ) -> AsyncIterator[RawClient]:
-    """Connect to loopback."""
+    """Connect to loopback, from ``source``."""
     async with Driver() as driver:
-        with client_socket("127.0.0.1") as udp:
+        with client_socket("127.0.0.1", source) as udp:
             endpoint = client_endpoint(driver, udp)
         connection = await endpoint.connect(
             "127.0.0.1",

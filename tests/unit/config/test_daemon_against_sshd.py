@@ -21,8 +21,9 @@ DIFFERENT = {"pidfile", "persourcenetblocksize"}
 OWN = {
     keyword.name.lower()
     for keyword in SCHEMA
-    if keyword.name.startswith(("Qsh", "Detached", "Resume", "SessionDirectory"))
+    if keyword.name.startswith(("Qsh", "Detached", "Resume", "SessionDirectory", "PerSourcePenalt"))
 }
+"""And those of sshd since 9.8, which the one here may not print."""
 
 FILES = {
     "defaults": "",
@@ -172,7 +173,9 @@ def sshd(path: Path, *more: str) -> tuple[list[str], str, int]:
     done = subprocess.run(
         [SSHD, "-T", "-f", path, *more], capture_output=True, text=True, timeout=20, check=False
     )
-    lines = [line for line in done.stdout.splitlines() if line.split()[0] not in DIFFERENT]
+    lines = [
+        line for line in done.stdout.splitlines() if line.split()[0].lower() not in DIFFERENT | OWN
+    ]
     return lines, done.stderr, done.returncode
 
 

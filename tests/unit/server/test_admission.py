@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsh.config.daemon_parser import parse
+from qsh.config.daemon_penalties import PenaltyRules
 from qsh.server import admission
-from qsh.server.admission import Admission, Decision, Limits, source_block
+from qsh.server.admission import Admission, Decision, Limits, limits_of, source_block
 
 ACCEPT, RETRY, REFUSE, IGNORE = Decision
 
@@ -153,15 +154,41 @@ def test_a_number_that_begins_again_counts_once() -> None:
     assert found.next_deadline() == 125.0
 
 
-def test_from_options() -> None:
+def test_limits_of_a_configuration() -> None:
     text = (
         "MaxStartups 3:50:7\n"
         "PerSourceMaxStartups 2\nPerSourceNetBlockSize 24:48\n"
         "LoginGraceTime 30\nQshRetryThreshold 1\nQshMaxConnections 9\n"
     )
-    found = Admission.from_options(parse(text, "/f").options)
-    assert found.limits == Limits(3, 50, 7, 2, 24, 48, 1, 9, 30.0)
-    assert Admission.from_options(parse("", "/f").options).limits == Limits()
+    assert limits_of(parse(text, "/f").options) == Limits(3, 50, 7, 2, 24, 48, 1, 9, 30.0)
+    assert limits_of(parse("", "/f").options) == Limits()
+    text = "PerSourcePenalties authfail:1m\nPerSourcePenaltyExemptList 192.0.2.0/24\n"
+    found = limits_of(parse(text, "/f").options)
+    assert found == Limits(penalties=PenaltyRules(authfail=60.0), exempt="192.0.2.0/24")
+
+
+def test_a_penalty_goes_before_all_and_ends() -> None:
+    found = Admission(Limits(retry_above=0))
+    for _ in range(4):
+        found.penalise(100.0, "192.0.2.1", "authfail")
+    assert found.decide(101.0, "192.0.2.1", False) is REFUSE
+    assert found.decide(101.0, "192.0.2.2", False) is RETRY
+    assert [found.decide(102.0, "192.0.2.1", True) for _ in range(20)] == [REFUSE] * 19 + [IGNORE]
+    assert found.counts["penalised"] == 21
+    assert found.counts["refuse"] == found.counts["ignore"] == 0
+    assert found.decide(120.0, "192.0.2.1", True) is ACCEPT
+
+
+def test_other_limits_leave_penalties_in_force() -> None:
+    found = Admission(Limits())
+    found.penalise(100.0, "192.0.2.1", "crash")
+    found.limits = Limits(exempt="192.0.2.0/28")
+    assert not found.is_penalised(101.0, "192.0.2.1")
+    found.limits = Limits()
+    assert found.is_penalised(101.0, "192.0.2.1")
+    found.limits = Limits(penalties=PenaltyRules(enabled=False))
+    assert not found.is_penalised(101.0, "192.0.2.1")
+    assert found.penalise(101.0, "192.0.2.1", "crash") is None
 
 
 STEPS = st.lists(

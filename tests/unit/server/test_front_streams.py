@@ -33,7 +33,7 @@ def test_others_get_their_turn_while_many_wait_to_be_accepted() -> None:
             clients = [socket.create_connection(listener.getsockname()) for _ in range(50)]
             seen: list[int] = []
             taking = asyncio.ensure_future(
-                take_streams(listener, endpoint, lambda *_: None, lambda _: None)
+                take_streams(listener, endpoint, lambda _: True, lambda *_: None, lambda _: None)
             )
             while endpoint.taken < len(clients):
                 await asyncio.sleep(0)

@@ -565,6 +565,34 @@ def test_a_flood_of_logins_is_bounded(world: World, monkeypatch: pytest.MonkeyPa
     assert all(answer is not None and answer[0].outcome == Outcome.REFUSED for answer in refused)
 
 
+@pytest.mark.parametrize(
+    ("judgement", "penalty"),
+    [
+        (Judgement(Outcome.REFUSED, reason="invalid user 'x'"), "invaliduser"),
+        (Judgement(Outcome.REFUSED, reason="not allowed because of RefuseConnection"), "refuseconnection"),
+        (Judgement(Outcome.REFUSED, reason="no key of those offered is authorized"), "authfail"),
+        (Judgement(Outcome.CONTINUE, [0], reason="nothing is proven"), ""),
+    ],
+)  # fmt: skip
+def test_what_a_refusal_counts_as(world: World, judgement: Judgement, penalty: str) -> None:
+    world.handshake(1)
+    world.judge(world.child(1), judgement)
+    answer = world.verdict()
+    assert answer is not None
+    assert answer[0].penalty == penalty
+
+
+@pytest.mark.parametrize(("pid", "penalty"), [(2**22 + 1, "crash"), (0, "")])
+def test_a_login_child_that_ends_without_a_judgement(world: World, pid: int, penalty: str) -> None:
+    """It has crashed; or there was no process to be had for it."""
+    world.handshake(1)
+    world.child(1, pid).close()
+    world.turn()
+    answer = world.verdict()
+    assert answer is not None
+    assert (answer[0].outcome, answer[0].penalty) == (Outcome.REFUSED, penalty)
+
+
 def test_no_descriptors_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left() -> object:
         raise OSError(24, "Too many open files")
