@@ -139,7 +139,7 @@ class Files:
         root_login = "prohibit-password" if user == "root" else "no"
         common = _SERVER.format(home=self.home, root_login=root_login) + server
         (self.home / "sshd_config").write_text(common + _SSHD_ONLY)
-        (self.home / "qshd_config").write_text(common)
+        (self.home / "qshd_config").write_text("PerSourcePenalties no\n" + common)
         config = _CLIENT.format(home=self.home, user=user) + client
         (self.home / "ssh_config").write_text(config)
         (self.home / "qsh_config").write_text(config + "  QshFallback no\n")
