@@ -35,13 +35,15 @@ def _label(secret: bytes, label: str, size: int) -> bytes:
 
 
 class Initial:
-    """Seals and opens a client's Initial packets to ``destination``, the id that it has made up for the server."""
+    """Seals and opens a client's Initial packets to ``destination``, the id that it has made up for the server; or, with
+    ``answers``, which is that id, the server's to the client's ``destination``.
+    """
 
-    def __init__(self, destination: bytes, source: bytes) -> None:
+    def __init__(self, destination: bytes, source: bytes, answers: bytes = b"") -> None:
         self.destination, self.source, self.number = destination, source, 0
         extract = hmac.HMAC(SALT, hashes.SHA256())
-        extract.update(destination)
-        secret = _label(extract.finalize(), "client in", 32)
+        extract.update(answers or destination)
+        secret = _label(extract.finalize(), "server in" if answers else "client in", 32)
         self._aead = AESGCM(_label(secret, "quic key", 16))
         self._iv = int.from_bytes(_label(secret, "quic iv", 12), "big")
         mask = algorithms.AES(_label(secret, "quic hp", 16))
