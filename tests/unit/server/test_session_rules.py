@@ -55,6 +55,13 @@ def test_a_forced_command_is_all_there_is(made: SessionRules, request_: OpenChan
     assert "BASH_ENV" not in plan.env
 
 
+def test_all_words_of_a_subsystem_count() -> None:
+    """CVE-2026-59997: of the arguments only the first nine were taken."""
+    command = "/bin/x " + " ".join(f"-{number}" for number in range(40))
+    plan = rules(subsystem={"x": command}).plan(OpenChannel(4, "subsystem", b"x"), "")
+    assert plan.argv == ("bash", "-c", command.encode())
+
+
 def test_no_more_than_max_sessions() -> None:
     made = rules(max_sessions=2)
     assert made.refusal(EVERYTHING[0], 1) is None
