@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
+    abuse,
     blocked,
     blocked_ssh,
     bulk,
@@ -48,7 +49,7 @@ PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
     "jump", "lossy-login", "idle-traffic", "blocked", "blocked-ssh", "roam", "outage-echo",
-    "congestion", "beside-copy",
+    "congestion", "beside-copy", "abuse",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -129,6 +130,7 @@ def main() -> int:
         ),
         "congestion": lambda: congestion.measure(2.0 if given.quick else congestion.SECONDS),
         "beside-copy": lambda: congestion.beside_copy(min(100, given.keys)),
+        "abuse": lambda: abuse.measure(500 if given.quick else abuse.NUMBER),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

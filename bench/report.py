@@ -376,6 +376,24 @@ def _idle_traffic(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _abuse(rows: list[dict[str, Any]]) -> str:
+    return _table(
+        ("begun handshakes", "a second", "others' login, ms", "p99", "most", "before", "front's MB", "most", "after"),
+        [
+            (
+                f"{row['manner']}, {row['number']}",
+                round(row["number"] / row["lasted_s"]),
+                row["login_ms"]["median"],
+                row["login_ms"]["p99"],
+                row["login_ms"]["max"],
+                row["quiet_ms"]["median"],
+                *row["front_mb"].values(),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
 def _congestion(rows: list[dict[str, Any]]) -> str:
     def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         link = f"{row['mbit']} Mbit, {row['rtt_ms']} ms, {row['loss']:.1%} loss, queue {row['queue_packets']}"
@@ -438,6 +456,7 @@ TABLES = {
     "roam": _roam,
     "outage-echo": _roam,
     "cat": _cat,
+    "abuse": _abuse,
     "congestion": _congestion,
     "beside-copy": _beside_copy,
     "terminal-memory": _terminal_memory,

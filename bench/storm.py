@@ -26,7 +26,7 @@ KEY_INTERVAL_S = 0.02
 SETTLE_S = 1.0
 TIMEOUT_S = 2.0
 ALL_SCHEMES = (0x0807, 0x0403, 0x0503, 0x0603, 0x0806, 0x0804)
-OPEN = "MaxStartups 100000:30:100000\nPerSourceMaxStartups none\n"
+OPEN = "MaxStartups 100000:30:100000\nPerSourceMaxStartups none\nPerSourcePenalties no\n"
 
 
 def measure(rate: int = RATE, seconds: float = SECONDS) -> list[dict[str, Any]]:

@@ -108,6 +108,10 @@ class Hello:
         """Of another connection."""
         return Initial(os.urandom(8), self.source)
 
+    def begin_again(self, name: bytes) -> Initial:
+        """After a Retry, to the id that the server gave itself there."""
+        return Initial(name, self.source)
+
     def flight(self, initial: Initial | None = None, token: bytes = b"") -> list[bytes]:
         """Datagrams with all of it."""
         initial = initial or self.begin()
