@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Network", "Side", "named"]
+__all__ = ["Network", "Side", "Wire", "named"]
 
 DEVICE = "wan0"
 SECOND = "wan1"
@@ -154,14 +154,41 @@ class Side:
         subprocess.run(["ip", "netns", "del", self.name], check=False)
 
 
+class Wire:
+    """An emulated link of this device name on both sides."""
+
+    def __init__(self, sides: Sequence[Side], device: str, seed: int) -> None:
+        """The devices are there, and have no addresses yet."""
+        devices = [side.inside(lambda: _open_tun(device)) for side in sides]
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(ORDER_S)
+        inherited = [*devices, theirs.fileno()]
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("link.py")), *map(str, inherited), str(seed)],
+            pass_fds=inherited,
+        )  # fmt: skip
+        theirs.close()
+        for fd in devices:
+            os.close(fd)
+
+    def set(self, **changes: Any) -> dict[str, dict[str, int]]:
+        """Change the link at once: see link.py for the parameters. Returns the counters of both directions."""
+        self._control.send(json.dumps(changes).encode())
+        counters: dict[str, dict[str, int]] = json.loads(self._control.recv(1 << 16))
+        return counters
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait(END_S)
+
+
 class Network:
     """Two hosts, ``client`` and ``server``. Made by :meth:`veth` or :meth:`link`."""
 
     def __init__(self) -> None:
         name = "qsh" + secrets.token_hex(4)
         self.sides: list[Side] = []
-        self._wire: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._wires: list[Wire] = []
         try:
             self.client = self._add(name + "c", 1)
             self.server = self._add(name + "s", 2)
@@ -195,7 +222,9 @@ class Network:
         """An emulated link; ``parameters`` as :meth:`set` takes them."""
         net = cls()
         try:
-            net._start_wire(mtu, seed)
+            net._wires.append(Wire(net.sides, DEVICE, seed))
+            for side in net.sides:
+                side.configure(mtu)
             if parameters:
                 net.set(**parameters)
         except BaseException:
@@ -209,32 +238,26 @@ class Network:
             *("link", "add", SECOND, "netns", self.client.name, "type", "veth"),
             *("peer", "name", SECOND, "netns", self.server.name),
         )
+        self._second_addresses()
+
+    def second_link(self, *, seed: int = 2, **parameters: Any) -> Wire:
+        """The same, emulated."""
+        wire = Wire(self.sides, SECOND, seed)
+        self._wires.append(wire)
+        wire.set(**parameters)
+        self._second_addresses()
+        return wire
+
+    def _second_addresses(self) -> None:
         for side, ip in zip(self.sides, ("10.78.1.1", "10.78.1.2"), strict=True):
             _ip("-n", side.name, "addr", "add", f"{ip}/24", "dev", SECOND)
             _ip("-n", side.name, "link", "set", SECOND, "up")
         _ip("-n", self.client.name, "route", "add", "default", "dev", SECOND, "metric", "100")
 
-    def _start_wire(self, mtu: int, seed: int) -> None:
-        devices = [side.inside(_open_tun) for side in self.sides]
-        for side in self.sides:
-            side.configure(mtu)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control.settimeout(ORDER_S)
-        inherited = [*devices, theirs.fileno()]
-        self._wire = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("link.py")), *map(str, inherited), str(seed)],
-            pass_fds=inherited,
-        )  # fmt: skip
-        theirs.close()
-        for fd in devices:
-            os.close(fd)
-
     def set(self, **changes: Any) -> dict[str, dict[str, int]]:
         """Change the link at once: see link.py for the parameters. Returns the counters of both directions."""
-        assert self._control is not None, "a veth pair has no parameters"
-        self._control.send(json.dumps(changes).encode())
-        counters: dict[str, dict[str, int]] = json.loads(self._control.recv(1 << 16))
-        return counters
+        assert self._wires, "a veth pair has no parameters"
+        return self._wires[0].set(**changes)
 
     def counters(self) -> dict[str, dict[str, int]]:
         return self.set()
@@ -243,10 +266,8 @@ class Network:
         """End what runs on both hosts and remove them. Idempotent."""
         while self.sides:
             self.sides.pop().close()
-        if self._control is not None:
-            self._control.close()
-        if self._wire is not None:
-            self._wire.wait(END_S)
+        while self._wires:
+            self._wires.pop().close()
 
     def __enter__(self) -> Network:
         return self
@@ -268,8 +289,8 @@ def named(hosts: str, command: Sequence[str]) -> list[str]:
     ]
 
 
-def _open_tun() -> int:
+def _open_tun(device: str) -> int:
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    request = struct.pack("16sH22x", DEVICE.encode(), _IFF_TUN | _IFF_NO_PI)
+    request = struct.pack("16sH22x", device.encode(), _IFF_TUN | _IFF_NO_PI)
     fcntl.ioctl(fd, _TUNSETIFF, request)
     return fd
