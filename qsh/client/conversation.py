@@ -119,6 +119,7 @@ class Conversation:
             )
             login.remember = self._remember
             login.addresses = addresses
+            login.connect_to = lambda address: self._connect_to(driver, address)
             login.prepare()
             connection = await connecting
             self._answered_at = connection.remote_address[0]
@@ -188,6 +189,13 @@ class Conversation:
             lambda: record_lookup.find(target, best),
             lambda found: self._connector(driver, found),
         )
+
+    async def _connect_to(self, driver: Driver, address: Address) -> Connection:
+        """For a terminal whose way is bad: by UDP, to this address."""
+        from qsh.client.reconnecting import CONNECT_S
+
+        target, _, known, tuning = self._reach
+        return await Connector(driver, target, [address], known, tuning).again(CONNECT_S)
 
     def _connector(
         self,

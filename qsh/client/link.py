@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from qsh.client.addresses import Address, Target
     from qsh.client.authenticate import Authenticator
+    from qsh.client.resume import Reopen
     from qsh.client.resume_key import ResumeFirst
     from qsh.client.roaming import Roaming
     from qsh.quic import Connection, RecvStream
@@ -85,9 +86,9 @@ class Link:
         self.listening: Callable[[Listening], None] = lambda answer: None
         """Gets the answers to Listen."""
         self.stranded: Callable[[], None] = lambda: None
-        self.seek_better: Callable[[], None] = lambda: None
-        """There seems to be a better way than this connection's, which is alive."""
         """Called when no way leads to the host's address any more, and when those to its other addresses change."""
+        self.seek_better: Callable[[Reopen | None], None] = lambda reopen: None
+        """There seems to be a better way than this connection's, which is alive: try this, or what is tried after a loss."""
         self.roaming: Roaming | None = None
         """Follows the network's changes, a while after the login."""
         self._proofs: asyncio.Future[KeyProofs] = loop.create_future()
@@ -198,17 +199,29 @@ class Link:
 
             self._spawn(keep_alive(self))
 
-    def roam(self, target: Target, source: str | None, others: Sequence[Address]) -> None:
-        """Follow the network's changes from soon on: what a short command does is over before."""
+    def roam(
+        self,
+        target: Target,
+        source: str | None,
+        others: Sequence[Address],
+        *,
+        choosy: bool = False,
+        seek: Callable[[Address], None] | None = None,
+    ) -> None:
+        """Follow the network's changes from soon on: what a short command does is over before.
+
+        ``choosy``: a way that is merely better is taken, too. ``seek`` begins a second connection, to this address.
+        """
         loop = asyncio.get_running_loop()
 
         def begin() -> None:
             if self.lost.done():
                 return
-            from qsh.client.roaming import Roaming
+            from qsh.client.roaming import Elsewhere, Roaming
 
+            elsewhere = Elsewhere(seek, self.forwards, choosy=choosy)
             roaming = self.roaming = Roaming(
-                self.connection, self.history, target, source, others, self._strand
+                self.connection, self.history, target, source, others, self._strand, elsewhere
             )
             self.lost.add_done_callback(lambda _: roaming.close())
 

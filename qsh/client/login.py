@@ -85,6 +85,8 @@ class Login:
         """For a master, which may go on for days: the login is done, with this key."""
         self.addresses: Sequence[Address] = ()
         """All of the host's that are known."""
+        self.connect_to: Callable[[Address], Awaitable[Connection]] | None = None
+        """A later connection, to this one of them."""
         self._options, self._state, self._through = options, state, through
         self._connect_again = connect_again
         self._known: KnownHost | None = None
@@ -262,7 +264,15 @@ class Login:
             return
         host, port = link.connection.remote_address
         target = Target.of(self._options)
-        link.roam(target, route_source(target, Address.of(host), port), self.addresses)
+        source = route_source(target, Address.of(host), port)
+        alone = self._plan.pty and self._owner is None
+        link.roam(
+            target,
+            source,
+            self.addresses,
+            choosy=self._plan.pty or self._owner is not None,
+            seek=self._seek if alone and self.connect_to is not None else None,
+        )
 
     def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
         link.connection.endpoint.login_over()
@@ -294,7 +304,15 @@ class Login:
 
     def seek_better(self) -> None:
         """There seems to be a better way than that of the connection in use."""
-        self._in_use().seek_better()
+        self._in_use().seek_better(None)
+
+    def _seek(self, address: Address) -> None:
+        """The same, by this address."""
+        connect_to = self.connect_to
+        assert connect_to is not None  # noqa: S101 - see _roam()
+        self._in_use().seek_better(
+            lambda message: self._reopen(message, lambda: connect_to(address))
+        )
 
     def _stop_telling(self) -> None:
         if isinstance(self._telling, asyncio.TimerHandle):
@@ -380,12 +398,14 @@ class Login:
 
     # -- later connections
 
-    async def _reopen(self, message: Callable[[], Open]) -> tuple[Link, ClientChannel]:
-        """Connect again, log in to the same host, and open this channel. Nobody is asked.
+    async def _reopen(
+        self, message: Callable[[], Open], connect: ConnectAgain | None = None
+    ) -> tuple[Link, ClientChannel]:
+        """Connect again, log in to the same host, and open this channel. Nobody is asked. ``connect``: not as always.
 
         Raises QshError, OSError.
         """
-        link, channel = await self._again(message, opens=True)
+        link, channel = await self._again(message, connect or self._connect_again, opens=True)
         assert channel is not None  # noqa: S101 - asked for
         if self._forwards is not None:
             self._forwards.go_on(link)
@@ -394,15 +414,15 @@ class Login:
     async def _link_again(self, message: Open | None) -> Link:
         """The same for a master, which opens this itself."""
         wanted = None if message is None else lambda: message
-        link, _ = await self._again(wanted, opens=False)
+        link, _ = await self._again(wanted, self._connect_again, opens=False)
         return link
 
     async def _again(
-        self, message: Callable[[], Open] | None, *, opens: bool
+        self, message: Callable[[], Open] | None, connect: ConnectAgain | None, *, opens: bool
     ) -> tuple[Link, ClientChannel | None]:
-        assert self._connect_again is not None  # noqa: S101 - see run()
+        assert connect is not None  # noqa: S101 - see run()
         assert self._key is not None  # noqa: S101 - as above
-        link = Link(await self._connect_again(), self._history)
+        link = Link(await connect(), self._history)
         link.listen()
         try:
             wanted = None if message is None else message()

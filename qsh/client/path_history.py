@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qsh.client.path_choice import Moves
+
 __all__ = ["PathHistory"]
 
 
@@ -15,6 +19,9 @@ class PathHistory:
         """How often a session has gone on with another connection."""
         self.last_move: tuple[str, str] | None = None
         """From where and to where the last migration went, as the caller has put it."""
+
+        self.moves: Moves | None = None
+        """To better ways; None: there was no thought of any yet."""
 
     def migrated(self, before: str, after: str) -> None:
         """A connection has moved: the new path is validated. ``before`` and ``after`` are for people: ``192.0.2.1:40000``."""

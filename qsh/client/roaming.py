@@ -5,11 +5,13 @@ than before, and when nothing is answered any more.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qsh.client.addresses import Address, route_source, udp_socket
 from qsh.client.log import log
 from qsh.client.network_watch import NetworkWatch, interfaces_everywhere
+from qsh.client.path_choice import Moves, Way
+from qsh.client.uplinks import Uplinks, WaysFrom
 from qsh.errors import ConnectError
 from qsh.session.rebinding import Rebinding
 
@@ -33,8 +35,21 @@ PADS: Final = ((5.0, 0.05), (60.0, 0.25), (600.0, 1.0))
 ACCOMPANY_S: Final = 5.0
 TYPED: Final = ((60.0, 0.1), (float("inf"), 0.25))
 """The same between those that go with keys, after the first seconds: 12 kB/s, then 5 kB/s."""
+MOST_WAYS: Final = 4
+"""That are compared."""
 AGAIN_S: Final = 0.1
 """Between pads for news of the network that changed nothing, while nothing is heard."""
+
+
+class Elsewhere(NamedTuple):
+    """What there is besides moving the connection."""
+
+    seek: Callable[[Address], None] | None = None
+    """A second connection to this address, to which the terminal goes."""
+    forwards: Callable[[], list[str]] = list
+    """What would stay behind."""
+    choosy: bool = False
+    """A person waits for answers: a way that is merely better is taken, too."""
 
 
 class Roaming:
@@ -48,13 +63,14 @@ class Roaming:
         source: str | None,
         others: Sequence[Address],
         stranded: Callable[[], None],
+        elsewhere: Elsewhere = Elsewhere(),  # noqa: B008 - it is immutable
     ) -> None:
         """``source``: the address that the connection was made from. ``stranded``: no way leads to its host any more, or
         meanwhile those to ``others``, all of the host's addresses, have changed.
         """
         self._connection, self._target, self._stranded = connection, target, stranded
         self._history = history
-        self._others = others
+        self._others, self._elsewhere = others, elsewhere
         self._ways: list[str | None] | None = None
         """To the other addresses; None: this one has a way."""
         self._loop = asyncio.get_running_loop()
@@ -73,6 +89,9 @@ class Roaming:
         """Packets received when it moved."""
         self._padded_s = self._accompanied_s = 0.0
         self._pads: asyncio.TimerHandle | None = None
+        moves = history.moves = history.moves or Moves()
+        here = WaysFrom(self._ways_now, self._home, self._go)
+        self._uplinks = Uplinks(connection, target, moves, here, only_silence=not elsewhere.choosy)
         self._watch = NetworkWatch(self._changed)
         self._look_timer = self._loop.call_soon(self._look)
         self._changed()
@@ -80,6 +99,7 @@ class Roaming:
     def close(self) -> None:
         """Stay where it is from now on. Idempotent."""
         self._watch.close()
+        self._uplinks.close()
         self._look_timer.cancel()
         if self._pads is not None:
             self._pads.cancel()
@@ -105,7 +125,7 @@ class Roaming:
         if self._interface is not None and self._leads_nowhere(self._interface):
             log.debug(f"{self._interface} leads nowhere any more: going on from {source}")
             self._source = source
-            self._move()
+            self._move_and_tell()
             return
         if source == self._source:
             if not self._rebinding.silent:
@@ -115,7 +135,7 @@ class Roaming:
             return
         self._source = source
         log.debug(f"the way to {self._address.host} begins at {source} now")
-        self._move()
+        self._move_and_tell()
 
     def _leads_nowhere(self, interface: str) -> bool:
         """Others do, and it does not."""
@@ -140,21 +160,71 @@ class Roaming:
             pass  # SSH would not take packets from a fresh port, for one
         elif due and others and self._interface is None:
             log.debug(f"no answer: going on by {others[0]}")
-            self._move(others[0])
+            self._move_and_tell(others[0])
         elif due and self._source is not None:
             log.debug("no answer: going on from a fresh port")
-            self._move()
+            self._move_and_tell()
+        else:
+            self._uplinks.look(silent=self._rebinding.silent)
         self._look_timer = self._loop.call_later(self._rebinding.next_s(now), self._look)
 
     def _other_interfaces(self) -> list[str]:
         """Those that lead everywhere and are not used, the best first."""
+        return self._interfaces()[1:]
+
+    # -- better ways
+
+    def _ways_now(self, silent: bool) -> list[Way]:
+        """The one in use first. ``silent``: it carries nothing."""
+        found = [Way(self._address, self._interface)]
+        if (home := self._home()) is not None:
+            found.append(home)
+        mine = {self._source_by(way.interface) for way in found}
+        for interface in self._interfaces():
+            source = self._source_by(interface)
+            if source is not None and source not in mine:
+                mine.add(source)
+                found.append(Way(self._address, interface))
+        if self._elsewhere.seek is not None and (silent or not self._elsewhere.forwards()):
+            found += self._other_families()
+        return found[:MOST_WAYS]
+
+    def _home(self) -> Way | None:
+        if self._interface is None or self._source_by(None) is None:
+            return None
+        return Way(self._address)
+
+    def _interfaces(self) -> list[str]:
+        """All that lead everywhere, unless the user has said which."""
         if self._target.bind_address or self._target.bind_interface:
             return []
-        return interfaces_everywhere(self._address.family)[1:]
+        return interfaces_everywhere(self._address.family)
+
+    def _other_families(self) -> list[Way]:
+        """The first address of each that has a way."""
+        found: dict[int, Way] = {}
+        for each in self._others:
+            known = each.family == self._address.family or each.family in found
+            if not known and route_source(self._target, each, self._target.port_of(each)):
+                found[each.family] = Way(each)
+        return list(found.values())
+
+    def _source_by(self, interface: str | None) -> str | None:
+        target = self._target
+        if interface is not None:
+            target = target._replace(bind_interface=interface)
+        return route_source(target, self._address, self._port)
+
+    def _go(self, way: Way) -> bool:
+        if way.address == self._address:
+            return self._move(way.interface)
+        if self._elsewhere.seek is not None:
+            self._elsewhere.seek(way.address)
+        return False
 
     # -- to move
 
-    def _move(self, interface: str | None = None) -> None:
+    def _move(self, interface: str | None = None) -> bool:
         target = self._target
         if interface is not None:
             target = target._replace(bind_interface=interface)
@@ -163,7 +233,7 @@ class Roaming:
                 self._connection.endpoint.rebind(sock)
         except (ConnectError, OSError) as error:
             log.debug(f"another socket: {error}")
-            return
+            return False
         self._interface = interface
         self._moved_s = self._loop.time()
         self._goes = self._mark(route_source(target, self._address, self._port))
@@ -171,11 +241,19 @@ class Roaming:
         for _ in range(AT_ONCE):
             self._pad()
         self._pad_later()
+        return True
+
+    def _move_and_tell(self, interface: str | None = None) -> None:
+        """Whatever was being compared."""
+        self._move(interface)
+        self._uplinks.moved()
 
     def sent_datagram(self, *, typed: bool = False) -> None:
         """Something small has left that wants a quick answer: from an address that it does not know, the host answers with three
         times as much as it has got.
         """
+        if self._connection.endpoint.carried is None:
+            self._uplinks.asked()
         if self._moved_s is None or self._is_heard():
             return
         now = self._loop.time()

@@ -62,6 +62,7 @@ class Reattaching:
         self._attempts: asyncio.Task[None] | None = None
         self._better = False
         """What is attempted is a better way."""
+        self._reopen_better = reopen
         self._begun_s = -OWN_TAKING_S
         """When another connection was begun last: it may have got the terminal after we gave it up."""
 
@@ -98,10 +99,10 @@ class Reattaching:
         self.stop()
         self.start()
 
-    def seek_better(self) -> None:
-        """Try once, though the connection in use is alive: there seems to be a better way."""
+    def seek_better(self, reopen: Reopen | None = None) -> None:
+        """Try once, though the connection in use is alive: there seems to be a better way, by which ``reopen`` goes."""
         if self._attempts is None:
-            self._better = True
+            self._better, self._reopen_better = True, reopen or self._reopen
             self.start()
 
     def heard(self) -> None:
@@ -118,7 +119,7 @@ class Reattaching:
     async def _try(self, reopen: Reopen) -> None:
         replaced = self.replaced
         try:
-            found = await self._try_better(reopen) if self._better else None
+            found = await self._try_better(self._reopen_better or reopen) if self._better else None
             if found is None and (not self._better or self._channel.heard is None):
                 self._better = False  # the connection in use was lost meanwhile
                 found = await keep_trying(reopen, self._message, self._attempt_failed)

@@ -31,7 +31,12 @@ class FakeConnection:
         self.pads: list[bytes] = []
 
     def stats(self) -> dict[str, int]:
-        return {"sent_packets": self.sent, "received_packets": self.received}
+        return {
+            "sent_packets": self.sent,
+            "received_packets": self.received,
+            "lost_packets": 0,
+            "rtt_us": 20_000,
+        }
 
     def rebind(self, sock: socket.socket) -> None:
         self.ports.append(sock.getsockname()[1])
