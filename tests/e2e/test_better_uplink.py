@@ -26,8 +26,9 @@ PAUSE_S = 0.05
 """Between lines of the program: the traffic of somebody who works."""
 KEY_S = 0.1
 PROBE_BYTES = 1200
-MOST_FLAPS = 4
-"""Moves that a way that is good and bad by turns may cause in half a minute."""
+TURN_S = 4.0
+MOST_FLAPS = 2
+"""Moves in six turns."""
 SINGLE_LOGIN = 1
 
 
@@ -138,6 +139,42 @@ def test_the_first_family_goes_bad(uplink: TwoUplinks, bad: dict[str, float]) ->
         work.type("after ")
         work.screen.wait_for("heard after", LIMIT_S)
         assert uplink.choices() == [uplink.network.server.ip6]
+        work.end()
+    finally:
+        work.screen.close()
+
+
+def test_a_second_uplink_that_dies_after_the_move(uplink: TwoUplinks) -> None:
+    work = uplink.work(uplink.network.server.ip4)
+    try:
+        typing(work, lambda: len(work.typed) > 300, "work", "before")
+        uplink.network.set(loss=0.4)
+        typing(work, lambda: SECOND_IP4 in uplink.moves(), "the move")
+        uplink.second.set(cut=True)
+        uplink.network.set(loss=0.0)
+        back = uplink.network.client.ip4
+        typing(work, lambda: uplink.moves()[-1] == back, "the way back", "later")
+        work.type("after ")
+        work.screen.wait_for("heard after", LIMIT_S)
+        assert uplink.logins() == SINGLE_LOGIN
+        work.end()
+    finally:
+        work.screen.close()
+
+
+def test_an_uplink_that_is_good_and_bad_by_turns(uplink: TwoUplinks) -> None:
+    work = uplink.work(uplink.network.server.ip4)
+    try:
+        typing(work, lambda: len(work.typed) > 300, "work", "before")
+        for turn in range(6):
+            bad, good = (uplink.network, uplink.second)[:: 1 if turn % 2 else -1]
+            good.set(delay_ms=DELAY_MS)
+            bad.set(delay_ms=300)
+            end_s = time.monotonic() + TURN_S
+            typing(work, lambda end_s=end_s: time.monotonic() >= end_s, "a turn", f"turn{turn}")  # type: ignore[misc]
+        assert 1 <= len(uplink.choices()) <= MOST_FLAPS, "each move makes the next one wait longer"
+        work.type("after ")
+        work.screen.wait_for("heard after", LIMIT_S)
         work.end()
     finally:
         work.screen.close()
