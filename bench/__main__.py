@@ -41,6 +41,7 @@ from bench import (
     tail,
     terminal_memory,
     udp,
+    uplinks,
 )
 from bench.stage import PEERS, QSH, Tool, installed
 
@@ -49,7 +50,7 @@ PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
     "jump", "lossy-login", "idle-traffic", "blocked", "blocked-ssh", "roam", "outage-echo",
-    "congestion", "beside-copy", "abuse",
+    "congestion", "beside-copy", "abuse", "uplinks",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -124,6 +125,7 @@ def main() -> int:
         "lossy-login": lambda: lossy_login.measure(given.repetitions * 4),
         "blocked": lambda: blocked.measure(few),
         "blocked-ssh": lambda: blocked_ssh.measure(few),
+        "uplinks": lambda: uplinks.measure(given.tools, few if given.quick else 5),
         "roam": lambda: roam.measure(given.tools, few if given.quick else 10),
         "outage-echo": lambda: roam.measure(
             given.tools, few, ("outage",), 3.0 if given.quick else roam.OUTAGE_S

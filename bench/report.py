@@ -233,6 +233,19 @@ def _roam(rows: list[dict[str, Any]]) -> str:
     return _by_tool(f"from link up, {rows[0]['rtt_ms']} ms RTT, median (min–max)", rows, line)
 
 
+def _uplinks(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        what = {"loss": "30 % loss", "silence": "silence"}[row["case"]]
+        alone = "" if row["uplinks"] > 1 else ", no other uplink"
+        text = ", ".join(
+            f"{row[phase]['median']}/{row[phase]['p95']}" for phase in ("before", "during", "after")
+        )
+        yield f"{what}{alone}: before, during, after", text, ""
+
+    rtt_ms = rows[0]["rtt_ms"]
+    return _by_tool(f"one of two uplinks goes bad, {rtt_ms} ms RTT, median/p95 in ms", rows, line)
+
+
 def _cat(rows: list[dict[str, Any]]) -> str:
     ssh = next((row for row in rows if row["tool"] == BASE), None)
 
@@ -455,6 +468,7 @@ TABLES = {
     "blocked-ssh": _blocked,
     "roam": _roam,
     "outage-echo": _roam,
+    "uplinks": _uplinks,
     "cat": _cat,
     "abuse": _abuse,
     "congestion": _congestion,
