@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "security.md").read_text()
+PAGE = (ROOT / "docs" / "security.md").read_text().partition("\n## 2. ")[2]
 ROWS = [
     line
     for line in PAGE.splitlines()
