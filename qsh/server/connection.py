@@ -198,6 +198,7 @@ class ServerConnection:
         """HOSTAUTH, then everything up to the accepted login. The caller limits the time."""
         await self._send_host_auth()
         control = await self.connection.accept_bi()
+        self._proven = True
         control.send.set_priority(PRIORITY_CONTROL)
         await control.send.write(self._wire.send_hello(SOFTWARE))
         self._banner_due = bool(self.limits.banner)

@@ -71,7 +71,8 @@ def ended(server: Watched) -> int:
 
 
 async def _nothing(_: Watched, client: RawClient) -> None:
-    await client.connection.handshake_done()
+    await client.say()
+    await client.hear()
 
 
 async def _wrong_key(server: Watched, client: RawClient) -> None:
