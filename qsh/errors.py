@@ -18,6 +18,7 @@ QshError
 │   └── DescriptorError          the local end of a splice failed (errno)
 ├── ChannelError                 the server refused or lost a channel
 ├── ForwardError                 a forward cannot be had, and ExitOnForwardFailure says that it matters
+├── RecordingError               a recording that cannot be read
 └── StartupError                 a daemon that cannot start
 """
 
@@ -38,6 +39,7 @@ __all__ = [
     "LocalProtocolError",
     "ProtocolError",
     "QshError",
+    "RecordingError",
     "RemoteProtocolError",
     "StartupError",
     "StreamReset",
@@ -146,6 +148,10 @@ class ChannelError(QshError):
 
 class ForwardError(QshError):
     """A forward that was asked for cannot be had, and ExitOnForwardFailure says that it matters."""
+
+
+class RecordingError(QshError):
+    """A recording of a terminal, or a line of it, that cannot be read."""
 
 
 class StartupError(QshError):
