@@ -48,6 +48,7 @@ CHOICES: Final[dict[str, dict[str, str]]] = {
     "gateway": {**_YES_NO, "clientspecified": "clientspecified"},
     "forwarding": _FORWARDING,
     "congestion": {"own": "own", "cubic": "cubic"},
+    "record": {"no": "no", "open": "open", "closed": "closed"},
     "log_format": {"auto": "auto", "text": "text", "json": "json", "journal": "journal"},
     "digest": {"md5": "MD5", "sha1": "SHA1", "sha256": "SHA256", "sha384": "SHA384"}
     | {"sha512": "SHA512"},
@@ -66,6 +67,7 @@ METHODS: Final = (
     "hostbased",
 )
 KEY_OPTIONS: Final = ("touch-required", "verify-required")
+RECORD_TOKENS: Final = Tokens({"u": "", "U": "", "t": ""}, "uUt")
 KEY_FILE_TOKENS: Final = Tokens({"h": "", "u": "", "U": ""}, "huU")
 
 
@@ -181,6 +183,16 @@ def _path(line: Line, _: str) -> str:
         return os.path.join(os.getcwd(), word)
     except OSError as error:
         raise ConfigError(f"{line.keyword} {word}: {error.strerror}") from None
+
+
+def _record_path(line: Line, _: str) -> str:
+    word = line.word("missing file name.")
+    if not word.startswith("/") or word.endswith("/"):
+        raise ConfigError(f"{line.keyword} must be the absolute path of a file")
+    if ".." in word.split("/"):
+        raise ConfigError(f"{line.keyword} may not have .. in it")
+    expand(word, RECORD_TOKENS)
+    return word
 
 
 def _paths(line: Line, _: str) -> tuple[str, ...]:
@@ -485,6 +497,7 @@ _PARSERS: Final[Mapping[str, Callable[[Line, str], Any]]] = {
     "penalties": _penalties,
     "permits": _permits,
     "port": _port,
+    "record_path": _record_path,
     "rekey": _rekey,
     "seconds": _seconds,
     "settings": _settings,

@@ -162,6 +162,11 @@ class DaemonOptions:
     """Parent of the users' directories of sockets; none: where the system keeps such things."""
     qsh_log_format: str = "auto"
     qsh_metrics_socket: str = "none"
+    qsh_record: str = "no"
+    """Terminals are recorded: open (a session goes on if it cannot be), closed (it does not)."""
+    qsh_record_path: str = "/var/log/qsh/sessions/%u/%t.cast"
+    qsh_record_input: bool = False
+    """What is typed is recorded, passwords included."""
     qsh_congestion: str = "own"
     qsh_exec_max: int = 900
     """Silence after which a command without a terminal gets HUP; 0: never."""

@@ -20,6 +20,7 @@ from qsh.server.event_loop import READ, WRITE, EventLoop
 from qsh.server.forward_rules import ForwardRules
 from qsh.server.forwards import HostForwards
 from qsh.server.login_script import before_program
+from qsh.server.record_link import RecordLink
 from qsh.server.requests import (
     Called,
     CallEnded,
@@ -42,6 +43,7 @@ from qsh.server.session_directory import AttachTo, SessionDirectory, directory_o
 from qsh.server.session_door import SessionDoor
 from qsh.server.session_relay import SessionRelay
 from qsh.server.session_rules import NOT_PERMITTED
+from qsh.server.terminal_model import COLS, ROWS
 from qsh.server.terminal_session import TerminalSession, Visitor
 
 if TYPE_CHECKING:
@@ -50,12 +52,14 @@ if TYPE_CHECKING:
     from qsh.server.idle_pages import IdlePages
     from qsh.server.packets import PacketSocket
     from qsh.server.program import Terminal
+    from qsh.server.record_link import RecorderEnd, Recording
     from qsh.server.requests import Call, Local
     from qsh.server.session_rules import Plan, SessionRules
     from qsh.wire.messages import Attach, Pty
 
 __all__ = ["SessionHost"]
 
+NOT_RECORDED: Final = ("not-recorded", "sessions are recorded here, and this one cannot be")
 WAITING_S: Final = 0.1
 """A new terminal waits so long to hear which others are detached."""
 DETACHED_CHECK_S: Final = 60.0
@@ -93,6 +97,8 @@ class SessionHost:
     """Made by root for this user; empty: where the configuration or the environment says."""
     log: Callable[[str], None] = lambda text: None
     pages: IdlePages | None = None
+    recorder: RecorderEnd | None = None
+    """Terminals are recorded."""
     _loop: EventLoop = field(default_factory=EventLoop)
     _channels: dict[int, _Channel] = field(default_factory=dict)
     _visits: dict[int, _Visit] = field(default_factory=dict)
@@ -114,6 +120,9 @@ class SessionHost:
         """Made with the first request: most hosts hold a terminal and no forward, and would only keep the memory."""
         self._calls: dict[str, ClientCalls] = {}
         """Of the terminals, by name."""
+        self._records = None if self.recorder is None else RecordLink(self._loop, self.recorder)
+        self._beginning: set[int] = set()
+        """Channels whose terminals are to be recorded before their programs start."""
 
     def run(self, *, until_end: bool = False) -> None:
         """The host's loop; returns when nothing is left to do, or with ``until_end`` when a program ends or cannot start."""
@@ -145,6 +154,8 @@ class SessionHost:
             self._forwards.close()
         for terminal in list(self._terminals.values()):
             terminal.hang_up()
+        if self._records is not None:
+            self._records.close()
         self._loop.close()
 
     # -- time ----------------------------------------------------------------------------------
@@ -162,6 +173,8 @@ class SessionHost:
             times.append(self._check_detached_at)
         if self._forwards is not None and (dial := self._forwards.deadline) is not None:
             times.append(dial)
+        if self._records is not None and (record := self._records.deadline) is not None:
+            times.append(record)
         if self.pages is not None and self.pages.deadline is not None:
             times.append(self.pages.deadline)
         return max(0.0, min(times) - now) if times else None
@@ -170,6 +183,8 @@ class SessionHost:
         now = monotonic_s()
         if self._forwards is not None:
             self._forwards.expire(now)
+        if self._records is not None:
+            self._records.expire(now)
         for terminal, when in self._due.items():
             if now >= when:
                 terminal.expire(now)
@@ -226,6 +241,7 @@ class SessionHost:
         if not self._connected:
             return
         self._connected = False
+        self._beginning.clear()
         self._loop.forget(self.front.fileno())
         self._hang_up_channels()
         if self._forwards is not None:
@@ -276,6 +292,8 @@ class SessionHost:
             self._visit_request(self._visits[request.channel], request)
         elif request.channel in self._channels:
             self._channel_request(self._channels[request.channel], request)
+        elif isinstance(request, HangUp) and request.channel in self._beginning:
+            self._beginning.discard(request.channel)
         elif isinstance(request, HangUp) and self._forwards is not None:
             self._forwards.hang_up(request.channel)
         return True  # what it was for may have just ended
@@ -323,8 +341,9 @@ class SessionHost:
     # -- channels ------------------------------------------------------------------------------
 
     def _open(self, request: OpenChannel) -> None:
-        refusal = self.rules.refusal(request, len(self._channels) + len(self._visits))
-        if request.channel in self._channels or request.channel in self._visits:
+        known = {*self._channels, *self._visits, *self._beginning}
+        refusal = self.rules.refusal(request, len(known))
+        if request.channel in known:
             refusal = ("bad-channel", "the channel is open already")
         if refusal is not None:
             self._fail(request.channel, *refusal)
@@ -334,17 +353,52 @@ class SessionHost:
                 self._attach(request)
             elif request.kind == "sessions":
                 self._run_command(request)
+            elif self._records is not None and request.pty is not None and self.rules.permits_pty:
+                self._record(self._records, request, request.pty)
             else:
                 self._start(request)
         except OSError as error:
-            reason = error.strerror or str(error)
-            self._fail(request.channel, "resources", f"cannot start a program: {reason}")
+            self._cannot_start(request, error)
+
+    def _cannot_start(self, request: OpenChannel, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        self._fail(request.channel, "resources", f"cannot start a program: {reason}")
 
     def _fail(self, channel: int, code: str, reason: str) -> None:
         self._ends += 1
         self._tell(ChannelFailed(channel, code, reason))
 
-    def _start(self, request: OpenChannel) -> None:
+    def _record(self, records: RecordLink, request: OpenChannel, pty: Pty) -> None:
+        """Start a program on a terminal that is recorded; with ``closed``, not before the recording has begun."""
+        channel = request.channel
+        if request.terminal is None:  # its bytes would pass by this process
+            self._fail(channel, *NOT_RECORDED)
+            return
+
+        def ready(recording: Recording | None) -> None:
+            if channel in self._beginning:
+                self._beginning.discard(channel)
+                try:
+                    self._start(request, recording)
+                except OSError as error:
+                    self._cannot_start(request, error)
+                else:
+                    return
+            if recording is not None:
+                recording.end()
+
+        def refuse() -> None:
+            if channel in self._beginning:
+                self._beginning.discard(channel)
+                self._fail(channel, *NOT_RECORDED)
+
+        self._beginning.add(channel)
+        forced = self.rules.forced_command
+        command = request.command if forced is None else os.fsencode(forced)
+        size = (pty.rows or ROWS, pty.cols or COLS)
+        records.begin(size, pty.term, command, ready, refuse)
+
+    def _start(self, request: OpenChannel, recording: Recording | None = None) -> None:
         terminal, notices = None, []
         if request.pty is not None:
             if self.rules.permits_pty:
@@ -367,7 +421,7 @@ class SessionHost:
             if request.terminal is not None and request.pty is not None:
                 os.close(started.stdin)
                 os.close(started.stdout)
-                session = self._new_terminal(request.pty, terminal, started, notices)
+                session = self._new_terminal(request.pty, terminal, started, notices, recording)
                 if calls is not None:
                     calls.newest = session.callee
                     self._calls[session.name] = calls
@@ -439,7 +493,12 @@ class SessionHost:
         self._loop.watch(channel.pidfd, READ, lambda _: self._reap(channel))
 
     def _new_terminal(
-        self, pty: Pty, terminal: Terminal, started: program.Program, notices: list[str]
+        self,
+        pty: Pty,
+        terminal: Terminal,
+        started: program.Program,
+        notices: list[str],
+        recording: Recording | None,
     ) -> TerminalSession:
         name, door = f"{os.getpid()}.{started.pid}", None
         try:
@@ -448,7 +507,9 @@ class SessionHost:
             self.report(f"session directory {self._directory.path}: {error.strerror or error}")
             notices.append("this session cannot be attached from elsewhere")
         rights = self.rules.rights
-        session = TerminalSession(self._loop, self, name, terminal, started, pty, rights)
+        session = TerminalSession(
+            self._loop, self, name, terminal, started, pty, rights, recording=recording
+        )
         self._terminals[name] = session
         if door is not None:
             self._doors[name] = SessionDoor(self._loop, door, session)
@@ -506,15 +567,19 @@ class SessionHost:
             )
         elif terminal.over:
             self._fail(channel, "session-lost", f"session {name[:64]} has ended")
-        elif not terminal.has_ticket(attach.client, attach.ticket) and not rights.may_visit(
-            terminal.rights
-        ):
+        elif not self._may_attach(terminal, attach):
             self._fail(channel, *NOT_PERMITTED)
         else:
             visitor = self._visitor(request)
             far = terminal.attach(attach, size, visitor, [])
             self._visit(channel, _Visit(terminal, visitor))
             self._tell(ChannelOpened(channel, terminal=True), far)
+
+    def _may_attach(self, terminal: TerminalSession, attach: Attach) -> bool:
+        rights = self.rules.rights
+        if terminal.has_ticket(attach.client, attach.ticket):
+            return rights.may_be_seen_in(terminal.rights)
+        return rights.may_visit(terminal.rights)
 
     def _attach_elsewhere(self, channel: int, name: str, question: AttachTo) -> None:
         peer = self._directory.connect(name)

@@ -109,7 +109,9 @@ class _Caller:
         ticket = terminal.has_ticket(question.request.client, question.request.ticket)
         if self._visitor is not None:
             raise RemoteProtocolError("local-message", "attached already")
-        if not ticket and not question.rights.may_visit(terminal.rights):
+        rights = question.rights
+        visits = rights.may_be_seen_in if ticket else rights.may_visit
+        if not visits(terminal.rights):
             self._packets.send(Refused(*NOT_PERMITTED))
             return
         callee = Callee(question.calls, self._pass_call) if question.calls else None

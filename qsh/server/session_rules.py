@@ -57,6 +57,8 @@ class Rights:
     agent_forwarding: bool
     port_forwarding: bool
     x11_forwarding: bool
+    recorded: bool = False
+    """Its terminals are."""
 
     @property
     def free(self) -> bool:
@@ -67,11 +69,16 @@ class Rights:
         """Whether a login with these rights may attach to, end or read a terminal that a login with ``creator``'s made."""
         return (
             self.free
+            and self.may_be_seen_in(creator)
             and creator.forced_command is None
             and self.agent_forwarding >= creator.agent_forwarding
             and self.port_forwarding >= creator.port_forwarding
             and self.x11_forwarding >= creator.x11_forwarding
         )
+
+    def may_be_seen_in(self, creator: Rights) -> bool:
+        """Whether it is recorded there as it is here: who attaches with a ticket may have come to where other rules hold."""
+        return creator.recorded >= self.recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,7 @@ class SessionRules:
             forwards.may_call_agent,
             key.port_forwarding and not options.disable_forwarding,
             forwards.may_call_display,
+            options.qsh_record != "no",
         )
 
     def calls(self, request: OpenChannel) -> frozenset[CallKind]:

@@ -21,7 +21,15 @@ import msgspec
 
 from qsh.clock import monotonic_s, wall_s
 from qsh.errors import StartupError
-from qsh.server import auth_info, chroot, imports, login_records, remote_name, session_directory
+from qsh.server import (
+    auth_info,
+    chroot,
+    imports,
+    login_records,
+    recorder,
+    remote_name,
+    session_directory,
+)
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.login import Judge, commands_s, group_names
@@ -309,6 +317,7 @@ class Spawner:
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
         rules = SessionRules(request.grant, self._generations[request.grant.generation])
+        recording = recorder.start(rules, request.number, self.log)
         pages = self._idle_pages()
         directory = ""
         account = request.grant.account
@@ -332,6 +341,7 @@ class Spawner:
             directory,
             self.log.info,
             pages,
+            recording,
         ).run()
         os._exit(0)
 

@@ -12,7 +12,7 @@ from qsh.wire.terminal import TtyState
 if TYPE_CHECKING:
     from qsh.wire.terminal import Ended
 
-__all__ = ["HISTORY_LINES", "NO_TTY", "TerminalModel"]
+__all__ = ["COLS", "HISTORY_LINES", "NO_TTY", "ROWS", "TerminalModel"]
 
 HISTORY_LINES: Final = 10_000
 MARK_EVERY: Final = 16 * 1024

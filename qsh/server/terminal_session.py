@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qsh.server.client_calls import Callee
     from qsh.server.event_loop import EventLoop
     from qsh.server.program import Program, Terminal
+    from qsh.server.record_link import Recording
     from qsh.server.requests import CallKind
     from qsh.server.session_rules import Rights
     from qsh.wire.messages import Attach, Pty
@@ -133,6 +134,7 @@ class TerminalSession:
     pty: Pty
     rights: Rights
     tell_programs: bool = True
+    recording: Recording | None = None
     started: float = field(default_factory=wall_s)
     guests: list[_Guest] = field(default_factory=list)
 
@@ -170,6 +172,10 @@ class TerminalSession:
         rows, cols = self.model.size
         if (rows, cols) != (self.pty.rows, self.pty.cols) and self.pty.rows and self.pty.cols:
             program.set_window(self.master, rows, cols, self.pty.xpixel, self.pty.ypixel)
+        if self.recording is not None:
+            self.recording.resized(self.now, rows, cols)
+            self.recording.failed = self._not_recorded
+            self.recording.room = self._watch_master
         self.loop.watch(self.program.pidfd, READ, self._reap)
         self._watch_master()
 
@@ -362,6 +368,8 @@ class TerminalSession:
 
     def _set_size(self, rows: int, cols: int, xpixel: int, ypixel: int) -> None:
         self.model.screen.resize(rows, cols)
+        if self.recording is not None:
+            self.recording.resized(monotonic_s(), *self.model.size)
         for (
             guest
         ) in self.guests:  # the model has limits of its own: who asked for more got what there is
@@ -421,6 +429,8 @@ class TerminalSession:
                 self._mark += count
                 self._typed_size -= count
                 if attachment is not None:
+                    if self.recording is not None:
+                        self.recording.typed(now, data[:count])
                     attachment.input.wrote(count, self._mark)
                     wrote[id(attachment)] = attachment
                 if count < len(data):
@@ -457,6 +467,8 @@ class TerminalSession:
 
     def _allowance(self, now: float) -> int:
         """Bytes of output that may be read now."""
+        if self.recording is not None and self.recording.holds:
+            return 0
         passing = self._passing
         if passing is not None:
             return min(passing.flow.room, READ_BYTES)
@@ -486,6 +498,8 @@ class TerminalSession:
             if self._passing is None:
                 self._tokens -= len(data)
             self.traffic = wall_s()
+            if self.recording is not None:
+                self.recording.output(now, data)
             events = self.model.feed(now, data)
             self._settle.output(now)
             for guest in self.guests:
@@ -621,6 +635,14 @@ class TerminalSession:
         self.model.ended = Ended(self.model.end, end.status, end.signal, end.core_dumped)
         self.loop.forget(self.master)
         os.close(self.master)
+        if self.recording is not None:
+            self.recording.end()
+
+    def _not_recorded(self) -> None:
+        """It must be recorded, and cannot be any more."""
+        self.keeper.report(f"session {self.name} ends: it cannot be recorded any more")
+        self.put_out("not-recorded")
+        self.hang_up()
 
     def signal(self, name: str) -> None:
         """A signal of RFC 4254 6.9 for the foreground group; BRK: a break."""
@@ -651,6 +673,8 @@ class TerminalSession:
         if self.model.ended is None:
             self.loop.forget(self.master)
             os.close(self.master)
+        if self.recording is not None:
+            self.recording.end()
         if self._status is None:
             self.loop.forget(self.program.pidfd)
         self.keeper.terminal_gone(self)

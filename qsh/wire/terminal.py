@@ -218,7 +218,8 @@ class Attached(Base, frozen=True, tag=22):
 
 
 class Detached(Base, frozen=True, tag=23):
-    """Last message: the programs go on without this client. ``requested``, ``taken``, ``by-command``, ``killed``."""
+    """Last message: the programs go on without this client. ``requested``, ``taken``, ``by-command``, ``killed``,
+    ``not-recorded``."""
 
     reason: Text = ""
 

@@ -62,6 +62,9 @@ class Ending:
         if reason == "killed":
             self.farewell = f"[session {name} on {host} was killed]"
             return FAILED
+        if reason == "not-recorded":
+            self.farewell = f"[session {name} on {host} was ended: it cannot be recorded any more]"
+            return FAILED
         if reason == "lost":
             self.farewell = f"[session {name} on {host} has ended; its exit status is not known]"
             return FAILED

@@ -301,3 +301,33 @@ def test_a_command_needs_a_user(name: str) -> None:
     assert errors(f"{name} /usr/bin/x\n")[0] == f"{FILE}: {name} set without {name}User"
     assert options(f"{name} /usr/bin/x\n{name}User nobody\n")
     assert options(f"{name} none\n")
+
+
+def test_recordings() -> None:
+    assert options("").qsh_record == "no"
+    config = parse(
+        "QshRecord open\nMatch User anna\nQshRecord closed\nQshRecordPath /r/%u-%U/%t%%.cast\n"
+        "QshRecordInput yes\n",
+        FILE,
+    )
+    assert (config.options.qsh_record, config.options.qsh_record_input) == ("open", False)
+    found = config.for_connection(user="anna")
+    assert (found.qsh_record, found.qsh_record_input) == ("closed", True)
+    assert found.qsh_record_path == "/r/%u-%U/%t%%.cast"
+    assert config.for_connection(user="ben").qsh_record == "open"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("QshRecord yes", 'unsupported option "yes".'),
+        ("QshRecordInput sometimes", 'unsupported option "sometimes".'),
+        ("QshRecordPath recordings/%t.cast", "QshRecordPath must be the absolute path of a file"),
+        ("QshRecordPath none", "QshRecordPath must be the absolute path of a file"),
+        ("QshRecordPath /r/", "QshRecordPath must be the absolute path of a file"),
+        ("QshRecordPath /r/../%t", "QshRecordPath may not have .. in it"),
+        ("QshRecordPath /r/%h.cast", "percent_expand: unknown key %h"),
+    ],
+)
+def test_recordings_that_cannot_be(line: str, complaint: str) -> None:
+    assert complaint in errors(line)[0]

@@ -146,3 +146,11 @@ FREE = Rights(None, True, True, True, True)
 )
 def test_who_may_visit_whose_terminal(visitor: Rights, creator: Rights, may: bool) -> None:
     assert visitor.may_visit(creator) is may
+
+
+def test_who_is_recorded_visits_only_what_is() -> None:
+    free, watched = Rights(None, True, True, True, True), Rights(None, True, True, True, True, True)
+    assert watched.may_visit(watched)
+    assert free.may_visit(watched)
+    assert not watched.may_visit(free)
+    assert not watched.may_be_seen_in(free)
