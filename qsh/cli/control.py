@@ -132,6 +132,27 @@ def status(
     raise typer.Exit(print_status(as_json=json))
 
 
+@app.command()
+def replay(
+    file: Annotated[str, typer.Argument(help="A recording in asciicast v2; -: standard input.")],
+    speed: Annotated[float, typer.Option("--speed", help="So many times as fast.")] = 1.0,
+    max_idle: Annotated[
+        float | None,
+        typer.Option(
+            "--max-idle", min=0, help="Seconds that a silence lasts at most; 0: as it was."
+        ),
+    ] = None,
+    at: Annotated[str, typer.Option("--at", help="Begin there: seconds, or minutes:seconds.")] = "",
+    dump: Annotated[
+        bool, typer.Option("--dump", help="Print the last screen (--at: of then) as text.")
+    ] = False,
+) -> None:
+    """Play a recorded session. Space pauses, + and - set the speed, arrow keys skip, q quits."""
+    from qsh.cli.replay import replay as play
+
+    raise typer.Exit(play(file, speed=speed, max_idle_s=max_idle, at=at, dump=dump))
+
+
 @app.command(name="import-sshd-config")
 def import_sshd_config(
     file: Annotated[
