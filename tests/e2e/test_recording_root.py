@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.live_server import LiveServer
+from tests.support.live_server import PLAIN_SHELL, LiveServer
 from tests.support.terminal import OnTerminal, wait_until
 from tests.support.users import User, temporary_user
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-EXTRA = """LogLevel VERBOSE
-Match User {user}
+EXTRA = f"""{PLAIN_SHELL}
+LogLevel VERBOSE
+Match User {{user}}
 DetachedMax 1h
-QshRecord {policy}
-QshRecordPath {where}/%u/%t.cast
-QshRecordInput {typed}
+QshRecord {{policy}}
+QshRecordPath {{where}}/%u/%t.cast
+QshRecordInput {{typed}}
 """
 
 
