@@ -21,7 +21,7 @@ from bench.stage import summary
 from tests.e2e.test_floods import unread
 from tests.e2e.test_hostile_network import first_flight
 from tests.support.forged_initial import Hello, crypto, hello_of, pieces
-from tests.support.watched import Watched, attempt, somebody_else, until
+from tests.support.watched import Watched, attempt, somebody_else
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ def _one(server: Watched, manner: str, number: int) -> dict[str, Any]:
             most = max(most, server.memory())
         lasted_s = time.perf_counter() - started
     assert attacker.returncode == 0
-    until(lambda: server.idle)
+    attempt(server, somebody_else)
     return {
         "number": number,
         "lasted_s": round(lasted_s, 2),
@@ -84,8 +84,10 @@ def _one(server: Watched, manner: str, number: int) -> dict[str, Any]:
 
 
 def _login_ms(server: Watched) -> float:
+    """One that is given up counts as long as it was waited for."""
     begun = time.perf_counter()
-    attempt(server, somebody_else)
+    with contextlib.suppress(TimeoutError):
+        attempt(server, somebody_else)
     return (time.perf_counter() - begun) * 1000
 
 
