@@ -27,6 +27,8 @@ FIRST: Final = 3
 MAX_INHERITED: Final = 128
 STORED: Final = "qshd-"
 """Names of sockets that qshd has bound, and left with systemd for the qshd after it, begin so; a number follows."""
+WAIT_S: Final = 1.0
+"""Who is to be told may be busy, and its queue full; the monitor, which tells, has clients that wait."""
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC")
 
 
@@ -78,7 +80,7 @@ class Service:
 
     def status(self, text: str) -> None:
         """One line for systemctl status."""
-        self._tell(f"STATUS={text}")
+        self._tell(f"STATUS={text}", wait_s=0.0)
 
     @property
     def deadline_s(self) -> float | None:
@@ -89,7 +91,7 @@ class Service:
         """A sign of life, if one is due."""
         if self._next_s is not None and now_s >= self._next_s:
             self._next_s = now_s + self._pause_s
-            self._tell("WATCHDOG=1")
+            self._tell("WATCHDOG=1", wait_s=0.0)
 
     def listen(
         self,
@@ -140,13 +142,16 @@ class Service:
                 return self.inherited.stored.pop(name)
         return None
 
-    def _tell(self, text: str, descriptors: Sequence[int] = ()) -> None:
+    def _tell(
+        self, text: str, descriptors: Sequence[int] = (), wait_s: float | None = None
+    ) -> None:
         if not self._address:
             return
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
         ):
+            sock.settimeout(WAIT_S if wait_s is None else wait_s)
             sock.connect(self._address)
             socket.send_fds(sock, [text.encode()], list(descriptors))
 

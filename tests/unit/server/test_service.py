@@ -208,3 +208,26 @@ def test_what_cannot_be_bound_is_named() -> None:
     assert (found, failed_host, failed_port) == ({}, host, port)
     assert "in use" in str(error)
     taken.close()
+
+
+@pytest.mark.timeout(30)
+def test_who_does_not_read_holds_nobody_up(peer: Peer) -> None:
+    """The queue of a socket takes some ten messages; the monitor has others to serve."""
+    told = Service(peer.address, watchdog_s=30.0)
+    assert told.deadline_s is not None
+    for number in range(600):
+        told.status(f"Sessions: {number}")
+        told.alive(told.deadline_s)
+    queued = len(peer.told())
+    assert 0 < queued < 1200
+    told.ready()
+    assert peer.told() == [("READY=1", 0)]
+
+
+def test_what_matters_is_waited_for_a_little(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "WAIT_S", 0.01)
+    told = Service(peer.address)
+    for number in range(600):
+        told.status(f"Sessions: {number}")
+    told.ready()
+    assert ("READY=1", 0) not in peer.told()
