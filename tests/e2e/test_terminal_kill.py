@@ -82,13 +82,17 @@ class Work:
         """``pause_s``: between the program's lines."""
         self.folder, self.server, self.through = folder, server, through
         self.typed = b""
-        command = f"{sys.executable} -S {counter.__file__} {folder} {pause_s}"
+        command = f"{self.program()} {folder} {pause_s}"
         self._show(server.command(command, options=("-t", "-o", "QshSkip=exact")))
         try:
             self.screen.wait_for("said ")
         except BaseException:
             self.screen.close()
             raise
+
+    def program(self) -> str:
+        """The words of the counter."""
+        return f"{sys.executable} -S {counter.__file__}"
 
     def _show(self, argv: list[str]) -> None:
         env = {**self.server.env, "LC_ALL": "C.UTF-8"}

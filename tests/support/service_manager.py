@@ -12,9 +12,10 @@ from tests.support.live_server import LiveServer
 from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["ServiceManager", "SupervisedServer"]
+__all__ = ["ServiceManager", "SupervisedServer", "launch"]
 
 _LAUNCH = """\
 import os, sys
@@ -71,6 +72,20 @@ class ServiceManager:
             os.close(descriptor)
 
 
+def launch(
+    manager: ServiceManager, argv: Sequence[str]
+) -> tuple[list[str], dict[str, str], tuple[int, ...]]:
+    """The words that start a service with what is stored, its environment, and the descriptors to be passed on."""
+    held = tuple(descriptor for _, descriptor in manager.store)
+    env = {
+        **os.environ,
+        "NOTIFY_SOCKET": manager.address,
+        "LISTEN_FDS": str(len(held)),
+        "LISTEN_FDNAMES": ":".join(name for name, _ in manager.store),
+    }
+    return [sys.executable, "-c", _LAUNCH, str(len(held)), *map(str, held), *argv], env, held
+
+
 class SupervisedServer(LiveServer):
     """A qshd that is started by a service manager, with what that keeps for it."""
 
@@ -82,13 +97,7 @@ class SupervisedServer(LiveServer):
     def start(self) -> None:
         self.manager.hear()
         self.manager.told.clear()
-        self.pass_fds = tuple(descriptor for _, descriptor in self.manager.store)
-        self.variables = {
-            "NOTIFY_SOCKET": self.manager.address,
-            "LISTEN_FDS": str(len(self.pass_fds)),
-            "LISTEN_FDNAMES": ":".join(name for name, _ in self.manager.store),
-            **({"WATCHDOG_USEC": str(self.watchdog_us)} if self.watchdog_us else {}),
-        }
-        numbers = [str(descriptor) for descriptor in self.pass_fds]
-        self.prefix = (sys.executable, "-c", _LAUNCH, str(len(numbers)), *numbers)
+        prefix, env, self.pass_fds = launch(self.manager, ())
+        watched = {"WATCHDOG_USEC": str(self.watchdog_us)} if self.watchdog_us else {}
+        self.prefix, self.variables = tuple(prefix), env | watched
         super().start()
