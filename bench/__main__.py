@@ -35,6 +35,8 @@ from bench import (
     outage,
     report,
     roam,
+    scale,
+    scale_report,
     shared,
     startup,
     storm,
@@ -50,7 +52,7 @@ PACKAGE = Path(__file__).parents[1] / "qsh"
 NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
     "jump", "lossy-login", "idle-traffic", "blocked", "blocked-ssh", "roam", "outage-echo",
-    "congestion", "beside-copy", "abuse", "uplinks",
+    "congestion", "beside-copy", "abuse", "uplinks", "scale",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -133,6 +135,7 @@ def main() -> int:
         "congestion": lambda: congestion.measure(2.0 if given.quick else congestion.SECONDS),
         "beside-copy": lambda: congestion.beside_copy(min(100, given.keys)),
         "abuse": lambda: abuse.measure(500 if given.quick else abuse.NUMBER),
+        "scale": lambda: scale.measure(*(scale.QUICK if given.quick else scale.FULL)),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}
@@ -146,6 +149,8 @@ def main() -> int:
         (folder / f"{name}.json").write_text(text + "\n")
     print(f"{about['cpu']}, Linux {about['kernel']}, {about['ssh']}, {about['date']}\n")
     print(report.markdown(results))
+    if "scale" in results:
+        scale_report.curves(results["scale"], folder / "scale.svg")
     kept = {name: path for name in NAMES if (path := folder / f"{name}.json").exists()}
     everything = {name: json.loads(path.read_text())["rows"] for name, path in kept.items()}
     try:

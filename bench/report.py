@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
+from bench import scale_report
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
@@ -433,6 +435,10 @@ def _terminal_memory(rows: list[dict[str, Any]]) -> str:
     return _by_tool("one terminal session", rows, line)
 
 
+def _scale(rows: list[dict[str, Any]]) -> str:
+    return _table(("many at a time, on loopback", "measured", "goal"), scale_report.lines(rows))
+
+
 def _shared(rows: list[dict[str, Any]]) -> str:
     rtts = list(rows[0]["ms"])
     base = _base(rows, "case")
@@ -474,6 +480,7 @@ TABLES = {
     "congestion": _congestion,
     "beside-copy": _beside_copy,
     "terminal-memory": _terminal_memory,
+    "scale": _scale,
 }
 
 
