@@ -218,7 +218,8 @@ def idle_connections(count: int) -> dict[str, Any]:
     udp.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE, as qshd has it
     udp.bind(("127.0.0.1", 0))
     port = udp.getsockname()[1]
-    options = daemon_parser.parse(MANY.replace("1000", "100000"), "bench", lambda _: []).options
+    limits = "MaxStartups 100000\nPerSourceMaxStartups none\nQshMaxConnections 100000\n"
+    options = daemon_parser.parse(limits, "bench", lambda _: []).options
     settings = front.FrontSettings(
         60.0, 0.0, "own", "", Admission.from_options(options), bytes(64), bytes(32), bytes(16)
     )
