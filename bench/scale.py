@@ -45,6 +45,8 @@ TYPING_S = 10.0
 IDLE_S = 10.0
 SETTLE_S = 6.0
 """After it session hosts have given pages back (3 s of quiet)."""
+AGAIN_S = 5.0
+"""After it a client tries once more, as a real one does."""
 OPENING = 8
 """Logins under way while sessions are opened."""
 LATENCIES = 20
@@ -187,9 +189,9 @@ async def _come_back(clients: Clients, session: ManySession, began: float) -> fl
         await asyncio.wait({closed}, timeout=0.25)
     while True:
         try:
-            again = await clients.session(attach=session)
+            again = await asyncio.wait_for(clients.session(attach=session), AGAIN_S)
             break
-        except QshError:
+        except (QshError, TimeoutError):
             await asyncio.sleep(0.05)
     serving = asyncio.ensure_future(again.serve())
     again.position = session.position
