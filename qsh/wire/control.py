@@ -9,6 +9,10 @@ state; what is not in the table is an error, ours or the peer's. The first messa
     GREETED ──auth──► PENDING                   GREETED ──auth──► PENDING       (received)
     PENDING ──◄ auth-more, auth-failed──► GREETED
     PENDING ──◄ auth-ok──► OPEN                 (the same, sent)
+    PENDING ──◄ auth-ask──► ASKED               (the same, sent)
+    ASKED ──auth-answers, auth──► PENDING       ASKED ──auth-answers, auth──► PENDING       (received)
+
+Questions are for an AUTH with a ``method``, and there are as many answers as there were prompts.
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ from qsh.wire.messages import (
     VERSION,
     Auth,
     AuthAccepted,
+    AuthAnswers,
     AuthContinue,
+    AuthQuestions,
     AuthRefused,
     Banner,
     ClientMessage,
@@ -65,6 +71,7 @@ class State(Enum):
     START = auto()
     GREETED = auto()
     PENDING = auto()
+    ASKED = auto()
     OPEN = auto()
 
 
@@ -74,6 +81,7 @@ _CLIENT_SENDS: Final[_Moves] = {
     State.START: {Hello: State.GREETED},
     State.GREETED: {Auth: State.PENDING},
     State.PENDING: {},
+    State.ASKED: {AuthAnswers: State.PENDING, Auth: State.PENDING},
     State.OPEN: {
         WindowChange: State.OPEN,
         Signal: State.OPEN,
@@ -89,9 +97,11 @@ _SERVER_SENDS: Final[_Moves] = {
     State.PENDING: {
         Banner: State.PENDING,
         AuthContinue: State.GREETED,
+        AuthQuestions: State.ASKED,
         AuthRefused: State.GREETED,
         AuthAccepted: State.OPEN,
     },
+    State.ASKED: {},
     State.OPEN: {Exit: State.OPEN, Listening: State.OPEN, KeyProofs: State.OPEN},
 }
 
@@ -107,6 +117,8 @@ class _Control:
         self._state = State.START
         self._said_hello = False
         self._heard_hello = False
+        self._method = ""
+        self._prompts = 0
         self.version = 0
         self.peer_software = ""
         self.features: frozenset[str] = frozenset()
@@ -126,6 +138,9 @@ class _Control:
             raise LocalProtocolError(
                 "out-of-state", f"{type(message).__name__} in {self._state.name}"
             )
+        fault = self._fault(message)
+        if fault:
+            raise LocalProtocolError(*fault)
         self._state = target
         return framing.encode(message)
 
@@ -144,7 +159,24 @@ class _Control:
             raise RemoteProtocolError(
                 "out-of-state", f"{type(message).__name__} in {self._state.name}"
             )
+        fault = self._fault(message)
+        if fault:
+            raise RemoteProtocolError(*fault)
         self._state = target
+
+    def _fault(self, message: Message) -> tuple[str, str] | None:
+        """What is wrong with a message of a dialogue, in a state that permits its type: a code and a text."""
+        if isinstance(message, Auth):
+            if message.method and (message.offers or message.proof or message.resume):
+                return "bad-auth", "a method together with keys"
+            self._method = message.method
+        elif isinstance(message, AuthQuestions):
+            if not self._method:
+                return "out-of-state", "questions that nobody asked for"
+            self._prompts = len(message.prompts)
+        elif isinstance(message, AuthAnswers) and len(message.answers) != self._prompts:
+            return "bad-answers", f"{len(message.answers)} answers to {self._prompts} questions"
+        return None
 
     def _greet(self, hello: Hello) -> None:
         if VERSION not in hello.versions:
@@ -179,7 +211,15 @@ class ClientControl(_Control):
         return self._send(Hello(versions=[VERSION], software=software, features=list(FEATURES)))
 
     def send(
-        self, message: Auth | WindowChange | Signal | ExitAck | Listen | Unlisten | ProveKeys
+        self,
+        message: Auth
+        | AuthAnswers
+        | WindowChange
+        | Signal
+        | ExitAck
+        | Listen
+        | Unlisten
+        | ProveKeys,
     ) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)
@@ -209,7 +249,14 @@ class ServerControl(_Control):
 
     def send(
         self,
-        message: AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening | KeyProofs,
+        message: AuthAccepted
+        | AuthContinue
+        | AuthQuestions
+        | AuthRefused
+        | Banner
+        | Exit
+        | Listening
+        | KeyProofs,
     ) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)

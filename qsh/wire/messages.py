@@ -18,7 +18,9 @@ __all__ = [
     "Attach",
     "Auth",
     "AuthAccepted",
+    "AuthAnswers",
     "AuthContinue",
+    "AuthQuestions",
     "AuthRefused",
     "Banner",
     "ChannelAnswer",
@@ -34,6 +36,7 @@ __all__ = [
     "Offer",
     "Open",
     "Opened",
+    "Prompt",
     "Proof",
     "ProveKeys",
     "Pty",
@@ -54,6 +57,10 @@ VERSION: Final = 1
 MAX_BLOB: Final = 16 * 1024
 """Bytes of a key, certificate or signature; an RSA-16384 certificate with options fits."""
 MAX_OFFERS: Final = 64
+MAX_PROMPTS: Final = 32
+"""Questions at a time (PAM_MAX_NUM_MSG)."""
+MAX_ANSWER: Final = 1024
+"""Characters of an answer; PAM takes 512 bytes, sshd 1,024 of a password."""
 MAX_HOST: Final = 1024
 """Characters of a forward's host (NI_MAXHOST)."""
 MAX_PATH: Final = 107
@@ -140,6 +147,19 @@ class Auth(Message, frozen=True, tag="auth"):
     """With ``proof``: the public half of a key that may resume this login's terminals (5.6); empty, or 32 bytes."""
     resume: Resume | None = None
     """Instead of ``proof``."""
+    method: Name = ""
+    """Alone with ``user``: ``password`` or ``keyboard-interactive``, by questions (5.10); empty: by key."""
+
+
+class AuthAnswers(Message, frozen=True, tag="auth-answers"):
+    """One answer for each prompt of AuthQuestions, in their order. They are secrets: no text shows them."""
+
+    answers: Annotated[
+        list[Annotated[str, Meta(max_length=MAX_ANSWER)]], Meta(max_length=MAX_PROMPTS)
+    ] = []
+
+    def __repr__(self) -> str:
+        return f"AuthAnswers({len(self.answers)} hidden)"
 
 
 class WindowChange(Message, frozen=True, tag="window"):
@@ -225,12 +245,29 @@ class AuthContinue(Message, frozen=True, tag="auth-more"):
     ]
 
 
+class Prompt(Struct, frozen=True, array_like=True):
+    """One question, and whether what is typed may be seen."""
+
+    text: Text
+    echo: bool = False
+
+
+class AuthQuestions(Message, frozen=True, tag="auth-ask"):
+    """What the user is to be shown and asked (docs/protocol.md 5.11); with no prompts there is only something to read."""
+
+    name: Name = ""
+    instruction: Text = ""
+    prompts: Annotated[list[Prompt], Meta(max_length=MAX_PROMPTS)] = []
+
+
 class AuthRefused(Message, frozen=True, tag="auth-failed"):
     """This attempt failed. The same for an unknown user, a wrong key and a refused account."""
 
     methods: Annotated[list[Name], Meta(max_length=16)] = []
     final: bool = False
     """No further attempt will be answered on this connection."""
+    partial: bool = False
+    """The attempt was right, and more is wanted: ``methods`` says what (5.15)."""
 
 
 class Banner(Message, frozen=True, tag="banner"):
@@ -251,9 +288,19 @@ class Exit(Message, frozen=True, tag="exit"):
     text: Text = ""
 
 
-ClientMessage = Hello | Auth | WindowChange | Signal | ExitAck | Listen | Unlisten | ProveKeys
+ClientMessage = (
+    Hello | Auth | AuthAnswers | WindowChange | Signal | ExitAck | Listen | Unlisten | ProveKeys
+)
 ServerMessage = (
-    Hello | AuthAccepted | AuthContinue | AuthRefused | Banner | Exit | Listening | KeyProofs
+    Hello
+    | AuthAccepted
+    | AuthContinue
+    | AuthQuestions
+    | AuthRefused
+    | Banner
+    | Exit
+    | Listening
+    | KeyProofs
 )
 
 # -- channel streams -----------------------------------------------------------------------------

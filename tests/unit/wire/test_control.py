@@ -10,7 +10,9 @@ from qsh.wire.control import ClientControl, ServerControl, State
 from qsh.wire.messages import (
     Auth,
     AuthAccepted,
+    AuthAnswers,
     AuthContinue,
+    AuthQuestions,
     AuthRefused,
     Banner,
     Exit,
@@ -21,6 +23,7 @@ from qsh.wire.messages import (
     Listening,
     Message,
     Offer,
+    Prompt,
     Proof,
     ProveKeys,
     Signal,
@@ -30,8 +33,12 @@ from qsh.wire.messages import (
 )
 
 AUTH = Auth(user="anna", offers=[Offer(b"key")], proof=Proof(0, "ssh-ed25519", b"sig"))
+ASKING = Auth(user="anna", method="keyboard-interactive")
+QUESTIONS = AuthQuestions(prompts=[Prompt("Password: "), Prompt("Colour: ", echo=True)])
+ANSWERS = AuthAnswers(["s3cret", "blue"])
 CLIENT_MESSAGES: tuple[Message, ...] = (
     AUTH,
+    ANSWERS,
     WindowChange(channel=4, rows=24, cols=80),
     Signal(channel=4, name="INT"),
     ExitAck(channel=4),
@@ -42,6 +49,7 @@ CLIENT_MESSAGES: tuple[Message, ...] = (
 SERVER_MESSAGES: tuple[Message, ...] = (
     AuthAccepted(),
     AuthContinue(acceptable=[0]),
+    QUESTIONS,
     AuthRefused(),
     Banner(text="hi"),
     Exit(channel=4, stdout_offset=0, stderr_offset=0, status=0),
@@ -50,11 +58,12 @@ SERVER_MESSAGES: tuple[Message, ...] = (
 )
 PERMITTED_FROM_CLIENT = {
     State.GREETED: {Auth},
+    State.ASKED: {Auth, AuthAnswers},
     State.OPEN: {WindowChange, Signal, ExitAck, Listen, Unlisten, ProveKeys},
 }
 PERMITTED_FROM_SERVER = {
     State.GREETED: {Banner},
-    State.PENDING: {Banner, AuthAccepted, AuthContinue, AuthRefused},
+    State.PENDING: {Banner, AuthAccepted, AuthContinue, AuthQuestions, AuthRefused},
     State.OPEN: {Exit, Listening, KeyProofs},
 }
 
@@ -69,10 +78,12 @@ def pair(state: State) -> tuple[ClientControl, ServerControl]:
     client.receive(server.send_hello("s"))
     if state is State.GREETED:
         return client, server
-    server.receive(client.send(AUTH))
-    assert server.next_message() == AUTH
+    server.receive(client.send(ASKING))
+    assert server.next_message() == ASKING
     if state is State.OPEN:
         client.receive(server.send(AuthAccepted()))
+    elif state is State.ASKED:
+        client.receive(server.send(QUESTIONS))
     return client, server
 
 
@@ -169,3 +180,78 @@ def test_bytes_before_authentication_are_limited() -> None:
     with pytest.raises(RemoteProtocolError) as error:
         server.receive(b"\0" * 1000)
     assert error.value.code == "too-much-before-auth"
+
+
+def test_a_dialogue_has_several_rounds() -> None:
+    client, server = pair(State.ASKED)
+    server.receive(client.send(ANSWERS))
+    assert server.next_message() == ANSWERS
+    to_read = AuthQuestions(instruction="Your password ends in 3 days.")
+    assert client.receive(server.send(to_read)) == [to_read]
+    server.receive(client.send(AuthAnswers()))
+    assert server.next_message() == AuthAnswers()
+    partial = AuthRefused(methods=["publickey"], partial=True)
+    assert client.receive(server.send(partial)) == [partial]
+    assert client.state is server.state is State.GREETED
+
+
+def test_another_auth_ends_a_dialogue() -> None:
+    client, server = pair(State.ASKED)
+    server.receive(client.send(AUTH))
+    assert server.next_message() == AUTH
+    with pytest.raises(LocalProtocolError, match="nobody asked for"):
+        server.send(QUESTIONS)
+    with pytest.raises(RemoteProtocolError, match="nobody asked for") as error:
+        client.receive(framing.encode(QUESTIONS))
+    assert error.value.code == "out-of-state"
+
+
+@pytest.mark.parametrize("answers", [[], ["one"], ["one", "two", "three"]])
+def test_there_are_as_many_answers_as_prompts(answers: list[str]) -> None:
+    client, server = pair(State.ASKED)
+    with pytest.raises(LocalProtocolError, match="answers to 2 questions"):
+        client.send(AuthAnswers(answers))
+    server.receive(framing.encode(AuthAnswers(answers)))
+    with pytest.raises(RemoteProtocolError) as error:
+        server.next_message()
+    assert error.value.code == "bad-answers"
+
+
+def test_a_method_goes_without_keys() -> None:
+    both = Auth(user="anna", offers=[Offer(b"key")], method="password")
+    client, server = pair(State.GREETED)
+    with pytest.raises(LocalProtocolError):
+        client.send(both)
+    server.receive(framing.encode(both))
+    with pytest.raises(RemoteProtocolError) as error:
+        server.next_message()
+    assert error.value.code == "bad-auth"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AuthAnswers(["x" * 1025]),
+        AuthAnswers(["x"] * 33),
+        AuthAnswers(["x" * 1024] * 32 + ["x"]),
+    ],
+    ids=["long", "many", "both"],
+)
+def test_answers_are_bounded(message: AuthAnswers) -> None:
+    _, server = pair(State.ASKED)
+    server.receive(framing.encode(message))
+    with pytest.raises(RemoteProtocolError) as error:
+        server.next_message()
+    assert error.value.code == "bad-message"
+    assert "x" * 9 not in str(error.value)
+
+
+def test_prompts_are_bounded() -> None:
+    client, _ = pair(State.PENDING)
+    with pytest.raises(RemoteProtocolError) as error:
+        client.receive(framing.encode(AuthQuestions(prompts=[Prompt("?")] * 33)))
+    assert error.value.code == "bad-message"
+
+
+def test_no_text_shows_answers() -> None:
+    assert "s3cret" not in f"{ANSWERS!r} {ANSWERS}"
