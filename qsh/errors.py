@@ -8,6 +8,7 @@ QshError
 ├── AgentError                   the ssh-agent refused, vanished or answered nonsense
 ├── HostKeyError                 the server's identity is not acceptable
 ├── AuthenticationError          the server did not let us in
+│   └── PamError                 a call of libpam failed (call, code)
 ├── ProtocolError                a message that breaks qsh/1 (code)
 │   ├── LocalProtocolError       we broke it: a bug of ours
 │   └── RemoteProtocolError      the peer broke it
@@ -37,6 +38,7 @@ __all__ = [
     "KeyFormatError",
     "KeyPassphraseError",
     "LocalProtocolError",
+    "PamError",
     "ProtocolError",
     "QshError",
     "RecordingError",
@@ -94,6 +96,14 @@ class HostKeyError(QshError):
 
 class AuthenticationError(QshError):
     """The server did not let us in."""
+
+
+class PamError(AuthenticationError):
+    """A call of libpam failed; ``code`` is its number."""
+
+    def __init__(self, call: str, code: int, text: str) -> None:
+        self.call, self.code = call, code
+        super().__init__(f"PAM: {call}: {text}")
 
 
 class ProtocolError(QshError):

@@ -13,7 +13,7 @@ from qsh.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["KEYBOARD", "PASSWORD", "PUBLICKEY", "Chains", "parse"]
+__all__ = ["KEYBOARD", "PASSWORD", "PUBLICKEY", "Chains", "log_name", "parse"]
 
 PUBLICKEY: Final = "publickey"
 PASSWORD: Final = "password"  # noqa: S105 — a method's name
@@ -46,6 +46,13 @@ class Chains(NamedTuple):
             return None
         left = tuple(chain[1:] if chain[0] == method else chain for chain in self.rest)
         return None if () in left else self._replace(rest=left)
+
+
+def log_name(method: str) -> str:
+    """As sshd's log and files call it; what is no method of ours is called none."""
+    if method == KEYBOARD:
+        return f"{KEYBOARD}/pam"
+    return method if method in METHODS else "none"
 
 
 def parse(words: Sequence[str], enabled: Collection[str]) -> Chains:

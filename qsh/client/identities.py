@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qsh.client.prompt import Prompter
     from qsh.config.options import ClientOptions
 
-__all__ = ["Candidate", "Keyring", "keys_are_wanted", "order"]
+__all__ = ["Candidate", "Keyring", "order", "wanted_methods"]
 
 
 class Candidate(NamedTuple):
@@ -53,11 +53,19 @@ class Candidate(NamedTuple):
         return f"{self.name} {self.public.label} {self.public.fingerprint()}{where}"
 
 
-def keys_are_wanted(options: ClientOptions) -> bool:
-    """PubkeyAuthentication, and PreferredAuthentications, which leaves out what it does not name."""
+def wanted_methods(options: ClientOptions) -> list[str]:
+    """Methods that may be tried, in order: PreferredAuthentications, which leaves out what it does not name, and each one's
+    own switch. Nobody is asked in BatchMode.
+    """
+    asks = not options.batch_mode
+    on = {
+        "publickey": options.pubkey_authentication != "no",
+        "keyboard-interactive": asks and options.kbd_interactive_authentication,
+        "password": asks and options.password_authentication,
+    }
     preferred = options.preferred_authentications
-    named = preferred is None or "publickey" in preferred.split(",")
-    return named and options.pubkey_authentication != "no"
+    names = list(on) if preferred is None else preferred.split(",")
+    return [name for name in dict.fromkeys(names) if on.get(name)]
 
 
 def _parse_agent_keys(keys: Iterable[AgentKey]) -> list[Candidate]:

@@ -27,6 +27,7 @@ from qsh.wire.messages import (
     Auth,
     AuthAccepted,
     AuthContinue,
+    AuthQuestions,
     AuthRefused,
     Banner,
     Exit,
@@ -130,7 +131,7 @@ class Link:
                 raise answer
             if isinstance(answer, AuthAccepted):
                 return answer
-            if not isinstance(answer, AuthContinue | AuthRefused):
+            if not isinstance(answer, AuthContinue | AuthRefused | AuthQuestions):
                 continue
             auth = authenticator.answer(answer)
             if self.lost.done():
@@ -367,7 +368,7 @@ class Link:
         elif isinstance(message, Banner):
             if log.level >= _BANNER_LEVEL:
                 log.plain(visible_lines(message.text))
-        elif isinstance(message, AuthAccepted | AuthContinue | AuthRefused):
+        elif isinstance(message, AuthAccepted | AuthContinue | AuthQuestions | AuthRefused):
             self._answers.put_nowait(message)
         elif isinstance(message, Listening):
             self.listening(message)

@@ -16,7 +16,7 @@ from qsh.client.addresses import Address, Target, route_source
 from qsh.client.agent import Agent
 from qsh.client.authenticate import Authenticator
 from qsh.client.environment import to_send
-from qsh.client.identities import Keyring, keys_are_wanted
+from qsh.client.identities import Keyring, wanted_methods
 from qsh.client.link import ABANDONED, Link
 from qsh.client.log import log
 from qsh.client.path_history import PathHistory
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from qsh.client.identities import Candidate
     from qsh.client.key_files import SigningKey
     from qsh.client.prompt import Prompter
+    from qsh.client.questions import Questions
     from qsh.client.request import Request
     from qsh.client.resume_key import ResumeFirst, ResumeKey
     from qsh.client.session import CommandRunner
@@ -100,6 +101,8 @@ class Login:
         self._prompter, self._background = prompter, background
         self._keyring = Keyring(None, prompter, options.number_of_password_prompts)
         self._candidates: list[Candidate] = []
+        self._order: list[str] = ["publickey"]
+        """Methods to try."""
         self._plan = plan_of(options, request)
         self._forwards = _forwards(options, self._plan, shared=owner is not None)
         self._updating: asyncio.Future[None] | None = None
@@ -112,7 +115,8 @@ class Login:
         options = self._options
         if self._forwards is not None:
             self._forwards.prepare()
-        if not keys_are_wanted(options):
+        self._order = wanted_methods(options)
+        if "publickey" not in self._order:
             return
         self._keyring.agent = self._agent()
         self._candidates = self._keyring.candidates(
@@ -169,8 +173,9 @@ class Login:
         return status, "" if used is None else used.mark
 
     def _authenticator(
-        self, link: Link, key: PublicKey, candidates: Sequence[Candidate]
+        self, link: Link, key: PublicKey, candidates: Sequence[Candidate], *, again: bool = False
     ) -> Authenticator:
+        """``again``: nobody is asked."""
         return Authenticator(
             self._options.user,
             candidates,
@@ -179,7 +184,14 @@ class Login:
             host_key=key.blob,
             remembered=self._state.key,
             resume_key=b"" if self._resume is None else self._resume.public,
+            order=["publickey"] if again else self._order,
+            questions=None if again else self._questions,
         )
+
+    def _questions(self) -> Questions:
+        from qsh.client.questions import Questions
+
+        return Questions(self._options, self._prompter)
 
     async def _session(self, session: Session, link: Link, authenticator: Authenticator) -> int:
         options, plan = self._options, self._plan
@@ -198,7 +210,7 @@ class Login:
         accepted = await login
         self._accepted(accepted, authenticator)
         session.catch_signals()
-        self._logged_in(link, accepted)
+        self._logged_in(link, accepted, authenticator.method)
         if options.update_host_keys != "no":
             await self._update_host_keys(link)
         if self._forwards is not None:
@@ -237,7 +249,7 @@ class Login:
             master.begin(link, self._forwards)
             accepted = await login
             used = self._accepted(accepted, authenticator)
-            self._logged_in(link, accepted)
+            self._logged_in(link, accepted, authenticator.method)
             mark = "" if used is None else used.mark
             if self.remember is not None:
                 self.remember(link.connection, mark)
@@ -254,8 +266,8 @@ class Login:
     def _accepted(self, accepted: AuthAccepted, authenticator: Authenticator) -> Candidate | None:
         """The key that did it."""
         used = self._used = authenticator.used
-        if self._resume is not None and used is not None:
-            self._resume.granted(accepted.resume, used.public.blob)
+        if self._resume is not None:
+            self._resume.granted(accepted.resume, b"" if used is None else used.public.blob)
         return used
 
     def _roam(self, link: Link) -> None:
@@ -274,10 +286,10 @@ class Login:
             seek=self._seek if alone and self.connect_to is not None else None,
         )
 
-    def _logged_in(self, link: Link, accepted: AuthAccepted) -> None:
+    def _logged_in(self, link: Link, accepted: AuthAccepted, method: str) -> None:
         link.connection.endpoint.login_over()
         self._roam(link)
-        self._tell_login(link)
+        self._tell_login(link, method)
         self._keep(link)
         self._telling = asyncio.get_running_loop().call_later(_TELL_S, self._tell_status)
         if log.debugging:
@@ -320,10 +332,10 @@ class Login:
         elif self._telling is not None:
             self._telling.close()
 
-    def _tell_login(self, link: Link) -> None:
+    def _tell_login(self, link: Link, method: str) -> None:
         ip, port = link.connection.remote_address
         where = "via proxy" if self._through else f"[{ip}]:{port}"
-        log.verbose(f'Authenticated to {self._options.hostname} ({where}) using "publickey".')
+        log.verbose(f'Authenticated to {self._options.hostname} ({where}) using "{method}".')
 
     async def hold(self, connection: Connection, known: KnownHost) -> Link:
         """Log in and run nothing: other connections lead through this one. Raises QshError."""
@@ -339,7 +351,7 @@ class Login:
             link.connection.close()
             raise
         self._used = authenticator.used
-        self._tell_login(link)
+        self._tell_login(link, authenticator.method)
         self._roam(link)
         return link
 
@@ -449,7 +461,7 @@ class Login:
     def _authenticator_again(self, link: Link, key: PublicKey) -> Authenticator:
         used = self._used
         candidates = [] if used is None else [used._replace(encrypted=False)]
-        return self._authenticator(link, key, candidates)
+        return self._authenticator(link, key, candidates, again=True)
 
     def _same_host(self, link: Link) -> PublicKey:
         key = PublicKey.from_spki(link.connection.peer_key)
@@ -493,8 +505,9 @@ class Login:
             self._roam(link)
         finally:
             login.cancel()
-        if self._resume is not None and self._used is not None:
-            self._resume.granted(accepted.resume, self._used.public.blob)
+        if self._resume is not None:
+            used = self._used
+            self._resume.granted(accepted.resume, b"" if used is None else used.public.blob)
         if channel is not None and not (await channel.answer()).terminal:
             raise ChannelError("the server has no running terminals")
         return channel

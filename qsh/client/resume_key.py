@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qsh.client.authenticate import Authenticator
-    from qsh.wire.messages import AuthContinue, Open
+    from qsh.wire.messages import AuthAnswers, AuthContinue, AuthQuestions, Open
 
 __all__ = ["ResumeFirst", "ResumeKey"]
 
@@ -35,7 +35,7 @@ class ResumeKey:
         self._record = self._blob = b""
 
     def granted(self, record: bytes, blob: bytes) -> None:
-        """The login with the key ``blob`` has brought this record; b"": none."""
+        """The login with the key ``blob`` (b"": without one) has brought this record; b"": none."""
         if record:
             self._record, self._blob = record, blob
 
@@ -60,7 +60,7 @@ class ResumeKey:
             terminal.ticket,
             ed25519_sign(self._seed, text),
         )
-        return Auth(user, [Offer(self._blob)], resume=resume)
+        return Auth(user, [Offer(self._blob)] if self._blob else [], resume=resume)
 
 
 class ResumeFirst:
@@ -76,7 +76,14 @@ class ResumeFirst:
         """As Authenticator.methods."""
         return ["publickey"] if self.authenticator is None else self.authenticator.methods
 
-    def answer(self, message: AuthContinue | AuthRefused) -> Auth | None:
+    @property
+    def method(self) -> str:
+        """As Authenticator.method."""
+        return "resume" if self.authenticator is None else self.authenticator.method
+
+    def answer(
+        self, message: AuthContinue | AuthRefused | AuthQuestions
+    ) -> Auth | AuthAnswers | None:
         """As Authenticator.answer."""
         if self.authenticator is not None:
             return self.authenticator.answer(message)

@@ -19,7 +19,7 @@ import asyncssh
 from qsh.auth.keys import PublicKey
 from qsh.client import probe
 from qsh.client.agent import Agent
-from qsh.client.identities import Keyring, keys_are_wanted
+from qsh.client.identities import Keyring, wanted_methods
 from qsh.client.log import log
 from qsh.client.text import visible
 from qsh.errors import AgentError, ConnectError, HostKeyError, KeyFormatError
@@ -112,7 +112,7 @@ class _Client(asyncssh.SSHClient):
             log.info(visible(msg.rstrip("\n")))
 
     def public_key_auth_requested(self) -> list[_KeyPair] | None:
-        if not keys_are_wanted(self._options):
+        if "publickey" not in wanted_methods(self._options):
             return None
         if self._keyring is None:
             self._keyring = Keyring(self._agent(), self._prompter, self._passwords)

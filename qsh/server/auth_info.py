@@ -8,11 +8,12 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from qsh.auth.keys import PublicKey
+from qsh.auth.method_chains import PUBLICKEY, log_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from qsh.server.requests import Login
+    from qsh.server.requests import Login, Step
     from qsh.server.session_rules import SessionRules
 
 __all__ = ["VARIABLE", "describe", "remove", "write"]
@@ -21,12 +22,23 @@ VARIABLE: Final = "SSH_USER_AUTH"
 PREFIX: Final = "auth."
 
 
-def describe(login: Login) -> str:
-    """The line of the key that counted."""
-    proof = login.proof
-    offer = 0 if login.resume is not None or proof is None else proof.offer
-    key = PublicKey.from_blob(login.offers[offer])
-    return f"publickey {key.type} {key.base64()}\n"
+def describe(login: Login, steps: Sequence[Step] = ()) -> str:
+    """A line for each method that counted, with its key."""
+    lines = [_line(step.method, step.key) for step in steps]
+    if login.method:
+        lines.append(_line(login.method))
+    elif login.offers:
+        proof = login.proof
+        offer = 0 if login.resume is not None or proof is None else proof.offer
+        lines.append(_line(PUBLICKEY, login.offers[offer]))
+    return "".join(lines)
+
+
+def _line(method: str, blob: bytes = b"") -> str:
+    if not blob:
+        return f"{log_name(method)}\n"
+    key = PublicKey.from_blob(blob)
+    return f"{method} {key.type} {key.base64()}\n"
 
 
 def write(rules: SessionRules, directory: str, report: Callable[[str], None]) -> str:

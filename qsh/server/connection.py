@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from qsh.server.address_watch import AddressWatch, Whereabouts
 from qsh.server.channel import ServerChannel
 from qsh.server.channel_audit import audit_channel
 from qsh.server.failure_delay import failure_delay_s
+from qsh.server.front_dialogue import judge
 from qsh.server.links import HostLink
 from qsh.server.login_table import LIMIT_S
 from qsh.server.remote_forwards import RemoteForwards
@@ -50,8 +52,8 @@ if TYPE_CHECKING:
     from qsh.quic import Connection, Stream
     from qsh.server.links import MonitorLink
     from qsh.server.log import Fields, Log
-    from qsh.server.requests import Identity, MoveVerdict
-    from qsh.wire.messages import Message
+    from qsh.server.requests import Identity, MoveVerdict, Verdict
+    from qsh.wire.messages import AuthQuestions, Message
 
 __all__ = ["Limits", "ServerConnection"]
 
@@ -63,6 +65,8 @@ MAX_OPENING: Final = 32
 MAX_RETIRED: Final = 1024
 """Connection ids that a client may retire at once, and one more each second. An honest one retires one when it moves; the engine
 holds 160 bytes for each, and without a limit, if what replaces them is never acknowledged."""
+MAX_METHOD: Final = 32
+"""Characters of a method's name that the monitor is to see."""
 MAX_EARLY: Final = 64
 """Window changes that may wait for their channel's stream, which can come after them."""
 PRIORITY_CONTROL: Final = 30
@@ -202,15 +206,19 @@ class ServerConnection:
         control.send.set_priority(PRIORITY_CONTROL)
         await control.send.write(self._wire.send_hello(SOFTWARE))
         self._banner_due = bool(self.limits.banner)
+        instead = None
         while self._host is None:
+            message = instead or await self._next_message(control)
+            instead = await self._login(control, message) if isinstance(message, Auth) else None
+        return control
+
+    async def _next_message(self, control: Stream) -> Message:
+        while (message := self._wire.next_message()) is None:
             data = await control.recv.read(READ_BYTES)
             if not data:
                 raise TransportError("the client closed the control stream")
             self._wire.receive(data)
-            while self._host is None and (message := self._wire.next_message()) is not None:
-                if isinstance(message, Auth):
-                    await self._login(control, message)
-        return control
+        return message
 
     async def _send_host_auth(self) -> None:
         key = self._own_key()
@@ -227,7 +235,8 @@ class ServerConnection:
     def _own_key(self) -> bytes:
         return PublicKey.from_spki(self.connection.peer_key).blob
 
-    async def _login(self, control: Stream, auth: Auth) -> None:
+    async def _login(self, control: Stream, auth: Auth) -> Auth | None:
+        """What the client said instead of answering this one's questions."""
         started = monotonic_s()
         self._user = auth.user
         if self._banner_due:
@@ -242,47 +251,70 @@ class ServerConnection:
             proof=auth.proof,
             resume_key=auth.resume_key,
             resume=auth.resume,
+            method=auth.method[:MAX_METHOD],
         )
+        instead = None
+
+        async def ask(questions: AuthQuestions) -> Message:
+            await control.send.write(self._wire.send(questions))
+            return await self._next_message(control)
+
+        def answered() -> None:
+            nonlocal started
+            started = monotonic_s()
+
         watch = asyncio.create_task(self._watch_client())
         try:
-            verdict, descriptor = await self.monitor.login(request)
+            if request.method:
+                verdict, descriptor, instead = await judge(self.monitor, request, ask, answered)
+            else:
+                verdict, descriptor = await self.monitor.login(request)
         finally:
             watch.cancel()
+        if instead is not None:
+            if descriptor >= 0:
+                os.close(descriptor)
+            return instead
         if verdict.outcome == Outcome.ACCEPTED and descriptor >= 0:
-            self._host = HostLink(descriptor)
-            self._path = PathReporter(self.connection, self._host)
-            self.connection.set_limits(
-                bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI, connection_window=BASE_BYTES
-            )
-            self._receives = ReceiveWindow(
-                self.connection, bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI
-            )
-            self.authenticated()
-            self._where_now = Whereabouts(self._client)
-            await control.send.write(
-                self._wire.send(
-                    AuthAccepted(
-                        session=verdict.session, notices=verdict.notices, resume=verdict.resume
-                    )
-                )
-            )
+            self._let_in(descriptor)
+            accepted = AuthAccepted(verdict.session, verdict.notices, verdict.resume)
+            await control.send.write(self._wire.send(accepted))
         elif verdict.outcome == Outcome.ACCEPTED:
             self._cause = ""
             raise ChannelError("the server cannot start a session now")
-        elif verdict.outcome == Outcome.CONTINUE:
-            await control.send.write(self._wire.send(AuthContinue(acceptable=verdict.acceptable)))
         else:
             self._cause = verdict.penalty
-            await asyncio.sleep(
-                failure_delay_s(auth.user, monotonic_s() - started, self.limits.salt)
-            )
-            await control.send.write(
-                self._wire.send(AuthRefused(methods=["publickey"], final=verdict.final))
-            )
-            if verdict.final:
-                control.send.finish()
-                await control.send.acknowledged()
-                raise _TooManyTries
+            await self._refuse(control, verdict, auth.user, monotonic_s() - started)
+        return None
+
+    async def _refuse(self, control: Stream, verdict: Verdict, user: str, elapsed_s: float) -> None:
+        """Or more is wanted. A refusal takes the same time for everybody."""
+        for notice in verdict.notices:
+            await control.send.write(self._wire.send(Banner(notice)))
+        if verdict.outcome == Outcome.CONTINUE:
+            await control.send.write(self._wire.send(AuthContinue(acceptable=verdict.acceptable)))
+            return
+        partial = verdict.outcome == Outcome.PARTIAL
+        if not partial:
+            await asyncio.sleep(failure_delay_s(user, elapsed_s, self.limits.salt))
+        refusal = AuthRefused(verdict.methods, verdict.final, partial)
+        await control.send.write(self._wire.send(refusal))
+        if verdict.final:
+            control.send.finish()
+            await control.send.acknowledged()
+            raise _TooManyTries
+
+    def _let_in(self, descriptor: int) -> None:
+        self._host = HostLink(descriptor)
+        self._path = PathReporter(self.connection, self._host)
+        self.connection.set_limits(
+            bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI, connection_window=BASE_BYTES
+        )
+        self._receives = ReceiveWindow(
+            self.connection, bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI
+        )
+        self.authenticated()
+        self._where_now = Whereabouts(self._client)
 
     # -- a client that moves ---------------------------------------------------------------------
 

@@ -89,11 +89,12 @@ def build(
     system: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
     tz: str | None = None,
+    pam: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The environment of one program. Later sources replace earlier ones, in sshd's order.
 
     ``client`` and ``server`` are address and port. ``accepted`` comes from ``accept``; ``system``
-    is /etc/environment, ``tz`` the daemon's TZ. ``key_env`` and
+    is /etc/environment where PAM was not asked, ``pam`` what its modules set, ``tz`` the daemon's TZ. ``key_env`` and
     ``user_file`` (the text of ~/.ssh/environment) are for the caller to leave out without
     PermitUserEnvironment; ``key_env_allowed`` is its pattern list. ``extra`` holds SSH_AUTH_SOCK
     and DISPLAY. SSH_CONNECTION is always set: mosh-server reads it.
@@ -111,6 +112,7 @@ def build(
     env.update(extra or {})
     env.update(_allowed(key_env, key_env_allowed))
     env.update(parse_environment(user_file, key_env_allowed))
+    env.update({name: value for name, value in (pam or {}).items() if name not in _NOT_OF_PAM})
     env.update(set_env or {})
     env["SSH_CLIENT"] = f"{client[0]} {client[1]} {server[1]}"
     env["SSH_CONNECTION"] = f"{client[0]} {client[1]} {server[0]} {server[1]}"
@@ -119,6 +121,10 @@ def build(
     if original_command is not None:
         env["SSH_ORIGINAL_COMMAND"] = original_command
     return {name: value for name, value in env.items() if "\0" not in value and _settable(name)}
+
+
+_NOT_OF_PAM: Final = frozenset(("SSH_CONNECTION", "SSH_AUTH_INFO_0"))
+"""What we told the modules."""
 
 
 def _allowed(

@@ -13,12 +13,14 @@ from qsh.errors import ChannelError, RemoteProtocolError
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import (
     Accepted,
+    Answers,
     Called,
     ChannelFailed,
     ChannelOpened,
     Connect,
     Connected,
     Counts,
+    Dialogue,
     Exited,
     Forget,
     HangUp,
@@ -34,6 +36,7 @@ from qsh.server.requests import (
     OpenChannel,
     Proofs,
     Prove,
+    Questions,
     Rules,
     Verdict,
 )
@@ -41,7 +44,7 @@ from qsh.server.requests import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HostLink", "MonitorLink"]
+__all__ = ["ChildLink", "HostLink", "MonitorLink"]
 
 T = TypeVar("T")
 
@@ -112,6 +115,7 @@ class MonitorLink(_Link):
         super().__init__(sock, MonitorAnswer)
         self._on_lost = on_lost
         self._logins: dict[bytes, asyncio.Future[tuple[Verdict, int]]] = {}
+        self._dialogues: dict[bytes, asyncio.Future[int]] = {}
         self._proofs: dict[bytes, Callable[[list[bytes]], None]] = {}
         self._moves: dict[bytes, Callable[[MoveVerdict], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
@@ -131,6 +135,19 @@ class MonitorLink(_Link):
             raise
         finally:
             self._logins.pop(request.session_id, None)
+
+    async def dialogue(self, session_id: bytes) -> int:
+        """The socket of the login child that judges a login with a method; to be asked for together with the login."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._dialogues[session_id] = future
+        try:
+            return await future
+        except BaseException:
+            if (descriptor := _unclaimed(future)) is not None:
+                os.close(descriptor)
+            raise
+        finally:
+            self._dialogues.pop(session_id, None)
 
     def prove(self, session_id: bytes, take: Callable[[list[bytes]], None]) -> None:
         """Ask for signatures of the other host keys; ``take`` gets them. Raises ChannelError."""
@@ -167,6 +184,10 @@ class MonitorLink(_Link):
             future = self._logins.get(message.session_id)
             if future is not None and not future.done():
                 future.set_result((message, descriptors.pop() if descriptors else -1))
+        elif isinstance(message, Dialogue):
+            asked = self._dialogues.get(message.session_id)
+            if asked is not None and not asked.done() and descriptors:
+                asked.set_result(descriptors.pop())
         elif isinstance(message, NewListener | Rules) and self.reloaded is not None:
             self.reloaded(message, descriptors)
             return
@@ -188,6 +209,30 @@ class MonitorLink(_Link):
             if not future.done():
                 future.set_exception(ChannelError("the monitor is gone"))
         self._on_lost()
+
+
+class ChildLink(_Link):
+    """A login child's questions."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(socket.socket(fileno=descriptor), Questions)
+        self._asked: asyncio.Queue[Questions | None] = asyncio.Queue()
+
+    async def questions(self) -> Questions | None:
+        """The next; None: there are no more."""
+        return await self._asked.get()
+
+    def answer(self, answers: list[bytearray]) -> None:
+        """Raises ChannelError."""
+        self.send(Answers(answers))
+
+    def _take(self, message: Local, descriptors: list[int]) -> None:
+        _close_all(descriptors)
+        if isinstance(message, Questions):
+            self._asked.put_nowait(message)
+
+    def _lost(self) -> None:
+        self._asked.put_nowait(None)
 
 
 class HostLink(_Link):

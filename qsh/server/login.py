@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import grp
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from qsh.auth import resume_proof, signatures, userauth
+from qsh.auth import method_chains, resume_proof, signatures, userauth
 from qsh.auth.authorized_keys import Visitor
+from qsh.auth.key_options import KeyOptions, merge_options
 from qsh.auth.keys import PublicKey
+from qsh.auth.method_chains import KEYBOARD, PASSWORD, PUBLICKEY, Chains
 from qsh.clock import monotonic_s
-from qsh.errors import KeyFormatError
+from qsh.errors import ConfigError, KeyFormatError
 from qsh.server import account as accounts
 from qsh.server import session_directory, session_question
 from qsh.server.key_judge import KeyJudge, describe, user_rights
 from qsh.server.requests import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from qsh.auth.authorized_keys import KeyOptions
     from qsh.config.daemon_options import DaemonOptions
     from qsh.server.account import Account
-    from qsh.server.requests import Login
+    from qsh.server.pam_login import PamLogin
+    from qsh.server.requests import Login, Step
     from qsh.wire.messages import Resume
 
 __all__ = ["Judge", "Opinion", "commands_s", "group_names"]
@@ -38,6 +40,13 @@ COMMANDS_S: Final = 10.0
 NO_GRACE_S: Final = 600.0
 MARGIN_S: Final = 2.0
 """The answer is still to be given, and what is left of a command to be ended."""
+CHANGE_IT: Final = """\
+if test -t 0; then
+echo 'WARNING: Your password has expired.'
+echo 'You must change your password now and login again!'
+exec passwd
+else echo 'Password change required but no TTY available.' >&2; exit 1; fi"""
+"""Instead of everything else, for who came by key (OpenSSH's session.c: do_pwchange)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,10 @@ class Opinion:
     options: DaemonOptions | None = None
     key_options: KeyOptions | None = None
     key: str = ""
+    methods: tuple[str, ...] = ()
+    """What may be tried after this."""
+    counts: bool = True
+    """As a failure, if it is one (MaxAuthTries)."""
 
 
 @dataclass
@@ -73,6 +86,10 @@ class Judge:
     """The host name of the client's address (UseDNS)."""
     deadline_s: float = field(default_factory=lambda: monotonic_s() + COMMANDS_S)
     """By when commands that are asked about keys must have answered."""
+    steps: Sequence[Step] = ()
+    """What the client has done before (AuthenticationMethods)."""
+    pam: PamLogin | None = None
+    """For methods that ask, and for the account's rules; None: there is no PAM here."""
     _keys: KeyJudge | None = None
 
     def judge(self) -> Opinion:
@@ -81,14 +98,117 @@ class Judge:
         options = self.options_for(self.login, account)
         self.max_attempts = options.max_auth_tries
         refusal = self._account_refusal(account, options)
+        if self.login.resume is not None:
+            if account is None or refusal is not None:
+                self._equal_work()
+                return Opinion(Outcome.REFUSED, refusal or "unknown user")
+            return self._admit(self._judge_resume(self.login.resume, account, options))
+        wanted = self._wanted(options)
+        if isinstance(wanted, str):
+            return Opinion(Outcome.REFUSED, wanted, counts=self._tries)
+        method = self.login.method or PUBLICKEY
+        opinion = self._judge_method(method, wanted, account, options, refusal)
+        if opinion.outcome != Outcome.ACCEPTED:
+            return replace(opinion, methods=tuple(wanted.can_go_on()))
+        rest = wanted.after(method)
+        if rest is not None:
+            return replace(opinion, outcome=Outcome.PARTIAL, methods=tuple(rest.can_go_on()))
+        return replace(self._admit(opinion), methods=tuple(wanted.can_go_on()))
+
+    @property
+    def _tries(self) -> bool:
+        """Something was tried; a client may also just ask what it could try, as SSH's do with the method ``none``."""
+        return bool(self.login.offers or self.login.method)
+
+    def _wanted(self, options: DaemonOptions) -> Chains | str:
+        """What is left to be done, the same for users that there are and are not; or why nothing can be."""
+        asks = self.pam is not None and options.use_pam
+        on = {
+            PUBLICKEY: options.pubkey_authentication,
+            PASSWORD: asks and options.password_authentication,
+            KEYBOARD: asks and options.kbd_interactive_authentication,
+        }
+        enabled = [method for method, is_on in on.items() if is_on]
+        try:
+            wanted = method_chains.parse(options.authentication_methods, enabled)
+        except ConfigError as error:
+            return str(error)
+        for step in self.steps:
+            rest = wanted.after(step.method) if wanted.permits(step.method) else None
+            if rest is None:
+                return "the configuration has changed"
+            wanted = rest
+        return wanted
+
+    def _judge_method(
+        self,
+        method: str,
+        wanted: Chains,
+        account: Account | None,
+        options: DaemonOptions,
+        refusal: str | None,
+    ) -> Opinion:
         if account is not None and refusal is None:
             self._judge_of(account, options).read_files()
-        if refusal is not None or account is None:
-            self._equal_work()
-            return Opinion(Outcome.REFUSED, refusal or "unknown user")
-        if self.login.resume is not None:
-            return self._judge_resume(self.login.resume, account, options)
-        return self._judge_keys(account, options)
+        if method == PUBLICKEY or not wanted.permits(method):
+            if refusal is not None or account is None:
+                self._equal_work()
+                return Opinion(Outcome.REFUSED, refusal or "unknown user", counts=self._tries)
+            if not wanted.permits(method):
+                return Opinion(Outcome.REFUSED, f"{method} is not permitted", counts=self._tries)
+            return self._judge_keys(account, options)
+        return self._judge_answers(method, account, options, refusal)
+
+    def _judge_answers(
+        self, method: str, account: Account | None, options: DaemonOptions, refusal: str | None
+    ) -> Opinion:
+        """Everybody is asked, and PAM is; who is not to be let in is refused as for a wrong answer."""
+        assert self.pam is not None  # noqa: S101 - else the method is not permitted
+        if account is not None and account.uid == 0 and options.permit_root_login != "yes":
+            refusal = refusal or f"PermitRootLogin {options.permit_root_login}"
+        found = refusal or (None if account is None else self._options_of_steps(account, options))
+        genuine = account is not None and not isinstance(found, str)
+        empty = options.permit_empty_passwords
+        check = self.pam.check_password if method == PASSWORD else self.pam.converse
+        reason = check(genuine=genuine, empty=empty)
+        if account is None or not isinstance(found, KeyOptions):
+            why = found if isinstance(found, str) else "unknown user"
+            return Opinion(Outcome.REFUSED, why, counts=self.pam.counts)
+        if reason is not None:
+            return Opinion(Outcome.REFUSED, reason, counts=self.pam.counts)
+        return Opinion(Outcome.ACCEPTED, "", (), account, options, found)
+
+    def _options_of_steps(
+        self, account: Account, options: DaemonOptions, last: KeyOptions | None = None
+    ) -> KeyOptions | str:
+        """What the keys of all steps permit together, or which of them is none any more."""
+        found = last or KeyOptions()
+        for step in self.steps:
+            if not step.key:
+                continue
+            another = self._judge_of(account, options).permitted(step.key)
+            if isinstance(another, str):
+                return another
+            try:
+                found = merge_options(found, another)
+            except KeyFormatError as error:
+                return str(error)
+        return found
+
+    def _admit(self, opinion: Opinion) -> Opinion:
+        """As far as the account's rules of PAM go."""
+        options = opinion.options
+        if opinion.outcome != Outcome.ACCEPTED or options is None:
+            return opinion
+        if self.pam is None or not options.use_pam:
+            return opinion
+        reason = self.pam.admit()
+        if reason is not None:
+            return Opinion(Outcome.REFUSED, reason, counts=self.pam.counts)
+        if self.pam.expired:
+            changed = replace(options, force_command=CHANGE_IT, disable_forwarding=True)
+            return replace(opinion, options=changed)
+        return opinion
 
     def judge_again(self) -> Opinion:
         """As :meth:`judge` for a login that was accepted: what it proved it has proved."""
@@ -98,10 +218,12 @@ class Judge:
         if account is None or refusal is not None:
             return Opinion(Outcome.REFUSED, refusal or "unknown user")
         proof = self.login.proof
-        blob = self.login.offers[
-            0 if self.login.resume is not None or proof is None else proof.offer
-        ]
-        found = self._judge_of(account, options).permitted(blob)
+        found: KeyOptions | str | None = None
+        if self.login.offers and (self.login.resume is not None or proof is not None):
+            blob = self.login.offers[0 if proof is None else proof.offer]
+            found = self._judge_of(account, options).permitted(blob)
+        if not isinstance(found, str):
+            found = self._options_of_steps(account, options, found)
         if isinstance(found, str):
             return Opinion(Outcome.REFUSED, found)
         return Opinion(Outcome.ACCEPTED, "", (), account, options, found)
@@ -111,12 +233,9 @@ class Judge:
             return f"invalid user {self.login.user!r}"
         if self.only_uid is not None and account.uid != self.only_uid:
             return "this qshd runs without root and admits only its own user"
-        refusal = accounts.unusable(
+        return accounts.unusable(
             account, self.now, locked_counts=not options.use_pam
         ) or self._list_refusal(account, options)
-        if refusal is None and not options.pubkey_authentication:
-            return "PubkeyAuthentication no"
-        return refusal
 
     def _list_refusal(self, account: Account, options: DaemonOptions) -> str | None:
         """AllowUsers, DenyUsers, AllowGroups, DenyGroups in sshd's order (auth.c: allowed_user)."""
@@ -133,13 +252,21 @@ class Judge:
             return Opinion(Outcome.REFUSED, "the record is none of this user's")
         if not self._resume_holds(resume):
             return Opinion(Outcome.REFUSED, "the signature is wrong")
-        blob = self.login.offers[0]
-        found = self._judge_of(account, options).permitted(blob)
+        found = self._options_of_offer(account, options)
         if isinstance(found, str):
             return Opinion(Outcome.REFUSED, found)
         if not self._is_attached(resume, account, options):
             return Opinion(Outcome.REFUSED, "no such session has this client")
-        return Opinion(Outcome.ACCEPTED, "", (), account, options, found, describe(blob))
+        key = describe(self.login.offers[0]) if self.login.offers else ""
+        return Opinion(Outcome.ACCEPTED, "", (), account, options, found, key)
+
+    def _options_of_offer(self, account: Account, options: DaemonOptions) -> KeyOptions | str:
+        """Of the login's key; one by password alone had none."""
+        if not self.login.offers:
+            return KeyOptions()
+        if not options.pubkey_authentication:
+            return "PubkeyAuthentication no"
+        return self._judge_of(account, options).permitted(self.login.offers[0])
 
     def _resume_holds(self, resume: Resume) -> bool:
         data = resume_proof.resume_data(
@@ -176,17 +303,24 @@ class Judge:
                 reason = found
             elif refusal := self._proof_refusal(keys, blob, found):
                 reason = refusal
+            elif any(step.key == blob for step in self.steps):
+                reason = "this key has been used already"
             else:
+                both = self._options_of_steps(account, options, found)
+                if isinstance(both, str):
+                    return Opinion(Outcome.REFUSED, both)
                 name = describe(blob)
-                return Opinion(Outcome.ACCEPTED, "", (), account, options, found, name)
+                return Opinion(Outcome.ACCEPTED, "", (), account, options, both, name)
         acceptable = tuple(
             index
             for index, blob in enumerate(self.login.offers)
-            if (proof is None or index != proof.offer) and not isinstance(keys.permitted(blob), str)
+            if (proof is None or index != proof.offer)
+            and not any(step.key == blob for step in self.steps)
+            and not isinstance(keys.permitted(blob), str)
         )
         if acceptable:
             return Opinion(Outcome.CONTINUE, reason, acceptable)
-        return Opinion(Outcome.REFUSED, reason)
+        return Opinion(Outcome.REFUSED, reason, counts=self._tries)
 
     def _judge_of(self, account: Account, options: DaemonOptions) -> KeyJudge:
         if self._keys is None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from qsh.errors import RemoteProtocolError
 
@@ -50,6 +50,9 @@ class Entry:
     limit: int | None = None
     """The least that MaxAuthTries was for the users that were tried; None: what holds for everybody."""
     proved: bool = False
+    user: str = ""
+    steps: tuple[Any, ...] = ()
+    """What that user has done of what AuthenticationMethods wants."""
 
 
 class LoginTable:
@@ -117,6 +120,19 @@ class LoginTable:
         limit = self._max_attempts if entry.limit is None else entry.limit
         entry.spent = entry.attempts >= limit
         return entry.spent
+
+    def steps(self, session_id: bytes, user: str) -> tuple[Any, ...]:
+        """What was done on this session id before; another user begins anew."""
+        entry = self._entries[session_id]
+        if entry.user != user:
+            entry.user, entry.steps = user, ()
+        return entry.steps
+
+    def add_step(self, session_id: bytes, step: object) -> None:
+        """One more is done, of the user of :meth:`steps`."""
+        entry = self._entries.get(session_id)
+        if entry is not None:
+            entry.steps = (*entry.steps, step)
 
     def prove(self, session_id: bytes) -> int:
         """The other host keys may sign for this login; returns the number of the key that signed its handshake."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from qsh.auth.method_chains import PUBLICKEY, log_name
 from qsh.clock import monotonic_s, wall_s
 from qsh.errors import RemoteProtocolError
 from qsh.server import login_records
@@ -33,7 +34,9 @@ from qsh.server.requests import (
     FRONT,
     OTHER_RULES,
     SIGNER,
+    Begin,
     Counts,
+    Dialogue,
     Forget,
     FrontRequest,
     Grant,
@@ -63,6 +66,7 @@ from qsh.server.requests import (
     SpawnSession,
     StartFront,
     StartSigner,
+    Step,
     TerminalLogin,
     Verdict,
 )
@@ -106,6 +110,10 @@ class _Session:
     """Where the client is, as far as that was judged."""
     moved_from: Address | None = None
     """Not a login, but the question whether one may go on."""
+    steps: tuple[Step, ...] = ()
+    """What was done before."""
+    kept: bool = False
+    """By a login child, which is the session host's parent."""
     pid: int = 0
     uid: int = -1
     lines: dict[str, int] = field(default_factory=dict)
@@ -551,7 +559,15 @@ class Monitor:
         session.moved_from = admitted.client
         try:
             self.spawner.send(
-                SpawnLogin(session.number, login, key, None, admitted.client, admitted.since_s),
+                SpawnLogin(
+                    session.number,
+                    login,
+                    key,
+                    None,
+                    admitted.client,
+                    admitted.since_s,
+                    list(admitted.steps),
+                ),
                 [theirs.detach()],
             )
         except OSError as error:
@@ -626,9 +642,22 @@ class Monitor:
 
     def _start_login(self, login: Login, host_key: bytes) -> None:
         session, theirs = self._new_session(login)
+        session.steps = self.table.steps(login.session_id, login.user)
+        ends = [theirs.detach()]
         try:
-            request = SpawnLogin(session.number, login, host_key, self._records.opened(login))
-            self.spawner.send(request, [theirs.detach()])
+            if login.method:
+                front_end, child_end = packet_pair()
+                ends.append(child_end.detach())
+                if self._front is not None:
+                    self._front.send(Dialogue(login.session_id), [front_end.detach()])
+            request = SpawnLogin(
+                session.number,
+                login,
+                host_key,
+                self._records.opened(login),
+                steps=list(session.steps),
+            )
+            self.spawner.send(request, ends)
         except OSError:
             self._forget(session)
             raise
@@ -677,37 +706,51 @@ class Monitor:
         final = self.table.judged(
             login.session_id,
             accepted=accepted,
-            counts=outcome == Outcome.REFUSED,
+            counts=outcome == Outcome.REFUSED and judgement.counts,
             limit=judgement.max_attempts,
         )
+        if outcome == Outcome.PARTIAL:
+            self.table.add_step(login.session_id, _step(login))
         where = f"from {login.client[0]} port {login.client[1]} qsh"
+        refused = outcome == Outcome.REFUSED and judgement.counts
         verdict = Verdict(
             login.session_id,
             outcome,
             judgement.acceptable,
             final and not accepted,
             str(session.number),
-            resume=self._record_of(login, judgement),
-            penalty=cause_of(judgement.reason) if outcome == Outcome.REFUSED else "",
+            notices=list(judgement.notices),
+            resume=self._record_of(session, judgement),
+            methods=list(judgement.methods),
+            penalty=cause_of(judgement.reason) if refused else "",
         )
-        method = "publickey" if login.resume is None else "resume"
+        method = "resume" if login.resume is not None else log_name(login.method or PUBLICKEY)
         self.metrics.login(method, outcome)
         if accepted and judgement.grant is not None:
+            key = f": {judgement.key}" if judgement.key else ""
             self.log.info(
-                f"Accepted {method} for {login.user} {where}: {judgement.key}",
+                f"Accepted {method} for {login.user} {where}{key}",
                 **_fields("login-accepted", login),
                 method=method,
                 key=judgement.key,
                 session=session.number,
             )
             try:
-                self._answer(verdict, [self._spawn_session(session, judgement.grant)])
+                fresh = self._spawn_session(session, judgement.grant, kept=judgement.keeps)
+                self._answer(verdict, [fresh])
             except OSError as error:
                 self.log.error(f"cannot start a session: {error.strerror}")
                 self._answer(verdict, [])
                 self._forget(session)
             return
-        if outcome == Outcome.REFUSED:
+        if outcome == Outcome.PARTIAL:
+            self.log.info(
+                f"Partial {method} for {login.user} {where}",
+                **_fields("login-partial", login),
+                method=method,
+                key=judgement.key,
+            )
+        if refused:
             invalid = "invalid user " if verdict.penalty == "invaliduser" else ""
             self.log.info(
                 f"Failed {method} for {invalid}{login.user} {where}",
@@ -721,33 +764,51 @@ class Monitor:
         self._answer(verdict, [])
         self._forget(session)
 
-    def _record_of(self, login: Login, judgement: Judgement) -> bytes:
-        """For a client that has proved the key of its login, and brings another to come back with. Once for each login."""
+    def _record_of(self, session: _Session, judgement: Judgement) -> bytes:
+        """For a client that brings a key to come back with. Once for each login; what two keys permit together no record says."""
+        login = session.login
+        keys = [step.key for step in (*session.steps, _step(login)) if step.key]
         if (
             judgement.grant is None
             or not judgement.resumable
             or login.resume is not None
-            or login.proof is None
+            or len(keys) > 1
             or len(login.resume_key) != KEY_BYTES
         ):
             return b""
-        key = login.offers[login.proof.offer]
+        key = keys[0] if keys else b""
         return self._records.seal(login.user, judgement.grant.account.uid, key, login.resume_key)
 
-    def _spawn_session(self, session: _Session, grant: Grant) -> int:
-        """Replace the login child by a session host; returns the front's end of its socket."""
+    def _spawn_session(self, session: _Session, grant: Grant, *, kept: bool) -> int:
+        """Replace the login child by a session host, or have it start one; returns the front's end of its socket."""
         ours, theirs = packet_pair()
         front_end, host_end = packet_pair()
-        self._selector.unregister(session.link)
-        session.link.close()
+        child, pid = session.link, session.pid
+        self._selector.unregister(child)
         session.link = PacketSocket(ours, HostReport)
         session.accepted, session.uid, session.pid = True, grant.account.uid, 0
         session.since_s, session.client = wall_s(), session.login.client
+        session.kept = kept
         self._selector.register(
             session.link, selectors.EVENT_READ, lambda: self._read_session(session)
         )
-        self.spawner.send(SpawnSession(session.number, grant), [theirs.detach(), host_end.detach()])
+        ends = [theirs.detach(), host_end.detach()]
+        if not kept:
+            child.close()
+            self.spawner.send(SpawnSession(session.number, grant), ends)
+            return front_end.detach()
+        try:
+            child.send(Begin(), ends)
+        finally:
+            child.close()
+        if pid:  # else the spawner is still to say which it is
+            self._hosts_session(pid, session)
         return front_end.detach()
+
+    def _hosts_session(self, pid: int, session: _Session) -> None:
+        self._hosts[pid] = session
+        self.metrics.sessions += 1
+        self._tell_status()
 
     def _refuse(self, session: _Session, reason: str, penalty: str = "") -> None:
         session.judged = True
@@ -841,10 +902,8 @@ class Monitor:
             self._abandoned.discard(report.number)
             _kill(report.pid)
         elif (session := self._sessions.get(report.number)) is not None:
-            if report.host:
-                self._hosts[report.pid] = session
-                self.metrics.sessions += 1
-                self._tell_status()
+            if report.host or session.kept:
+                self._hosts_session(report.pid, session)
             elif not session.judged:
                 session.pid = report.pid
 
@@ -882,6 +941,13 @@ def _fields(event: str, login: Login) -> Fields:
     """For programs that read the log."""
     address, port = login.client
     return {"event": event, "user": login.user, "address": address, "port": port}
+
+
+def _step(login: Login) -> Step:
+    """What a login that was accepted, or was partly, has done."""
+    if login.method or login.proof is None:
+        return Step(login.method)
+    return Step(PUBLICKEY, login.offers[login.proof.offer])
 
 
 def _logouts(session: _Session) -> list[RecordLogout]:

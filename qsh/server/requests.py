@@ -2,6 +2,8 @@
 
     front ─ Login, Forget, Prove, Moved ─► monitor ─ SpawnLogin, SpawnSession, Start… ─► spawner ─ fork ─► all others
     front ◄─ Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket) ─ monitor ◄─ Spawned, Reaped ─ spawner
+    front ◄─ Dialogue (+ the login child's socket) ─ monitor    front ─ Answers ─► login child    front ◄─ Questions ─ login child
+    monitor ─ Begin (+ the session host's sockets) ─► login child, which keeps its PAM session
     front ─ Counts ─► monitor   monitor ◄─ Judgement ─ login child        monitor ◄─ TerminalLogin ─ session host
     monitor ─ Serve (+ the front's socket), ProveKeys ─► signer        monitor ◄─ HeldKeys, Signed, Proofs ─ signer
     front ─ OpenChannel, Resize, SendSignal, HangUp, Connect, ListenOn, StopListening, Released, CallEnded ─► session host
@@ -22,11 +24,14 @@ from qsh.config.daemon_options import DaemonOptions  # noqa: TC001
 from qsh.server.account import Account  # noqa: TC001
 from qsh.server.admission import Limits  # noqa: TC001
 from qsh.wire.messages import (
+    MAX_ANSWER,
     MAX_BLOB,
     MAX_COMMAND,
     MAX_OFFERS,
+    MAX_PROMPTS,
     X11,
     Attach,
+    Prompt,
     Proof,
     Pty,
     Record,
@@ -39,6 +44,8 @@ __all__ = [
     "OTHER_RULES",
     "SIGNER",
     "Accepted",
+    "Answers",
+    "Begin",
     "Call",
     "CallEnded",
     "Called",
@@ -47,6 +54,7 @@ __all__ = [
     "Connect",
     "Connected",
     "Counts",
+    "Dialogue",
     "Exited",
     "Forget",
     "FrontRequest",
@@ -70,6 +78,7 @@ __all__ = [
     "Proofs",
     "Prove",
     "ProveKeys",
+    "Questions",
     "Reaped",
     "Released",
     "Reload",
@@ -88,6 +97,7 @@ __all__ = [
     "SpawnerRequest",
     "StartFront",
     "StartSigner",
+    "Step",
     "StopListening",
     "TerminalLogin",
     "Verdict",
@@ -124,6 +134,8 @@ class Login(Local, frozen=True, tag="login"):
     proof: Proof | None = None
     resume_key: Annotated[bytes, Meta(max_length=32)] = b""
     resume: Resume | None = None
+    method: Annotated[str, Meta(max_length=32)] = ""
+    """By questions (docs/protocol.md 5.10); empty: by key."""
 
 
 class Forget(Local, frozen=True, tag="forget"):
@@ -168,6 +180,12 @@ class Identity(Local, frozen=True, tag="identity"):
     certificates: list[Blob] = []
 
 
+class Dialogue(Local, frozen=True, tag="dialogue"):
+    """A Login with a method is judged; descriptor: the socket of the login child, which asks there."""
+
+    session_id: SessionId
+
+
 class Verdict(Local, frozen=True, tag="verdict"):
     """The answer to a Login; if accepted, the session host's socket comes with it."""
 
@@ -177,9 +195,12 @@ class Verdict(Local, frozen=True, tag="verdict"):
     final: bool = False
     session: str = ""
     notices: list[Text] = []
+    """To be shown to the user, whatever the outcome."""
     resume: Record = b""
     penalty: str = ""
     """What a refusal counts as (penalties.py); empty: it is not the client's fault."""
+    methods: list[str] = []
+    """What may be tried now; empty: nobody could say."""
 
 
 class Proofs(Local, frozen=True, tag="proofs"):
@@ -216,7 +237,7 @@ class Rules(Local, frozen=True, tag="rules"):
     """Of all sockets that are to be served; others take no new connections."""
 
 
-MonitorAnswer = Identity | Verdict | Proofs | MoveVerdict | NewListener | Rules
+MonitorAnswer = Identity | Dialogue | Verdict | Proofs | MoveVerdict | NewListener | Rules
 
 
 class HeldKeys(Local, frozen=True, tag="held-keys"):
@@ -257,6 +278,8 @@ class Outcome:
 
     ACCEPTED: Final = "accepted"
     CONTINUE: Final = "continue"
+    PARTIAL: Final = "partial"
+    """Right, and more is wanted (AuthenticationMethods)."""
     REFUSED: Final = "refused"
 
 
@@ -282,10 +305,22 @@ class Grant(Struct, frozen=True):
     """For ExposeAuthInfo: what let the user in."""
     generation: int = 0
     """Which of the configurations that there were since the start ``options`` None means."""
+    environment: dict[str, str] | None = None
+    """What PAM's modules want the session to have; None: no PAM was asked."""
+    message: str = ""
+    """What they want the user to read."""
+
+
+class Step(Struct, frozen=True, omit_defaults=True):
+    """A method that is done, of those that AuthenticationMethods wants."""
+
+    method: str
+    key: Blob = b""
+    """That was proved."""
 
 
 class SpawnLogin(Local, frozen=True, tag="spawn"):
-    """Fork a login child; descriptor: its socket to the monitor."""
+    """Fork a login child; descriptors: its socket to the monitor and, for a method that asks, that to the front."""
 
     number: int
     login: Login
@@ -295,6 +330,8 @@ class SpawnLogin(Local, frozen=True, tag="spawn"):
     moved_from: Address | None = None
     """The login was accepted there, at ``then``, and its client is where ``login`` says now."""
     then: float = 0.0
+    steps: list[Step] = []
+    """What the same client has done before, in this order."""
 
 
 class SpawnSession(Local, frozen=True, tag="session"):
@@ -390,6 +427,13 @@ class Judgement(Local, frozen=True, tag="judgement"):
     """MaxAuthTries as it holds for this login; None: nobody could say."""
     resumable: bool = False
     """The configuration lets such logins be resumed."""
+    methods: list[str] = []
+    """What may be tried after this."""
+    counts: bool = True
+    """A refusal that MaxAuthTries counts."""
+    keeps: bool = False
+    """Accepted, and the login child has opened a PAM session: it waits for Begin, and starts the session host itself."""
+    notices: list[Text] = []
 
 
 class TerminalLogin(Local, frozen=True, tag="tty"):
@@ -400,6 +444,32 @@ class TerminalLogin(Local, frozen=True, tag="tty"):
 
 
 HostReport = Judgement | TerminalLogin
+
+# -- front, monitor and login child --------------------------------------------------------------
+
+
+class Begin(Local, frozen=True, tag="begin"):
+    """Start the session host; descriptors: its socket to the monitor, its socket to the front."""
+
+
+class Questions(Local, frozen=True, tag="questions"):
+    """For the client (docs/protocol.md 5.11)."""
+
+    name: Annotated[str, Meta(max_length=256)] = ""
+    instruction: Text = ""
+    prompts: Annotated[list[Prompt], Meta(max_length=MAX_PROMPTS)] = []
+
+
+class Answers(Local, frozen=True, tag="answers"):
+    """One for each prompt. No text shows them."""
+
+    answers: Annotated[
+        list[Annotated[bytearray, Meta(max_length=4 * MAX_ANSWER)]], Meta(max_length=MAX_PROMPTS)
+    ] = []
+
+    def __repr__(self) -> str:
+        return f"Answers({len(self.answers)} hidden)"
+
 
 # -- front and session host ----------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Who may resume what: a record, sealed by the monitor, that the client keeps (docs/protocol.md 5.6).
 
-It says that a login of this user, with this key, brought this public half of a client's in-memory key. Nothing is stored: a
-monitor that was started again has the same secret, since that hangs on the host key, and knows its records again.
+It says that a login of this user, with this key (empty: by password alone), brought this public half of a client's in-memory
+key. Nothing is stored: a monitor that was started again has the same secret, since that hangs on the host key, and knows its
+records again.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class ResumeRecords:
         the signature does.
         """
         resume = login.resume
-        if resume is None or len(login.offers) != 1:
+        if resume is None or len(login.offers) > 1:
             return None
         uid = int.from_bytes(resume.record[:UID_BYTES], "big")
-        sealed = self.seal(login.user, uid, login.offers[0], resume.key)
+        key = login.offers[0] if login.offers else b""
+        sealed = self.seal(login.user, uid, key, resume.key)
         return uid if hmac.compare_digest(sealed, resume.record) else None

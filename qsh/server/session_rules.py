@@ -198,7 +198,8 @@ class SessionRules:
             key_env=self.key.environment if allowed else (),
             key_env_allowed=allowed if isinstance(allowed, str) else None,
             user_file=_read_text(os.path.join(account.home, ".ssh/environment")) if allowed else "",
-            system=_system_environment(),
+            system=_system_environment() if self.grant.environment is None else None,
+            pam=self.grant.environment,
             tz=os.environ.get("TZ"),
             original_command=os.fsdecode(asked)
             if forced is not None and asked is not None
@@ -227,9 +228,11 @@ class SessionRules:
         return INTERNAL_SFTP if name == "sftp" and command is None else command
 
     def _greeting(self, tty: str) -> str:
-        if not tty or os.path.exists(os.path.join(self.grant.account.home, ".hushlogin")):
+        if not tty:
             return ""
-        text = ""
+        text = self.grant.message
+        if os.path.exists(os.path.join(self.grant.account.home, ".hushlogin")):
+            return text
         if self.options.print_last_log and self.grant.last_login is not None:
             text += environment.last_login_line(*self.grant.last_login)
         if self.options.print_motd:

@@ -14,7 +14,7 @@ import selectors
 import signal
 import socket
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
@@ -25,21 +25,26 @@ from qsh.server import (
     auth_info,
     chroot,
     imports,
+    keeper,
     login_records,
+    pam,
     recorder,
     remote_name,
     session_directory,
 )
+from qsh.server.dialogue import Dialogue
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
-from qsh.server.login import Judge, commands_s, group_names
+from qsh.server.login import Judge, Opinion, commands_s, group_names
 from qsh.server.moved_login import judge_move
 from qsh.server.packets import PacketSocket
+from qsh.server.pam_login import PamLogin
 from qsh.server.process import close_others, set_title
 from qsh.server.reloading import send_reread, set_level
 from qsh.server.requests import (
     FRONT,
     SIGNER,
+    Begin,
     Grant,
     HostReport,
     HostRequest,
@@ -60,15 +65,14 @@ from qsh.server.requests import (
 from qsh.server.session_rules import PLAIN_KEY, SessionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.account import Account
     from qsh.server.image import Image
     from qsh.server.log import Log
-    from qsh.server.login import Opinion
     from qsh.server.reloading import Reread
-    from qsh.server.requests import Address, Login, LoginRecord
+    from qsh.server.requests import Address, Login, LoginRecord, Step
 
 __all__ = ["Spawner"]
 
@@ -231,25 +235,32 @@ class Spawner:
                 self.monitor.close()
                 self.start_signer(*sockets)
             keep = {sock.fileno() for sock in sockets} | self.log.descriptors
+            image = {self.image.fileno()} if self.image is not None else set()
+            close_others(keep | image)
             if isinstance(request, SpawnLogin):
-                close_others(keep)
-                self._judge(request, sockets[0])
+                self._judge(request, sockets[0], *sockets[1:2])
             else:
-                close_others(keep | ({self.image.fileno()} if self.image is not None else set()))
-                self._become_session(request, *sockets)
+                self._become_session(request.grant, *sockets)
         except StartupError as error:
             self.log.error(str(error))
         except BaseException as error:
             self.log.error(f"child of the spawner: {type(error).__name__}: {error}")
         os._exit(1)
 
-    def _judge(self, request: SpawnLogin, to_monitor: socket.socket) -> NoReturn:
-        """Be a login child: one judgement, then the end."""
+    def _judge(
+        self,
+        request: SpawnLogin,
+        to_monitor: socket.socket,
+        to_front: socket.socket | None = None,
+    ) -> NoReturn:
+        """Be a login child: one judgement, then the end, or the session's keeper."""
         set_title("qshd-login")
         self.log.role = "qshd-login"
         root = os.geteuid() == 0
         if request.moved_from is not None:
             self._judge_move(request, request.moved_from, to_monitor)
+        dialogue = None if to_front is None else Dialogue(to_front)
+        pam_login = self._pam_login(request.login, dialogue)
         judge = Judge(
             request.login,
             request.host_key,
@@ -259,25 +270,93 @@ class Spawner:
             request.resumes,
             name_of=self._name_of,
             deadline_s=monotonic_s() + commands_s(self.config.options.login_grace_time),
+            steps=request.steps,
+            pam=pam_login,
         )
         opinion = judge.judge()
         for complaint in judge.complaints:
             self.log.info(complaint)
-        monitor: PacketSocket[Any] = PacketSocket(to_monitor, HostReport)
+        grant = self._grant(request.login, request.steps, opinion)
+        if pam_login is not None and grant is not None:
+            opinion, grant = self._open(pam_login, opinion, grant)
+        if dialogue is not None:
+            dialogue.close()
+        monitor: PacketSocket[Any] = PacketSocket(to_monitor, Begin)
+        keeps = pam_login is not None and pam_login.opened
+        told = [] if pam_login is None or keeps or not pam_login.message else [pam_login.message]
         monitor.send(
             Judgement(
                 opinion.outcome,
                 list(opinion.acceptable),
-                self._grant(request.login, opinion),
+                grant if grant is None else msgspec.structs.replace(grant, environment=None),
                 opinion.reason,
                 opinion.key,
                 max_attempts=judge.max_attempts,
                 resumable=opinion.options is not None and opinion.options.resume,
+                methods=list(opinion.methods),
+                counts=opinion.counts,
+                keeps=keeps,
+                notices=told,
             )
         )
+        if keeps and pam_login is not None and grant is not None:
+            self._keep(pam_login, grant, monitor)
         os._exit(0)
 
-    def _grant(self, login: Login, opinion: Opinion) -> Grant | None:
+    def _pam_login(self, login: Login, dialogue: Dialogue | None) -> PamLogin | None:
+        options = self.config.options
+        if not options.use_pam or not pam.is_there():
+            return None
+        service = pam.service_of(options.pam_service_name)
+        return PamLogin(login, service, self._name_of(login.client[0]), dialogue)
+
+    def _open(
+        self, login: PamLogin, opinion: Opinion, grant: Grant
+    ) -> tuple[Opinion, Grant | None]:
+        """The PAM session of a login that was accepted, with what it gives to the session; or the refusal."""
+        reason = login.open(grant.account)
+        if reason is not None:
+            login.close()
+            return Opinion(Outcome.REFUSED, reason, methods=opinion.methods), None
+        groups = tuple(os.getgroups())
+        account = grant.account
+        if set(groups) != set(account.groups):  # pam_group
+            account = replace(account, groups=groups)
+        message, environment = login.message, login.environment()
+        return opinion, msgspec.structs.replace(
+            grant, account=account, environment=environment, message=message
+        )
+
+    def _keep(self, login: PamLogin, grant: Grant, monitor: PacketSocket[Any]) -> NoReturn:
+        """Be the keeper, if the monitor wants the session still."""
+        descriptors = keeper.wait_for_begin(monitor)
+        monitor.close()
+        if len(descriptors) != 2:
+            login.close()
+            os._exit(0)
+        sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+
+        def be_session() -> NoReturn:
+            try:
+                image = {self.image.fileno()} if self.image is not None else set()
+                close_others({*descriptors, *self.log.descriptors, *image})  # what modules opened
+                self._become_session(grant, *sockets)
+            except StartupError as error:
+                self.log.error(str(error))
+            except BaseException as error:
+                self.log.error(f"session host: {type(error).__name__}: {error}")
+            os._exit(1)
+
+        def after_fork() -> None:
+            for sock in sockets:
+                sock.close()
+            if self.image is not None:
+                with contextlib.suppress(OSError):
+                    self.image.pages().give_back()
+
+        keeper.keep(login, be_session, after_fork, self.log)
+
+    def _grant(self, login: Login, steps: Sequence[Step], opinion: Opinion) -> Grant | None:
         grant = grant_of(login, opinion, self.config.options, read_records=os.geteuid() == 0)
         if grant is None:
             return None
@@ -285,7 +364,7 @@ class Spawner:
         return msgspec.structs.replace(
             grant,
             generation=len(self._generations) - 1,
-            auth_info=auth_info.describe(login) if exposed else "",
+            auth_info=auth_info.describe(login, steps) if exposed else "",
         )
 
     def _judge_move(
@@ -303,6 +382,7 @@ class Spawner:
                 request.then,
                 only,
                 name_of=self._name_of,
+                steps=request.steps,
             )
 
         opinion = judge_move(judge_at, before, request.login.client)
@@ -311,20 +391,20 @@ class Spawner:
         os._exit(0)
 
     def _become_session(
-        self, request: SpawnSession, to_monitor: socket.socket, to_front: socket.socket
+        self, grant: Grant, to_monitor: socket.socket, to_front: socket.socket
     ) -> NoReturn:
         """Be the user's session host, as the user."""
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
-        rules = SessionRules(request.grant, self._generations[request.grant.generation])
+        rules = SessionRules(grant, self._generations[grant.generation])
         recording = recorder.start(rules, request.number, self.log)
         pages = self._idle_pages()
         directory = ""
-        account = request.grant.account
+        account = grant.account
         root = chroot.directory_of(rules.options, account)
         if root is not None:
             inside = chroot.options_inside(rules.options)
-            rules = SessionRules(msgspec.structs.replace(request.grant, options=inside), inside)
+            rules = SessionRules(msgspec.structs.replace(grant, options=inside), inside)
             chroot.enter(root)
             become(account)
         elif os.geteuid() == 0:
