@@ -7,7 +7,7 @@ lexical order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -95,7 +95,8 @@ def parse(
         given = [setting for setting in settings[: reader.overridden] if setting.field == "port"]
         settings = [*given, *(setting for setting in settings if setting.field != "port")]
     options = merge(DaemonOptions(), [setting for setting in settings if not setting.conditions])
-    errors = [*reader.errors, *(ConfigError(text, file=file) for text in _nonsense(options))]
+    nonsense = [*_nonsense(options), *(_unchecked(options, settings) if visit is None else ())]
+    errors = [*reader.errors, *(ConfigError(text, file=file) for text in nonsense)]
     if errors:
         raise BadConfiguration(file, errors)
     return DaemonConfig(
@@ -122,6 +123,22 @@ def _nonsense(options: DaemonOptions) -> list[str]:
         f"{name} set without {name}User"
         for name, (command, user) in commands.items()
         if command != "none" and user == "none"
+    ]
+
+
+def _unchecked(options: DaemonOptions, settings: Sequence[Setting]) -> list[str]:
+    """Passwords that are asked for by name and that nobody could check: Python has no crypt(3) any more, so PAM does it."""
+    if options.use_pam:
+        return []
+    asking = {
+        "password_authentication": "PasswordAuthentication",
+        "kbd_interactive_authentication": "KbdInteractiveAuthentication",
+    }
+    wanted = {setting.field for setting in settings if setting.value is True}
+    return [
+        f"{name} yes needs UsePAM yes: qshd has passwords checked by PAM only"
+        for field, name in asking.items()
+        if field in wanted
     ]
 
 

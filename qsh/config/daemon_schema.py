@@ -33,8 +33,6 @@ DONE, UNUSED, REFUSED = "done", "unused", "refused"
 
 _TLS = "TLS 1.3 has its own algorithms"
 _LATER = "there is no such forwarding yet"
-_AUTH = "only keys let a user in so far"
-_PAM = "there is no PAM yet"
 _UDP = "QUIC has its own"
 _ALIVE = "QshExecMax says when a silent client counts as lost"
 _HOSTBASED = "there is no host-based authentication"

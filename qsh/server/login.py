@@ -218,8 +218,12 @@ class Judge:
         if account is None or refusal is not None:
             return Opinion(Outcome.REFUSED, refusal or "unknown user")
         proof = self.login.proof
-        found: KeyOptions | str | None = None
-        if self.login.offers and (self.login.resume is not None or proof is not None):
+        found: KeyOptions | str | None = self._switched_off(options)
+        if (
+            found is None
+            and self.login.offers
+            and (self.login.resume is not None or proof is not None)
+        ):
             blob = self.login.offers[0 if proof is None else proof.offer]
             found = self._judge_of(account, options).permitted(blob)
         if not isinstance(found, str):
@@ -227,6 +231,20 @@ class Judge:
         if isinstance(found, str):
             return Opinion(Outcome.REFUSED, found)
         return Opinion(Outcome.ACCEPTED, "", (), account, options, found)
+
+    def _switched_off(self, options: DaemonOptions) -> str | None:
+        """A method that let this login in, and would not any more."""
+        used = {step.method for step in self.steps} | {self.login.method or PUBLICKEY}
+        if self.login.resume is not None and not self.login.offers:
+            used.discard(PUBLICKEY)
+        for method, keyword, on in (
+            (PUBLICKEY, "PubkeyAuthentication", options.pubkey_authentication),
+            (PASSWORD, "PasswordAuthentication", options.password_authentication),
+            (KEYBOARD, "KbdInteractiveAuthentication", options.kbd_interactive_authentication),
+        ):
+            if method in used and not on:
+                return f"{keyword} no"
+        return None
 
     def _account_refusal(self, account: Account | None, options: DaemonOptions) -> str | None:
         if account is None:

@@ -50,6 +50,7 @@ class PamLogin:
         self._pam: Pam | None = None
         self._answer: Converse = self._collect
         self._genuine = True
+        self._abandoned = False
         self._null_flag = 0
         self._told: list[str] = []
         self.authenticated = False
@@ -64,8 +65,8 @@ class PamLogin:
 
     @property
     def counts(self) -> bool:
-        """A refusal is a failure: the client has answered something, or was not asked."""
-        return self._dialogue is None or self._dialogue.answered
+        """A refusal is a failure, unless the client went on with something else before it answered anything."""
+        return not self._abandoned or self._dialogue is None or self._dialogue.answered
 
     @property
     def message(self) -> str:
@@ -78,8 +79,11 @@ class PamLogin:
         """The method ``password``: one question, whose answer is every module's. ``empty``: PermitEmptyPasswords."""
         try:
             (password,) = self._dialogue_asks([Prompt("Password: ")])
-        except (EOFError, RemoteProtocolError) as error:
-            return _reason(error)
+        except EOFError:
+            self._abandoned = True
+            return ABANDONED
+        except RemoteProtocolError as error:
+            return str(error)
         if not password and not empty:
             genuine = False
         secret = password if genuine else _nonsense(password)
@@ -244,14 +248,9 @@ class PamLogin:
     def _failure(self, error: PamError | OSError) -> str:
         told = None if self._pam is None else self._pam.failure
         if isinstance(told, EOFError):
+            self._abandoned = True
             return ABANDONED
-        if told is not None:
-            return f"{error} ({_reason(told)})"
-        return str(error)
-
-
-def _reason(error: Exception) -> str:
-    return ABANDONED if isinstance(error, EOFError) else str(error) or type(error).__name__
+        return str(error) if told is None else f"{error} ({told})"
 
 
 def _can_be_name(user: str) -> bool:

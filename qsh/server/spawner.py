@@ -240,7 +240,7 @@ class Spawner:
             if isinstance(request, SpawnLogin):
                 self._judge(request, sockets[0], *sockets[1:2])
             else:
-                self._become_session(request.grant, *sockets)
+                self._become_session(request.number, request.grant, *sockets)
         except StartupError as error:
             self.log.error(str(error))
         except BaseException as error:
@@ -300,7 +300,7 @@ class Spawner:
             )
         )
         if keeps and pam_login is not None and grant is not None:
-            self._keep(pam_login, grant, monitor)
+            self._keep(pam_login, request.number, grant, monitor)
         os._exit(0)
 
     def _pam_login(self, login: Login, dialogue: Dialogue | None) -> PamLogin | None:
@@ -327,7 +327,9 @@ class Spawner:
             grant, account=account, environment=environment, message=message
         )
 
-    def _keep(self, login: PamLogin, grant: Grant, monitor: PacketSocket[Any]) -> NoReturn:
+    def _keep(
+        self, login: PamLogin, number: int, grant: Grant, monitor: PacketSocket[Any]
+    ) -> NoReturn:
         """Be the keeper, if the monitor wants the session still."""
         descriptors = keeper.wait_for_begin(monitor)
         monitor.close()
@@ -340,7 +342,7 @@ class Spawner:
             try:
                 image = {self.image.fileno()} if self.image is not None else set()
                 close_others({*descriptors, *self.log.descriptors, *image})  # what modules opened
-                self._become_session(grant, *sockets)
+                self._become_session(number, grant, *sockets)
             except StartupError as error:
                 self.log.error(str(error))
             except BaseException as error:
@@ -391,13 +393,13 @@ class Spawner:
         os._exit(0)
 
     def _become_session(
-        self, grant: Grant, to_monitor: socket.socket, to_front: socket.socket
+        self, number: int, grant: Grant, to_monitor: socket.socket, to_front: socket.socket
     ) -> NoReturn:
         """Be the user's session host, as the user."""
         set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
         self.log.role = "qshd-session"
         rules = SessionRules(grant, self._generations[grant.generation])
-        recording = recorder.start(rules, request.number, self.log)
+        recording = recorder.start(rules, number, self.log)
         pages = self._idle_pages()
         directory = ""
         account = grant.account

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import live_server
 from tests.support.live_server import LiveServer
 from tests.support.users import User, temporary_user
 
@@ -74,7 +75,7 @@ class PamServer(LiveServer):
         program = self.home / "askpass"
         program.write_text(
             f"#!/bin/sh\nprintf '%s\\n' \"$1\" >> {asked}\n"
-            f"n=$(wc -l < {asked})\nsed -n \"${{n}}p\" {self.home}/answers\n"
+            f'n=$(wc -l < {asked})\nsed -n "${{n}}p" {self.home}/answers\n'
         )
         program.chmod(0o755)
         return self.run(
@@ -109,10 +110,20 @@ def anna() -> Iterator[User]:
             yield user
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that everybody may enter: users' keys lie there, too."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
 @pytest.fixture(scope="module")
-def unix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PamServer]:
-    with serving(tmp_path_factory.mktemp("qshd")) as server:
-        yield server
+def unix() -> Iterator[PamServer]:
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        with serving(Path(path)) as server:
+            yield server
 
 
 @pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
@@ -160,3 +171,205 @@ def test_batch_mode_asks_nobody(unix: PamServer, anna: User) -> None:
     done = unix.login(anna, "true", options=("-o", "BatchMode=yes"), methods="password")
     assert done.returncode == 255
     assert unix.asked == []
+
+
+# -- the session ---------------------------------------------------------------------------------
+
+SESSION = """\
+auth required pam_permit.so
+account required pam_permit.so
+session required pam_exec.so seteuid {home}/session
+session required pam_env.so readenv=1 envfile={home}/environment
+"""
+
+
+def recording(home: Path) -> str:
+    """Rules whose session module writes down what it sees, and one that sets variables."""
+    script = home / "session"
+    script.write_text(
+        f'#!/bin/sh\necho "$PAM_TYPE $PAM_USER $PAM_RHOST $PAM_TTY $PAM_SERVICE" >> {home}/sessions_seen\n'
+    )
+    script.chmod(0o755)
+    (home / "environment").write_text("FROM_PAM=yes\nSSH_CONNECTION=forged\n")
+    return SESSION.format(home=home)
+
+
+def test_a_session_is_opened_and_closed_for_a_key_too(place: Path, anna: User) -> None:
+    with serving(place, recording(place)) as server:
+        server.user = anna.name
+        done = server.run("echo $FROM_PAM $SSH_CONNECTION; ps -o comm= -p $PPID")
+        assert done.returncode == 0, done.stderr
+        variables, parent = done.stdout.decode().splitlines()
+        assert variables.startswith("yes 127.0.0.1 ")
+        assert parent == "qshd-session"
+        seen = place / "sessions_seen"
+        until(lambda: len(seen.read_text().splitlines()) == 2)
+        assert [line.split() for line in seen.read_text().splitlines()] == [
+            [kind, anna.name, "127.0.0.1", "ssh", server.service]
+            for kind in ("open_session", "close_session")
+        ]
+        until(lambda: server.logged(f"of {anna.name} ended"))
+
+
+def test_account_rules_hold_for_keys(place: Path, anna: User) -> None:
+    rules = "auth required pam_permit.so\naccount required pam_deny.so\nsession required pam_permit.so\n"
+    with serving(place, rules) as server:
+        server.user = anna.name
+        assert server.run("true").returncode == 255
+        until(lambda: server.logged("PAM: acct_mgmt: "))
+        assert server.logged(f"Failed publickey for {anna.name}")
+
+
+def test_a_session_that_is_refused_is_a_refused_login(place: Path, anna: User) -> None:
+    rules = "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_deny.so\n"
+    with serving(place, rules) as server:
+        server.user = anna.name
+        assert server.run("true").returncode == 255
+        until(lambda: server.logged("PAM: open_session: "))
+
+
+def test_limits_of_pam_are_the_sessions(place: Path, anna: User) -> None:
+    (place / "limits").write_text("* hard nofile 777\n* soft nofile 777\n")
+    rules = (
+        "auth required pam_permit.so\naccount required pam_permit.so\n"
+        f"session required pam_limits.so conf={place}/limits\n"
+    )
+    with serving(place, rules) as server:
+        server.user = anna.name
+        assert server.run("ulimit -n").stdout == b"777\n"
+
+
+# -- modules that misbehave ----------------------------------------------------------------------
+
+
+def test_a_module_that_hangs_is_killed_and_holds_up_nobody(place: Path, anna: User) -> None:
+    script = place / "hang"
+    script.write_text(
+        f"#!/bin/sh\n[ $PAM_USER = {anna.name} ] || exit 0\n"
+        f"touch {place}/hangs\nexec tail -f --pid=$PPID /dev/null\n"
+    )
+    script.chmod(0o755)
+    rules = f"auth required pam_exec.so {script}\naccount required pam_permit.so\nsession required pam_permit.so\n"
+    with serving(place, rules, "LoginGraceTime 3\n") as server:
+        slow = subprocess.Popen(
+            server.command("true", options=("-o", "PreferredAuthentications=keyboard-interactive", "-l", anna.name)),
+            env=server.env, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        until((place / "hangs").exists)
+        assert server.run("echo in").stdout == b"in\n"
+        _, stderr = slow.communicate(timeout=LIMIT_S)
+        assert slow.returncode == 255
+        assert b"LoginGraceTime" in stderr
+        until(lambda: server.logged("Timeout before authentication for 127.0.0.1"))
+
+
+def built(place: Path, body: str) -> Path:
+    """A PAM module made of this C code."""
+    source, module = place / "module.c", place / "module.so"
+    source.write_text(
+        "#include <stddef.h>\n#include <signal.h>\n#include <unistd.h>\n"
+        "int pam_set_item(void *, int, const void *);\n"
+        f"int pam_sm_authenticate(void *h, int f, int c, const char **v) {{ {body} }}\n"
+        "int pam_sm_setcred(void *h, int f, int c, const char **v) { return 0; }\n"
+    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", module, source], check=True)
+    return module
+
+
+REST = "account required pam_permit.so\nsession required pam_permit.so\n"
+
+
+@pytest.mark.tool("cc")
+def test_a_module_that_crashes_refuses_that_login_only(place: Path, anna: User) -> None:
+    module = built(place, "kill(getpid(), SIGSEGV); return 0;")
+    with serving(place, f"auth required {module}\n{REST}") as server:
+        assert server.login(anna, "true", methods="keyboard-interactive").returncode == 255
+        until(lambda: server.logged("the login child ended without a judgement"))
+        server.user = anna.name
+        assert server.run("echo in").stdout == b"in\n"
+
+
+@pytest.mark.tool("cc")
+def test_a_module_that_changes_the_user_refuses_the_login(place: Path, anna: User) -> None:
+    module = built(place, 'return pam_set_item(h, 2, "root");')
+    with serving(place, f"auth required {module}\n{REST}") as server:
+        assert server.login(anna, "true", methods="keyboard-interactive").returncode == 255
+        until(lambda: server.logged("PAM user mismatch: a module made 'root' of"))
+
+
+# -- AuthenticationMethods -----------------------------------------------------------------------
+
+
+def test_a_key_and_a_password(place: Path, anna: User) -> None:
+    chain = "AuthenticationMethods publickey,password\n"
+    with serving(place, UNIX, chain) as server:
+        keys = place / "authorized_keys"
+        keys.write_text(f'environment="A=b",command="echo forced" {server.user_key.line()}\n')
+        done = server.login(anna, "true", methods="publickey,password", options=("-v",))
+        assert done.stdout == b"forced\n", done.stderr
+        assert b'Authenticated using "publickey" with partial success.' in done.stderr
+        until(lambda: server.logged(f"Partial publickey for {anna.name}"))
+        assert server.logged(f"Accepted password for {anna.name}")
+        for alone in ("publickey", "password"):
+            refused = server.login(anna, "true", methods=alone)
+            assert refused.returncode == 255
+            assert (
+                b"Permission denied ("
+                + (b"password" if alone == "publickey" else b"publickey")
+                + b")"
+                in refused.stderr
+            )
+        assert (
+            server.login(anna, "true", answers=("no",) * 3, methods="publickey,password").returncode
+            == 255
+        )
+
+
+def test_two_lists(place: Path, anna: User) -> None:
+    lists = "AuthenticationMethods publickey,keyboard-interactive:pam password,publickey\n"
+    with serving(place, UNIX, lists) as server:
+        for methods in ("publickey,keyboard-interactive", "password,publickey"):
+            done = server.login(anna, "echo in", methods=methods)
+            assert done.stdout == b"in\n", done.stderr
+        assert server.login(anna, "true", methods="keyboard-interactive,password").returncode == 255
+
+
+# -- rules of sshd's -----------------------------------------------------------------------------
+
+
+def test_root_and_empty_passwords(place: Path, anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
+    with serving(place, rules) as server:  # PermitRootLogin prohibit-password
+        assert server.login("root", "true").returncode == 255
+        until(lambda: server.logged("PermitRootLogin prohibit-password"))
+        assert server.run("echo in").stdout == b"in\n"
+        assert server.login(anna, "true", answers=("",) * 3).returncode == 255
+    text = live_server._SERVER.replace("PermitRootLogin prohibit-password", "PermitRootLogin yes")
+    monkeypatch.setattr(live_server, "_SERVER", text)
+    with serving(place, rules, "PermitEmptyPasswords yes\n") as server:
+        assert server.login("root", "echo in", answers=("x",)).stdout == b"in\n"
+        assert server.login(anna, "echo in", answers=("",)).stdout == b"in\n"
+
+
+def test_an_expired_password_is_changed_in_the_dialogue(unix: PamServer, anna: User) -> None:
+    new = "battery staple 9"
+    subprocess.run(["chage", "-d", "0", anna.name], check=True, capture_output=True)
+    try:
+        done = unix.login(anna, "echo in", answers=(PASSWORD, PASSWORD, new, new))
+        assert done.stdout == b"in\n", (done.stderr, unix.asked, unix.log)
+        assert "New password" in unix.asked[2]
+        assert unix.login(anna, "echo in", answers=(new,)).stdout == b"in\n"
+    finally:
+        subprocess.run(["usermod", "-p", crypted(PASSWORD), anna.name], check=True)
+        subprocess.run(["chage", "-d", "2026-01-01", anna.name], check=True)
+
+
+def test_an_expired_password_and_a_key(unix: PamServer, anna: User) -> None:
+    subprocess.run(["chage", "-d", "0", anna.name], check=True, capture_output=True)
+    try:
+        unix.user = anna.name
+        done = unix.run("echo in")
+        assert (done.stdout, done.returncode) == (b"", 1)
+        assert done.stderr == b"Password change required but no TTY available.\n"
+    finally:
+        subprocess.run(["chage", "-d", "2026-01-01", anna.name], check=True)

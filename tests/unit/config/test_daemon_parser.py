@@ -240,26 +240,13 @@ def test_deprecated_keywords_are_warnings() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "AuthenticationMethods publickey,password",
-    ],
-)
-def test_what_would_let_more_in_than_the_file_says_is_refused(line: str) -> None:
-    assert "is not supported by qshd" in errors(line)[0]
-    assert "is not supported by qshd" in errors(f"Match User x\n{line}")[0]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "AuthenticationMethods any",
-        "AuthenticationMethods publickey",
-    ],
-)
-def test_harmless_values_of_refused_keywords_pass(line: str) -> None:
-    assert isinstance(options(line), DaemonOptions)
+@pytest.mark.parametrize("name", ["PasswordAuthentication", "KbdInteractiveAuthentication"])
+def test_passwords_that_nobody_could_check_are_refused(name: str) -> None:
+    wanted = f"{name} yes needs UsePAM yes: qshd has passwords checked by PAM only"
+    assert wanted in errors(f"UsePAM no\n{name} yes")[0]
+    assert wanted in errors(f"UsePAM no\nMatch User x\n{name} yes")[0]
+    for good in (f"UsePAM no\n{name} no", "UsePAM no", f"UsePAM yes\n{name} yes"):
+        assert isinstance(options(good), DaemonOptions)
 
 
 def test_every_keyword_has_a_field_and_every_field_a_keyword() -> None:

@@ -114,7 +114,7 @@ def test_a_session_begins_with_what_its_login_was_judged_by(
     someone = Account("anna", 1, 1, (1,), "/", "/bin/sh")
     login = Login(b"i" * 46, "anna", ("192.0.2.1", 1), ("192.0.2.2", 22))
     opinion = Opinion("accepted", "", (), someone, second.options, KeyOptions())
-    grant = spawner._grant(login, opinion)
+    grant = spawner._grant(login, [], opinion)
     assert grant is not None
     assert (grant.options, grant.generation) == (None, 1)
     assert spawner._generations == [first.options, second.options]
