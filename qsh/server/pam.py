@@ -102,9 +102,9 @@ _loaded: list[Any] = []
 
 
 def _library() -> tuple[Any, Any]:
-    """libpam and the C library. Raises OSError. Loaded once, before the first fork."""
+    """libpam and the C library, loaded once. Raises OSError. Its names are for modules that were not linked with it, too."""
     if not _loaded:
-        pam, libc = ctypes.CDLL(LIBRARY), ctypes.CDLL(None)
+        pam, libc = ctypes.CDLL(LIBRARY, ctypes.RTLD_GLOBAL), ctypes.CDLL(None)
         pam.pam_start.argtypes = (c_char_p, c_char_p, POINTER(_Conversation), POINTER(c_void_p))
         for name in ("authenticate", "acct_mgmt", "setcred", "open_session", "close_session"):
             getattr(pam, f"pam_{name}").argtypes = (c_void_p, c_int)
