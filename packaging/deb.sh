@@ -48,11 +48,12 @@ program "$client/usr/bin/qscp" qsh.cli.copies scp
 program "$client/usr/bin/qsftp" qsh.cli.copies sftp
 
 server=$work/qshd
-mkdir -p "$server/usr/sbin" "$server/etc/init.d" "$server/etc/qsh/qshd_config.d" "$server/lib/systemd/system" \
+mkdir -p "$server/usr/sbin" "$server/etc/init.d" "$server/etc/pam.d" "$server/etc/qsh/qshd_config.d" "$server/lib/systemd/system" \
     "$server/usr/lib/sysusers.d" "$server/usr/lib/tmpfiles.d" "$server/etc/ufw/applications.d" "$server/usr/lib/firewalld/services" \
     "$server/usr/share/doc/qshd/examples"
 program "$server/usr/sbin/qshd" qsh.cli.daemon main
 install -m 755 packaging/init/qshd "$server/etc/init.d/qshd"
+install -m 644 packaging/pam/qshd "$server/etc/pam.d/qshd"
 install -m 644 packaging/config/qshd_config "$server/etc/qsh/qshd_config"
 install -m 644 packaging/systemd/* "$server/lib/systemd/system/"
 install -m 644 packaging/sysusers/qsh.conf "$server/usr/lib/sysusers.d/qsh.conf"

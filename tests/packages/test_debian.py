@@ -85,7 +85,7 @@ def test_nothing_is_started_and_nothing_opened(root: DebianRoot) -> None:
 def test_files_are_where_debian_wants_them(root: DebianRoot) -> None:
     for name in (
         *("usr/bin/qsh", "usr/bin/qshctl", "usr/bin/qscp", "usr/bin/qsftp", "usr/sbin/qshd"),
-        *("etc/qsh/qshd_config", "etc/init.d/qshd"),
+        *("etc/qsh/qshd_config", "etc/pam.d/qshd", "etc/init.d/qshd"),
         *("lib/systemd/system/qshd.service", "usr/share/man/man8/qshd.8.gz"),
     ):
         assert (root.path / name).exists(), name
@@ -183,7 +183,7 @@ def test_it_is_removed_again(root: DebianRoot) -> None:
         assert "qshd-session" in root.run("ps", "axo", "comm").stdout, "as sshd's sessions do"
         os.kill(detached.pid, signal.SIGKILL)
     root.run("dpkg", "--purge", "qshd", "qsh")
-    for name in ("etc/qsh", "usr/lib/qsh"):
+    for name in ("etc/qsh", "usr/lib/qsh", "etc/pam.d/qshd"):
         assert not (root.path / name).exists(), name
     ssh = "ssh -o StrictHostKeyChecking=yes ann@localhost whoami"
     assert as_user(root, "ann", ssh) == "ann\n"
