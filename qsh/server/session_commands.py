@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["describe_all", "make_room", "run", "waiting_lines"]
 
 COMMAND_S: Final = 5.0
+LOST_S: Final = 86400.0
+"""Within it a client that was lost may come back to its terminal, however many the user has."""
 LIST_S: Final = 2.0
 HISTORY_LINES: Final = 10_000
 MAX_WAITING: Final = 10
@@ -163,11 +165,17 @@ def _duration(seconds: float) -> str:
 
 
 def make_room(directory: SessionDirectory, limit: int) -> int:
-    """End the detached terminals beyond ``limit``: those with nothing running first, the longest idle first."""
+    """End the detached terminals beyond ``limit``: those with nothing running first, the longest idle first.
+
+    Not those whose client is lost and may come back: all of a user's are lost at once when a front ends or a laptop sleeps.
+    """
+    lost_before = wall_s() - LOST_S
     detached = [
         answer
         for answer in describe_all(directory, directory.names(), LIST_S)
-        if not answer.description.attached and not answer.description.silent
+        if not answer.description.attached
+        and not answer.description.silent
+        and not (answer.description.lost and answer.description.detached_since > lost_before)
     ]
     detached.sort(key=lambda found: (not found.description.idle, found.description.traffic))
     for found in detached[: max(0, len(detached) - limit)]:

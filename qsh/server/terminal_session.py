@@ -88,6 +88,8 @@ class Description:
     ended: bool = False
     silent: int = 0
     """Clients that do not acknowledge what they are sent; not among ``attached``."""
+    lost: bool = False
+    """The last client said no goodbye: it may come back."""
 
 
 class Keeper(Protocol):
@@ -169,6 +171,7 @@ class TerminalSession:
         self.traffic = self.started
         self.detached_at: float | None = self.now
         self.detached_since = self.started
+        self._lost = False
         rows, cols = self.model.size
         if (rows, cols) != (self.pty.rows, self.pty.cols) and self.pty.rows and self.pty.cols:
             program.set_window(self.master, rows, cols, self.pty.xpixel, self.pty.ypixel)
@@ -259,6 +262,7 @@ class TerminalSession:
             self._grace_until = now + GRACE_S
         if not self.guests:
             self.detached_at, self.detached_since = now, wall_s()
+            self._lost = not attachment.over
         else:
             self._apply_size()
         if self._end_delivered and not self.guests:
@@ -722,6 +726,7 @@ class TerminalSession:
             self.idle,
             self._exited,
             silent,
+            self._lost and not self.attached,
         )
 
     def history(self, lines: int, max_bytes: int) -> list[bytes]:

@@ -30,8 +30,10 @@ from qsh.server.requests import (
     HostRequest,
     OpenChannel,
 )
+from qsh.server.session_commands import make_room, run
+from qsh.server.session_directory import SessionDirectory
 from qsh.server.session_question import holds
-from qsh.server.session_rules import SessionRules
+from qsh.server.session_rules import Rights, SessionRules
 from qsh.terminal.screen import Screen
 from qsh.wire.messages import Attach, Pty
 from qsh.wire.terminal import (
@@ -269,10 +271,6 @@ def host(tmp_path: Path) -> Iterator[Played]:
 
 def end_all(played: Played, home: Path) -> None:
     """Kill what is left, by the directory, so that the host ends."""
-    from qsh.server.session_commands import run
-    from qsh.server.session_directory import SessionDirectory
-    from qsh.server.session_rules import Rights
-
     directory = SessionDirectory(str(home / "sessions" / str(os.getuid())))
     for name in directory.names():
         run(directory, f"kill {name}".encode(), "me", Rights(None, True, True, True, True))
@@ -689,6 +687,40 @@ def test_too_many_detached_sessions_cost_the_oldest_idle_one(tmp_path: Path) -> 
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert [row["name"] for row in json.loads(host.command(b"list", 100)[1])] == ["1", "3"]
+    end_all(host, tmp_path)
+    host.close()
+
+
+def test_lost_clients_cost_no_session(tmp_path: Path) -> None:
+    """A front that was killed loses all clients at once, and they come back; so does a laptop that slept."""
+    host = Played(tmp_path, detached_per_user=1, detached_max=60)
+    for number in range(3):
+        host.open(b"read x", channel=4 + 4 * number).close()
+    client = host.open(b"read x", channel=16)
+    client.send(Detach())
+    client.last(Detached)
+    client.close()
+    rows: list[dict[str, Any]] = []
+    while not rows or any(row["attached"] for row in rows):
+        rows = json.loads(host.command(b"list", 100)[1])
+    make_room(SessionDirectory(str(tmp_path / "sessions" / str(os.getuid()))), 1)
+    rows = json.loads(host.command(b"list", 104)[1])
+    assert [row["name"] for row in rows] == ["1", "2", "3", "4"]
+    end_all(host, tmp_path)
+    host.close()
+
+
+def test_clients_that_were_lost_long_ago_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsh.server.session_commands.LOST_S", 0.0)
+    host = Played(tmp_path, detached_per_user=1, detached_max=60)
+    for number in range(2):
+        host.open(b"read x", channel=4 + 4 * number).close()
+    deadline = time.monotonic() + LIMIT_S
+    while not any("too many" in line for line in host.lines):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     end_all(host, tmp_path)
     host.close()
 
