@@ -1,7 +1,8 @@
 //! Judges congestion controllers on simulated links (docs/congestion.md); bench/congestion.py runs it and keeps its rows.
 //!
-//! `congestion_grid grid|aside|odd|share|many|goals CONTROLLER` prints a JSON object per line;
-//! `congestion_grid trace CONTROLLER,... MBIT RTT_MS LOSS QUEUE_BDP SECONDS STEP_S` what happens on one link.
+//! `congestion_grid grid|aside|odd|busy|share|many|goals CONTROLLER` prints a JSON object per line;
+//! `congestion_grid trace CONTROLLER,... MBIT RTT_MS LOSS QUEUE_BDP SECONDS STEP_S [SEED
+//! [STALLS_EVERY_MS STALLS_MS [JITTER_MS]]]` what happens on one link.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 #[path = "../src/congestion/mod.rs"]
@@ -15,10 +16,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 
-use sim::{Flow, Link, Outcome, Scene, run};
+use sim::{Chance, Flow, Link, Outcome, Scene, run};
 
 const THREADS: usize = 2;
 const SEED: u64 = 5;
+const SEEDS: u64 = 8;
 
 fn flow(name: &str) -> Flow {
     let factory: Arc<dyn ControllerFactory + Send + Sync> = match name {
@@ -53,13 +55,13 @@ fn all<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn play(link: Link, flows: Vec<(Flow, f64)>, from_s: f64, until_s: f64) -> Outcome {
+fn play(link: Link, flows: Vec<(Flow, f64)>, from_s: f64, until_s: f64, seed: u64) -> Outcome {
     let scene = Scene {
         link,
         flows,
         until_s,
         from_s,
-        seed: SEED,
+        seed,
     };
     run(&scene, None)
 }
@@ -82,7 +84,7 @@ fn product(rates: &[f64], trips: &[f64], losses: &[f64], queues: &[f64]) -> Vec<
 
 fn alone(links: &[Link], name: &str, from_s: f64, seconds: f64) {
     let outcomes = all(links, |link| {
-        play(*link, vec![(flow(name), 0.0)], from_s, seconds)
+        play(*link, vec![(flow(name), 0.0)], from_s, seconds, SEED)
     });
     for (link, outcome) in links.iter().zip(outcomes) {
         println!(
@@ -103,19 +105,53 @@ fn alone(links: &[Link], name: &str, from_s: f64, seconds: f64) {
     }
 }
 
-fn goals(name: &str) {
+/// The links of the goals.
+fn wanted() -> [Link; 4] {
     let of = |rate, trip, loss, packets: u64| Link {
         queue_bytes: packets * 1480,
         ..Link::new(rate, trip, loss, 1.0)
     };
-    let links = [
+    [
         of(100.0, 100.0, 0.01, 1500),
         of(50.0, 40.0, 0.001, 500),
         of(20.0, 100.0, 0.05, 500),
         of(10.0, 100.0, 0.0, 500),
-    ];
+    ]
+}
+
+fn goals(name: &str) {
+    let links = wanted();
     for seconds in [5.0, 10.0, 30.0] {
         alone(&links, name, 0.0, seconds);
+    }
+}
+
+/// The same links between hosts that are not and that are busy, with `SEEDS` seeds.
+fn busy(name: &str) {
+    for seconds in [5.0, 10.0] {
+        let mut cases = Vec::new();
+        for stalls in [None, Some((50.0, 4.0)), Some((100.0, 15.0))] {
+            for link in wanted() {
+                cases.extend((1..=SEEDS).map(|seed| (Link { stalls, ..link }, seed)));
+            }
+        }
+        let outcomes = all(&cases, |(link, seed)| {
+            play(*link, vec![(flow(name), 0.0)], 0.0, seconds, *seed)
+        });
+        for ((link, seed), outcome) in cases.iter().zip(outcomes) {
+            let (every, mean) = link.stalls.unwrap_or_default();
+            println!(
+                r#"{{"controller": "{name}", "mbit": {}, "rtt_ms": {}, "loss": {}, "queue_bytes": {}, "stalls_every_ms": {every}, "stalls_ms": {mean}, "seed": {seed}, "seconds": {seconds}, "goodput_mbit": {:.2}, "queue_ms": {:.2}, "queue_p95_ms": {:.2}, "lost": {:.4}}}"#,
+                link.rate_mbit,
+                link.rtt_ms,
+                link.loss,
+                link.queue_bytes,
+                outcome.goodput_mbit[0],
+                outcome.queue_ms.0,
+                outcome.queue_ms.1,
+                outcome.lost[0],
+            );
+        }
     }
 }
 
@@ -138,6 +174,7 @@ fn shares(name: &str) {
             vec![(flow(name), ours), (flow(peer), theirs)],
             10.0,
             40.0,
+            SEED,
         )
     });
     for ((peer, link, first), outcome) in cases.iter().zip(outcomes) {
@@ -156,19 +193,28 @@ fn shares(name: &str) {
 }
 
 fn many(name: &str) {
+    let mut cases = Vec::new();
     for (count, trip) in [(4, 20.0), (4, 100.0), (10, 20.0), (10, 100.0)] {
-        let flows = (0..count)
-            .map(|i| (flow(name), f64::from(i) * 0.7))
+        cases.extend((SEED..SEED + SEEDS).map(|seed| (count, trip, seed)));
+    }
+    let outcomes = all(&cases, |(count, trip, seed)| {
+        // When they begin is up to the seed: flows of ours take each other for rivals or not by chance.
+        let mut chance = Chance::new(*seed);
+        let flows = (0..*count)
+            .map(|i| (flow(name), (f64::from(i) + chance.next()) * 0.7))
             .collect();
-        let outcome = play(Link::new(50.0, trip, 0.0, 2.0), flows, 10.0, 40.0);
+        let link = Link::new(50.0, *trip, 0.0, 2.0);
+        play(link, flows, 10.0, 40.0, *seed)
+    });
+    for ((count, trip, seed), outcome) in cases.iter().zip(outcomes) {
         let sum: f64 = outcome.goodput_mbit.iter().sum();
         let squares: f64 = outcome.goodput_mbit.iter().map(|rate| rate * rate).sum();
         println!(
-            r#"{{"controller": "{name}", "flows": {count}, "rtt_ms": {trip}, "use": {:.3}, "jain": {:.3}, "queue_ms": {:.1}, "lost": {:.4}}}"#,
+            r#"{{"controller": "{name}", "flows": {count}, "rtt_ms": {trip}, "seed": {seed}, "use": {:.3}, "jain": {:.3}, "queue_ms": {:.1}, "lost": {:.4}}}"#,
             sum / 50.0,
-            sum * sum / squares / f64::from(count),
+            sum * sum / squares / f64::from(*count),
             outcome.queue_ms.0,
-            outcome.lost.iter().sum::<f64>() / f64::from(count),
+            outcome.lost.iter().sum::<f64>() / f64::from(*count),
         );
     }
 }
@@ -220,16 +266,20 @@ fn odd(name: &str) {
 }
 
 fn trace(names: &str, numbers: &[f64]) {
-    let [rate, trip, loss, bdp, seconds, step] = numbers else {
-        panic!("MBIT RTT_MS LOSS QUEUE_BDP SECONDS STEP_S");
-    };
+    let ([rate, trip, loss, bdp, seconds, step], more) = numbers.split_first_chunk().unwrap();
+    let seed = more.first().map_or(SEED, |seed| *seed as u64);
+    let stalls = more.get(1).zip(more.get(2)).map(|(a, b)| (*a, *b));
     let begins = names.split(',').enumerate();
     let scene = Scene {
-        link: Link::new(*rate, *trip, *loss, *bdp),
+        link: Link {
+            stalls,
+            jitter_ms: more.get(3).copied().unwrap_or_default(),
+            ..Link::new(*rate, *trip, *loss, *bdp)
+        },
         flows: begins.map(|(i, name)| (flow(name), i as f64)).collect(),
         until_s: *seconds,
         from_s: 0.0,
-        seed: SEED,
+        seed,
     };
     let outcome = run(&scene, Some(*step));
     for (at, flow, rate, window, queue) in &outcome.trace {
@@ -277,6 +327,7 @@ fn main() {
         }
         ["odd", name] => odd(name),
         ["goals", name] => goals(name),
+        ["busy", name] => busy(name),
         ["share", name] => shares(name),
         ["many", name] => many(name),
         ["trace", names, numbers @ ..] => {

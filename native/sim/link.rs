@@ -22,6 +22,8 @@ pub struct Link {
     pub policer: bool,
     /// At this time, s, `rtt_ms` becomes that.
     pub change: Option<(f64, f64)>,
+    /// Busy hosts: nothing arrives for so many ms, after so many ms, both in the mean (exponential); then all of it does at once.
+    pub stalls: Option<(f64, f64)>,
 }
 
 impl Link {
@@ -36,7 +38,45 @@ impl Link {
             queue_bytes: ((product * bdp) as u64).max(16 * 1500),
             policer: false,
             change: None,
+            stalls: None,
         }
+    }
+}
+
+/// When nothing arrives.
+struct Stalls {
+    every_ns: f64,
+    mean_ns: f64,
+    chance: Chance,
+    begins: u64,
+    ends: u64,
+}
+
+impl Stalls {
+    fn new(every_ms: f64, mean_ms: f64, mut chance: Chance) -> Self {
+        let mut stalls = Self {
+            every_ns: every_ms * 1e6,
+            mean_ns: mean_ms * 1e6,
+            chance: Chance::new((chance.next() * 1e15) as u64),
+            begins: 0,
+            ends: 0,
+        };
+        stalls.another();
+        stalls
+    }
+
+    fn another(&mut self) {
+        let mut some = |mean: f64| (-mean * (1.0 - self.chance.next()).ln()) as u64;
+        self.begins = self.ends + some(self.every_ns);
+        self.ends = self.begins + some(self.mean_ns);
+    }
+
+    /// When a packet is seen that arrives at `due`, which never decreases.
+    fn seen(&mut self, due: u64) -> u64 {
+        while self.ends <= due {
+            self.another();
+        }
+        if self.begins <= due { self.ends } else { due }
     }
 }
 
@@ -45,6 +85,7 @@ pub(super) struct Direction {
     chance: Chance,
     free_at: u64,
     last_due: u64,
+    stalls: Option<Stalls>,
     /// ns that packets waited, by packet; with the packet's time.
     pub(super) waited: Vec<(u64, u64)>,
     pub(super) overflow: u64,
@@ -52,11 +93,15 @@ pub(super) struct Direction {
 
 impl Direction {
     pub(super) fn new(link: Link, chance: Chance) -> Self {
+        let stalls = link
+            .stalls
+            .map(|(every_ms, mean_ms)| Stalls::new(every_ms, mean_ms, chance.clone()));
         Self {
             link,
             chance,
             free_at: 0,
             last_due: 0,
+            stalls,
             waited: Vec::new(),
             overflow: 0,
         }
@@ -87,6 +132,9 @@ impl Direction {
         let delay = rtt_ms / 2.0 + shaken * self.link.jitter_ms;
         let due = (sent + (delay * 1e6) as u64).max(self.last_due);
         self.last_due = due;
-        Some(due)
+        Some(match &mut self.stalls {
+            Some(stalls) => stalls.seen(due),
+            None => due,
+        })
     }
 }

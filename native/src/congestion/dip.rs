@@ -43,6 +43,11 @@ impl Dip {
         (self.rounds > 0).then_some(self.window)
     }
 
+    /// Whether there is one, or what it has changed may still be seen.
+    pub(super) fn is_watched(&self) -> bool {
+        self.rounds > 0 || self.watched > 0
+    }
+
     pub(super) fn is_due(&self, now: Instant, age: Duration) -> bool {
         self.rounds == 0 && age > EVERY && now.saturating_duration_since(self.ended) > EVERY
     }

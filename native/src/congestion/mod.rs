@@ -9,6 +9,7 @@ mod own;
 mod police;
 mod rival;
 mod rounds;
+mod start;
 mod still;
 
 pub(crate) use own::OwnConfig;

@@ -13,6 +13,7 @@ use super::minimum::Minimum;
 use super::police::Police;
 use super::rival::Rival;
 use super::rounds::{Round, Rounds};
+use super::start::{Room, Start};
 use super::still::Still;
 
 /// What a connection starts with: 32 packets, paced over the round trip. With 10 the grid's links were used 2 % less.
@@ -33,10 +34,10 @@ const QUEUE_PACKETS: f64 = 5.0;
 /// A start ends with a queue of an eighth of the round trip, between these (as HyStart's).
 const START_QUEUE_SHARE: f64 = 0.125;
 const START_QUEUE_S: (f64, f64) = (0.004, 0.016);
-/// A start ends after so many rounds without this growth of the rate, or with this share lost.
-const START_ROUNDS: u32 = 3;
-const START_GROWTH: f64 = 1.2;
-const START_LOSS: f64 = 0.15;
+/// In a window of so few packets it takes so many acknowledgements in a row to tell of a queue: a single one is late when a packet
+/// before it was lost or a host was busy.
+const FEW_PACKETS: f64 = 100.0;
+const LATE_ACKS: u32 = 3;
 /// Rounds after a start in which the queue that it left drains: round trips tell of the past.
 const SETTLE_ROUNDS: u32 = 2;
 /// What part of the way to the wanted window is gone in a round.
@@ -75,11 +76,7 @@ impl ControllerFactory for OwnConfig {
 
 #[derive(Clone, Debug)]
 enum Phase {
-    /// Doubling: the best rate so far, and rounds since.
-    Start {
-        best: f64,
-        rounds: u32,
-    },
+    Start(Start),
     /// So many rounds until what a start has queued is gone.
     Settle(u32),
     Cruise,
@@ -113,6 +110,11 @@ struct Own {
     late: u32,
     still: Still,
     police: Police,
+    room: Room,
+    /// Acknowledgements in a row that told of a queue in a start.
+    late_acks: u32,
+    /// Window and ceiling before a start that may be in vain.
+    before: (f64, f64),
 }
 
 /// The queue that a flow of this rate wants.
@@ -126,10 +128,7 @@ impl Own {
         Self {
             mtu: mtu.into(),
             window: INITIAL_WINDOW,
-            phase: Phase::Start {
-                best: 0.0,
-                rounds: 0,
-            },
+            phase: Phase::Start(Start::default()),
             base: Minimum::default(),
             recent: Minimum::default(),
             rounds: Rounds::new(now),
@@ -148,6 +147,9 @@ impl Own {
             late: 0,
             still: Still::default(),
             police: Police::default(),
+            room: Room::default(),
+            late_acks: 0,
+            before: (0.0, 0.0),
         }
     }
 
@@ -197,7 +199,10 @@ impl Own {
         let base = self.base_s();
         let (low, high) = START_QUEUE_S;
         let allowed = (base * START_QUEUE_SHARE).clamp(low, high);
-        if self.queue() > allowed.max(self.wanted_queue(self.window / 2.0 / base)) {
+        let late = self.queue() > allowed.max(self.wanted_queue(self.window / 2.0 / base));
+        self.late_acks = if late { self.late_acks + 1 } else { 0 };
+        let few = self.window < FEW_PACKETS * self.mtu;
+        if self.late_acks >= if few { LATE_ACKS } else { 1 } {
             self.end_start();
         }
     }
@@ -246,13 +251,16 @@ impl Own {
         }
         let last_rate = self.rounds.last_rate();
         match &mut self.phase {
-            Phase::Start { best, rounds } => {
-                if last_rate > START_GROWTH * *best {
-                    (*best, *rounds) = (last_rate, 0);
-                } else {
-                    *rounds += 1;
-                    if *rounds >= START_ROUNDS || round.lost_share() > START_LOSS {
-                        self.end_start();
+            Phase::Start(start) => {
+                let packets = (round.delivered + round.lost) as f64 / self.mtu;
+                let (lost, usual) = (round.lost_share(), self.losses.usual);
+                if let Some(end) = start.round(last_rate, lost, usual, packets) {
+                    let vain = start.is_vain();
+                    self.room.ended(end);
+                    self.end_start();
+                    if vain {
+                        (self.window, self.ceiling) = self.before;
+                        self.phase = Phase::Cruise;
                     }
                 }
                 return;
@@ -278,14 +286,15 @@ impl Own {
             1.0
         };
         self.ceiling *= CEILING_GROWTH;
+        let queued = queue > 0.5 * self.wanted_queue(rate);
         if self.rival.is_none() {
-            let queued = queue > 0.5 * self.wanted_queue(rate);
             self.police.round(now, &round, base.as_secs_f64(), queued);
         }
         if self.is_longer(now, &round, queue) {
             return;
         }
         self.share(now, queue);
+        self.climb(last_rate, round.lost_share(), queued);
     }
 
     /// Whether the path has become longer; then that is its round trip, and we start again from where we are.
@@ -309,10 +318,7 @@ impl Own {
         if let Some(rival) = self.rival.take() {
             self.window = self.window.max(rival.window());
         }
-        self.phase = Phase::Start {
-            best: 0.0,
-            rounds: 0,
-        };
+        self.phase = Phase::Start(Start::default());
         true
     }
 
@@ -352,6 +358,18 @@ impl Own {
             let window = (DIP * last_rate * base).max(self.least());
             self.dip
                 .begin(window, queue, self.wanted_queue(self.rounds.rate()));
+        }
+    }
+
+    /// Starts again where the start seems to have ended before the path was full.
+    fn climb(&mut self, rate: f64, lost: f64, queued: bool) {
+        let held = self.rival.is_some() || self.police.window().is_some() || self.dip.is_watched();
+        if held || !matches!(self.phase, Phase::Cruise) {
+            self.room.clear();
+        } else if let Some(start) = self.room.round(rate, lost, queued) {
+            self.phase = Phase::Start(start);
+            self.before = (self.window, self.ceiling);
+            self.ceiling = f64::INFINITY;
         }
     }
 
@@ -413,7 +431,7 @@ impl Controller for Own {
         }
         if !app_limited {
             match self.phase {
-                Phase::Start { .. } => self.start(bytes),
+                Phase::Start(ref start) => self.start(start.pace() * bytes),
                 Phase::Settle(_) | Phase::Cruise => self.cruise(bytes),
             }
         }
@@ -482,7 +500,7 @@ mod tests {
         assert_eq!(own.window(), INITIAL_WINDOW as u64);
         own.on_congestion_event(now, now, true, 2400);
         assert_eq!(own.window(), 4 * 1200);
-        assert!(matches!(own.phase, Phase::Start { .. }));
+        assert!(matches!(own.phase, Phase::Start(_)));
     }
 
     #[test]
