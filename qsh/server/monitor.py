@@ -603,6 +603,8 @@ class Monitor:
         return keys[number] if number < len(keys) else b""
 
     def _login(self, login: Login) -> None:
+        if login.method and (login.offers or login.proof or login.resume):
+            raise RemoteProtocolError("not-permitted", "login: a method together with keys")
         try:
             key = self.table.login(login.session_id, monotonic_s())
         except RemoteProtocolError as error:

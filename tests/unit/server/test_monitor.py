@@ -530,6 +530,15 @@ def test_bad_packets_end_the_front(world: World, packet: bytes) -> None:
     assert "broke the rules" in world.log()
 
 
+@pytest.mark.parametrize("method", ["publickey", "password"])
+def test_a_method_together_with_keys_ends_the_front(world: World, method: str) -> None:
+    """It would be judged by its key, and remembered as a step without one: its options forgotten, and good for a second step."""
+    world.handshake(1)
+    world.ask(msgspec.structs.replace(resumable(1), method=method))
+    assert world.front_dropped
+    assert world.spawner.receive() is None
+
+
 def test_a_login_a_moment_late_is_refused_and_no_more(world: World) -> None:
     world.handshake(1)
     world.monitor.table._entries[login(1).session_id].deadline_s = 0.0
