@@ -148,7 +148,7 @@ class Judge:
         options: DaemonOptions,
         refusal: str | None,
     ) -> Opinion:
-        if account is not None and refusal is None:
+        if account is not None and refusal is None and method == PUBLICKEY:
             self._judge_of(account, options).read_files()
         if method == PUBLICKEY or not wanted.permits(method):
             if refusal is not None or account is None:
@@ -321,7 +321,7 @@ class Judge:
                 reason = found
             elif refusal := self._proof_refusal(keys, blob, found):
                 reason = refusal
-            elif any(step.key == blob for step in self.steps):
+            elif self._is_used(blob):
                 reason = "this key has been used already"
             else:
                 both = self._options_of_steps(account, options, found)
@@ -333,12 +333,18 @@ class Judge:
             index
             for index, blob in enumerate(self.login.offers)
             if (proof is None or index != proof.offer)
-            and not any(step.key == blob for step in self.steps)
             and not isinstance(keys.permitted(blob), str)
+            and not self._is_used(blob)
         )
         if acceptable:
             return Opinion(Outcome.CONTINUE, reason, acceptable)
         return Opinion(Outcome.REFUSED, reason, counts=self._tries)
+
+    def _is_used(self, blob: bytes) -> bool:
+        """By a step before: a key and all its certificates are one (OpenSSH: auth2_key_already_used)."""
+        plain = PublicKey.from_blob(blob).plain
+        used = [step.key for step in self.steps if step.key]
+        return any(PublicKey.from_blob(each).plain == plain for each in used)
 
     def _judge_of(self, account: Account, options: DaemonOptions) -> KeyJudge:
         if self._keys is None:
