@@ -125,6 +125,8 @@ class ServerConnection:
     """The client's Finished has arrived, so it receives where it says that it is."""
     _cause: str = "noauth"
     """What ends without a login counts as (penalties.py); empty: it is not the client's fault."""
+    _answered: bool = False
+    """Questions, and the verdict is still to come."""
     _banner_due: bool = False
     _proves: bool = False
     _since_s: float = field(default_factory=monotonic_s)
@@ -183,7 +185,7 @@ class ServerConnection:
                 **self._fields("disconnected"),
             )
         with contextlib.suppress(ChannelError):
-            self.monitor.forget(self.connection.session_id)
+            self.monitor.forget(self.connection.session_id, answered=self._answered)
 
     def _fields(self, event: str) -> Fields:
         address, port = self._client
@@ -262,6 +264,7 @@ class ServerConnection:
         def answered() -> None:
             nonlocal started
             started = monotonic_s()
+            self._answered, self._cause = True, "authfail"
 
         watch = asyncio.create_task(self._watch_client())
         try:
@@ -271,6 +274,7 @@ class ServerConnection:
                 verdict, descriptor = await self.monitor.login(request)
         finally:
             watch.cancel()
+        self._answered = False
         if instead is not None:
             if descriptor >= 0:
                 os.close(descriptor)

@@ -37,18 +37,23 @@ async def judge(
     """
     verdict = asyncio.ensure_future(monitor.login(request))
     opening = asyncio.ensure_future(monitor.dialogue(request.session_id))
+    carrying: asyncio.Future[Auth | None] | None = None
     instead = None
     try:
         await asyncio.wait({verdict, opening}, return_when=asyncio.FIRST_COMPLETED)
         if not verdict.done():
-            instead = await _carry(opening.result(), ask, answered)
+            carrying = asyncio.ensure_future(_carry(opening.result(), ask, answered))
+            # a verdict waits for what the client still says; that nobody waits for it any more ends the dialogue
+            await asyncio.wait({verdict, carrying}, return_when=asyncio.FIRST_EXCEPTION)
+            instead = carrying.result() if carrying.done() else None
         elif opening.done():
             os.close(opening.result())  # refused before anything was asked
         return *(await verdict), instead
     finally:
-        verdict.cancel()
-        opening.cancel()
-        await asyncio.gather(verdict, opening, return_exceptions=True)
+        waited = [each for each in (verdict, opening, carrying) if each is not None]
+        for each in waited:
+            each.cancel()
+        await asyncio.gather(*waited, return_exceptions=True)
 
 
 async def _carry(

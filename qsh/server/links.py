@@ -165,11 +165,11 @@ class MonitorLink(_Link):
         """For the metrics. Raises ChannelError."""
         self.send(counts)
 
-    def forget(self, session_id: bytes) -> None:
-        """The connection is gone. Raises ChannelError."""
+    def forget(self, session_id: bytes, *, answered: bool = False) -> None:
+        """The connection is gone; ``answered``: while answers of the client's were judged. Raises ChannelError."""
         self._moves.pop(session_id, None)
         self._proofs.pop(session_id, None)
-        self.send(Forget(session_id))
+        self.send(Forget(session_id, answered))
 
     def abandon(self, session_id: bytes) -> None:
         """The client went away: end the wait for its verdict."""

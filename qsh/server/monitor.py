@@ -91,6 +91,7 @@ STOP_S: Final = 2.0
 """How long qshd waits at its end for the front to say goodbye to its clients."""
 KEY_BYTES: Final = 32
 """Of the public half of a client's key."""
+LEFT: Final = "the client did not wait for the judgement of its answers"
 TERMINAL: Final = re.compile(r"pts/[0-9]{1,9}")
 
 
@@ -414,7 +415,7 @@ class Monitor:
                 self._read_signer()  # it has told us of this session id before the front could use it
                 self._login(request)
             elif isinstance(request, Forget):
-                self._forget_connection(request.session_id)
+                self._forget_connection(request)
             elif isinstance(request, Moved):
                 self._moved(request)
             elif isinstance(request, Counts):
@@ -664,12 +665,27 @@ class Monitor:
             self._forget(session)
             raise
 
-    def _forget_connection(self, session_id: bytes) -> None:
+    def _forget_connection(self, request: Forget) -> None:
         """The client went away; a login child that still judges (or hangs in a name service) does so for nobody."""
-        self.table.forget(session_id)
+        self.table.forget(request.session_id)
         for session in list(self._sessions.values()):
-            if not session.judged and session.login.session_id == session_id:
+            if not session.judged and session.login.session_id == request.session_id:
+                if request.answered:
+                    self._tell_left(session.login)
                 self._abandon(session)
+
+    def _tell_left(self, login: Login) -> None:
+        """Who does not wait for a late answer, which a wrong password's is, would try passwords without a trace."""
+        where = f"from {login.client[0]} port {login.client[1]} qsh"
+        method = log_name(login.method)
+        self.metrics.login(method, Outcome.REFUSED)
+        self.log.info(
+            f"Failed {method} for {login.user} {where}",
+            **_fields("login-failed", login),
+            method=method,
+            reason=LEFT,
+        )
+        self.log.info(f"{login.user} {where}: {LEFT}")
 
     def _read_session(self, session: _Session) -> None:
         try:

@@ -142,6 +142,8 @@ class Forget(Local, frozen=True, tag="forget"):
     """The connection is gone; no login will be asked for on this session id."""
 
     session_id: SessionId
+    answered: bool = False
+    """Questions were, and the client did not wait for what came of it."""
 
 
 class Prove(Local, frozen=True, tag="prove"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsh.wire.messages import Auth, AuthAnswers, AuthQuestions
 from tests.support import live_server
 from tests.support.live_server import LiveServer
+from tests.support.raw_client import raw_client
 from tests.support.users import User, temporary_user
 
 if TYPE_CHECKING:
@@ -165,6 +168,29 @@ def test_words_are_the_same_for_nobody(unix: PamServer, anna: User) -> None:
         texts.append((done.stderr.decode().replace(user, "U"), len(unix.asked)))
     assert texts[0] == texts[1]
     until(lambda: unix.logged("Failed password for invalid user nobodyatall from 127.0.0.1"))
+
+
+def test_a_client_that_does_not_wait_for_the_judgement_has_failed(place: Path, anna: User) -> None:
+    """Who goes when the answer is late, which a wrong one's is, tries passwords like everybody: the log says so."""
+
+    async def answer_and_go(server: PamServer) -> None:
+        async with raw_client(server.port, server.host_key) as client:
+            auth = Auth(user=anna.name, method="password")
+            said = client.wire.send_hello("raw") + client.wire.send(auth)
+            await client.control.send.write(said)
+            while not isinstance(await client.hear(), AuthQuestions):
+                pass
+            await client.say(AuthAnswers(["wrong"]))
+            await asyncio.to_thread(until, (place / "late").exists)
+
+    script = place / "hang"
+    script.write_text(f"#!/bin/sh\ntouch {place}/late\nexec tail -f --pid=$PPID /dev/null\n")
+    script.chmod(0o755)
+    extra = "PerSourcePenalties authfail:60\n"
+    with serving(place, UNIX + f"auth required pam_exec.so {script}\n", extra) as server:
+        asyncio.run(answer_and_go(server))
+        until(lambda: server.logged(f"Failed password for {anna.name} from 127.0.0.1"))
+        until(lambda: server.logged("failed authentication: refused for 60 s"))
 
 
 def test_batch_mode_asks_nobody(unix: PamServer, anna: User) -> None:
