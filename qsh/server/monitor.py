@@ -50,22 +50,18 @@ from qsh.server.requests import (
     NewListener,
     Outcome,
     Proofs,
-    ProveKeys,
     Reaped,
     RecordLogin,
     RecordLogout,
     Reload,
     Reloaded,
-    Serve,
     Signed,
-    SignerReport,
     Spawned,
     SpawnerReport,
     SpawnFailed,
     SpawnLogin,
     SpawnSession,
     StartFront,
-    StartSigner,
     Step,
     TerminalLogin,
     Verdict,
@@ -73,6 +69,7 @@ from qsh.server.requests import (
 from qsh.server.resident import resident_bytes
 from qsh.server.resume_records import ResumeRecords
 from qsh.server.service import Service
+from qsh.server.signer_link import SignerLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +81,7 @@ __all__ = ["Monitor"]
 
 FRONT_RESTART_S: Final = 1.0
 """A front that died younger than this is not started again: something is wrong that will not mend itself. If there was no
-process to be had for it, the next try is after this; and a signer that had its keys is started again no sooner."""
+process to be had for it, the next try is after this."""
 MAX_JUDGING: Final = 256
 """Login children at a time: a front that was broken into must not fill the machine with them."""
 STOP_S: Final = 2.0
@@ -146,14 +143,8 @@ class Monitor:
     """Numbers of login children that are to be killed as soon as their process ids are known."""
     _numbers: int = 0
     _front: PacketSocket[FrontRequest] | None = None
-    _sign: socket.socket | None = None
-    """The signer's end of its socket with the front: a signer that is started again goes on with what waits there."""
-    _signer: PacketSocket[SignerReport] | None = None
-    _signer_pid: int = 0
-    _signer_due_s: float | None = None
-    _held: HeldKeys | None = None
+    _signer: SignerLink = field(init=False)
     _records: ResumeRecords = field(init=False)
-    _proving: set[bytes] = field(default_factory=set)
     _front_pid: int = 0
     _front_since: float = 0.0
     _front_due_s: float | None = None
@@ -167,6 +158,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self.table = LoginTable(self.grace_s, self.max_attempts)
+        self._signer = SignerLink(self.spawner, self._selector, self.log, self)
 
     def run(self) -> int:
         """The monitor's loop; returns the exit status of qshd."""
@@ -179,7 +171,7 @@ class Monitor:
         self._selector.register(self.spawner, selectors.EVENT_READ, self._read_spawner)
         raise_descriptor_limit()
         metrics = self._publish()
-        self._start_signer()
+        self._signer.start()
         while not self._stop:
             self._turn(self._timeout())
             self._expire()
@@ -202,7 +194,7 @@ class Monitor:
 
     def _page(self) -> str:
         judging = sum(not session.judged for session in self._sessions.values())
-        pids = {"monitor": os.getpid(), "front": self._front_pid, "signer": self._signer_pid}
+        pids = {"monitor": os.getpid(), "front": self._front_pid, "signer": self._signer.pid}
         memory = {name: size for name, pid in pids.items() if (size := resident_bytes(pid))}
         counts = self._counts
         return self.metrics.render(
@@ -220,8 +212,8 @@ class Monitor:
         self._want_writing(self.spawner, self._read_spawner)
         if self._front is not None:
             self._want_writing(self._front, self._read_front)
-        if self._signer is not None:
-            self._want_writing(self._signer, self._read_signer)
+        if self._signer.link is not None:
+            self._want_writing(self._signer.link, self._signer.read)
         registered = self._selector.get_map()
         for key, events in self._selector.select(timeout_s):
             if registered.get(key.fd) is not key:
@@ -283,7 +275,7 @@ class Monitor:
         """The front sees its links end, tells its clients and goes; if it does not go, it is killed."""
         self.service.stopping()
         self._close_front()
-        self._close_signer()
+        self._signer.close()
         if self._front_pid and not _ends_within(self._front_pid, STOP_S):
             _kill(self._front_pid)
         self.spawner.close()
@@ -298,8 +290,8 @@ class Monitor:
         pending = [s.deadline_s for s in self._sessions.values() if not s.judged]
         if self._front_due_s is not None:
             pending.append(self._front_due_s)
-        if self._signer_due_s is not None:
-            pending.append(self._signer_due_s)
+        if self._signer.due_s is not None:
+            pending.append(self._signer.due_s)
         if (end_s := self._idle_end()) is not None:
             pending.append(end_s)
         if self.service.deadline_s is not None:
@@ -318,8 +310,7 @@ class Monitor:
             self._refuse(session, "the login child did not answer within LoginGraceTime")
         if self._front_due_s is not None and now >= self._front_due_s:
             self._start_front()
-        if self._signer_due_s is not None and now >= self._signer_due_s:
-            self._start_signer()
+        self._signer.expire(now)
         if (end_s := self._idle_end()) is not None and now >= end_s:
             self.log.info(f"nobody has been logged in for {self.idle_s:g} s")
             self._stop = True
@@ -350,10 +341,10 @@ class Monitor:
     def _start_front(self) -> None:
         """Not without keys: the signer's first words start it then."""
         self._front_due_s = None
-        if self._held is None:
+        if self._signer.held is None:
             return
         try:
-            self._try_front(self._held)
+            self._try_front(self._signer.held)
         except OSError as error:
             self._retry_front(f": {error.strerror}")
 
@@ -367,8 +358,8 @@ class Monitor:
         front: PacketSocket[FrontRequest] = PacketSocket(ours, FrontRequest)
         front.send(Identity(held.keys, held.certificates))
         self.spawner.send(StartFront(), [theirs.detach(), sign_front.detach()])
-        self._front, self._sign = front, sign_signer
-        self._serve_front()
+        self._front = front
+        self._signer.serve(sign_signer)
         self._front_since = monotonic_s()
         self._selector.register(self._front, selectors.EVENT_READ, self._read_front)
 
@@ -379,12 +370,12 @@ class Monitor:
             _kill(self._front_pid)
 
     def _close_front(self) -> None:
-        if self._front is None or self._sign is None:
+        if self._front is None:
             return
         self._selector.unregister(self._front)
         self._front.close()
-        self._sign.close()
-        self._front = self._sign = None
+        self._front = None
+        self._signer.drop_front()
         self.table.forget_all()
         for session in [s for s in self._sessions.values() if not s.judged]:
             self._abandon(session)
@@ -412,7 +403,7 @@ class Monitor:
             for descriptor in descriptors:
                 os.close(descriptor)
             if isinstance(request, Login):
-                self._read_signer()  # it has told us of this session id before the front could use it
+                self._signer.read()  # it has told us of this session id before the front could use it
                 self._login(request)
             elif isinstance(request, Forget):
                 self._forget_connection(request)
@@ -422,7 +413,7 @@ class Monitor:
                 self._counts = request
                 self.metrics.front_counts(request.attempts, request.penalties)
             else:
-                self._prove(request.session_id)
+                self._signer.prove(request.session_id, self.table.prove(request.session_id))
         except EOFError:
             self._drop_front()  # its end is reported by the spawner
         except RemoteProtocolError as error:
@@ -439,76 +430,13 @@ class Monitor:
 
     # -- the signer ------------------------------------------------------------------------------
 
-    def _start_signer(self) -> None:
-        self._signer_due_s = None
-        try:
-            ours, theirs = packet_pair()
-            self.spawner.send(StartSigner(), [theirs.detach()])
-        except OSError as error:
-            self._retry_signer(f": {error.strerror}")
-            return
-        self._signer = PacketSocket(ours, SignerReport)
-        self._selector.register(self._signer, selectors.EVENT_READ, self._read_signer)
-        self._serve_front()
-
-    def _retry_signer(self, reason: str = "") -> None:
-        self.log.error(f"cannot start the signer{reason}; trying again in {FRONT_RESTART_S:g} s")
-        self._signer_due_s = monotonic_s() + FRONT_RESTART_S
-
-    def _serve_front(self) -> None:
-        """Give the signer its end of the socket with the front; we keep it, for the next signer."""
-        if self._signer is not None and self._sign is not None:
-            with contextlib.suppress(OSError):  # its end is seen by the reader
-                self._signer.send(Serve(), [os.dup(self._sign.fileno())])
-
-    def _close_signer(self) -> None:
-        if self._signer is None:
-            return
-        self._selector.unregister(self._signer)
-        self._signer.close()
-        self._signer = None
-        for session_id in self._proving:
-            self._give_proofs(Proofs(session_id))
-        self._proving.clear()
-
     def _signer_ended(self) -> None:
-        """What it was asked meanwhile waits in its socket; connections do not notice."""
-        self._signer_pid = 0
-        self._close_signer()
-        if self._stop:
-            return
-        if self._held is None:
+        if not self._signer.ended(stopping=self._stop):
             self.log.fatal("the signer ended as soon as it was started; see the lines above")
             self._stop, self.exit_status = True, 255
-            return
-        self._retry_signer()
 
-    def _read_signer(self) -> None:
-        try:
-            while self._signer is not None:
-                received = self._signer.receive()
-                if received is None:
-                    return
-                report, descriptors = received
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                if isinstance(report, HeldKeys):
-                    self._take_keys(report)
-                elif isinstance(report, Signed):
-                    self._signed(report)
-                else:
-                    self._proving.discard(report.session_id)
-                    self._give_proofs(report)
-        except EOFError:
-            self._close_signer()
-        except RemoteProtocolError as error:
-            self.log.error(f"the signer broke the rules: {error}")
-            self._close_signer()
-        if self._signer is None and self._signer_pid:
-            _kill(self._signer_pid)  # its end is reported by the spawner
-
-    def _take_keys(self, held: HeldKeys) -> None:
-        before, self._held = self._held, held
+    def keys_held(self, before: HeldKeys | None, held: HeldKeys) -> None:
+        """From now on there can be a front."""
         self._records = ResumeRecords(held.resume)
         if before is None:
             self.keep(held.lasting)
@@ -517,7 +445,8 @@ class Monitor:
             self.log.info("the host keys are others now; the front is started again")
             self._drop_front()
 
-    def _signed(self, report: Signed) -> None:
+    def signed(self, report: Signed) -> None:
+        """A session id that may ask for a login."""
         try:
             self.table.sign(report.session_id, report.key, monotonic_s())
         except RemoteProtocolError as error:  # it opens no login: the table knows it as it was
@@ -525,19 +454,8 @@ class Monitor:
         else:
             self.metrics.signed += 1
 
-    def _prove(self, session_id: bytes) -> None:
-        used = self.table.prove(session_id)
-        if self._signer is None:
-            self._give_proofs(Proofs(session_id))
-            return
-        try:
-            self._signer.send(ProveKeys(session_id, used))
-        except OSError:  # its end is seen by the reader
-            self._give_proofs(Proofs(session_id))
-        else:
-            self._proving.add(session_id)
-
-    def _give_proofs(self, proofs: Proofs) -> None:
+    def proved(self, proofs: Proofs) -> None:
+        """For the front that asked."""
         if self._front is not None:
             with contextlib.suppress(OSError):  # its end is seen by the reader
                 self._front.send(proofs)
@@ -600,7 +518,7 @@ class Monitor:
 
     def _key(self, number: int) -> bytes:
         """The public host key that a handshake was signed with; empty, which fits no proof, if there is no such one any more."""
-        keys = self._held.keys if self._held is not None else []
+        keys = self._signer.held.keys if self._signer.held is not None else []
         return keys[number] if number < len(keys) else b""
 
     def _login(self, login: Login) -> None:
@@ -897,7 +815,7 @@ class Monitor:
             if report.pid == self._front_pid:
                 self._tell_death("front", report.status)
                 self._front_ended()
-            elif report.pid == self._signer_pid:
+            elif report.pid == self._signer.pid:
                 self._tell_death("signer", report.status)
                 self._signer_ended()
             elif (session := self._hosts.pop(report.pid, None)) is not None:
@@ -915,7 +833,7 @@ class Monitor:
             self.service.ready()
             self.metrics.front_started()
         elif report.number == SIGNER:
-            self._signer_pid = report.pid
+            self._signer.pid = report.pid
         elif report.number in self._abandoned and not report.host:
             self._abandoned.discard(report.number)
             _kill(report.pid)
@@ -932,8 +850,7 @@ class Monitor:
             self._close_front()
             self._retry_front()
         elif number == SIGNER:
-            self._close_signer()
-            self._retry_signer()
+            self._signer.not_started()
 
     def _tell_death(self, name: str, status: int) -> None:
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS:

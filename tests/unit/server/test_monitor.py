@@ -113,7 +113,7 @@ class World:
         self.monitor._selector.register(
             self.monitor.spawner, select.EPOLLIN, self.monitor._read_spawner
         )
-        self.monitor._start_signer()
+        self.monitor._signer.start()
         self.take_signer()
         self.turn()
         self.take_front()
@@ -225,8 +225,8 @@ class World:
             session.link.close()
         for link in (
             self.monitor._front,
-            self.monitor._sign,
-            self.monitor._signer,
+            self.monitor._signer._front,
+            self.monitor._signer.link,
             self.monitor._selector,
         ):
             if link is not None:
@@ -303,7 +303,7 @@ def test_a_signer_that_died_is_replaced_and_the_front_does_not_notice(world: Wor
     timeout = world.monitor._timeout()
     assert timeout is not None
     assert timeout <= 1.0
-    world.monitor._signer_due_s = 0.0
+    world.monitor._signer.due_s = 0.0
     world.monitor._expire()
     world.take_signer()
     world.turn()
@@ -317,7 +317,7 @@ def test_other_keys_after_a_restart_of_the_signer_need_another_front(world: Worl
     world.end_signer()
     world.turn()
     world.monitor._signer_ended()
-    world.monitor._signer_due_s = 0.0
+    world.monitor._signer.due_s = 0.0
     world.monitor._expire()
     world.keys.reverse()
     world.take_signer()
@@ -328,7 +328,7 @@ def test_other_keys_after_a_restart_of_the_signer_need_another_front(world: Worl
 
 def test_a_signer_that_never_had_keys_ends_qshd() -> None:
     world = World()
-    world.monitor._held = None
+    world.monitor._signer.held = None
     world.monitor._signer_ended()
     assert world.monitor._stop
     assert world.monitor.exit_status == 255
@@ -355,8 +355,8 @@ def test_a_signer_that_breaks_the_rules_is_replaced(
     world: World, report: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[int] = []
-    monkeypatch.setattr(module, "_kill", killed.append)
-    world.monitor._signer_pid = 4711
+    monkeypatch.setattr("qsh.server.signer_link.os.kill", lambda pid, _: killed.append(pid))
+    world.monitor._signer.pid = 4711
     world.signer_link.send(report)
     world.turn()
     assert killed == [4711]
