@@ -13,7 +13,7 @@ from qsh.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["KEYBOARD", "PASSWORD", "PUBLICKEY", "Chains", "log_name", "parse"]
+__all__ = ["KEYBOARD", "METHODS", "PASSWORD", "PUBLICKEY", "Chains", "log_name", "parse"]
 
 PUBLICKEY: Final = "publickey"
 PASSWORD: Final = "password"  # noqa: S105 — a method's name

@@ -24,7 +24,7 @@ PREFIX: Final = "auth."
 
 def describe(login: Login, steps: Sequence[Step] = ()) -> str:
     """A line for each method that counted, with its key."""
-    lines = [_line(step.method, step.key) for step in steps]
+    lines = [_line(step.method, step.key) for step in steps if step.key or step.method != PUBLICKEY]
     if login.method:
         lines.append(_line(login.method))
     elif login.offers:

@@ -122,6 +122,17 @@ class Judge:
 
     def _wanted(self, options: DaemonOptions) -> Chains | str:
         """What is left to be done, the same for users that there are and are not; or why nothing can be."""
+        wanted = self._chains(options)
+        if isinstance(wanted, str):
+            return wanted
+        for step in self.steps:
+            rest = wanted.after(step.method) if wanted.permits(step.method) else None
+            if rest is None:
+                return "the configuration has changed"
+            wanted = rest
+        return wanted
+
+    def _chains(self, options: DaemonOptions) -> Chains | str:
         asks = self.pam is not None and options.use_pam
         on = {
             PUBLICKEY: options.pubkey_authentication,
@@ -130,15 +141,9 @@ class Judge:
         }
         enabled = [method for method, is_on in on.items() if is_on]
         try:
-            wanted = method_chains.parse(options.authentication_methods, enabled)
+            return method_chains.parse(options.authentication_methods, enabled)
         except ConfigError as error:
             return str(error)
-        for step in self.steps:
-            rest = wanted.after(step.method) if wanted.permits(step.method) else None
-            if rest is None:
-                return "the configuration has changed"
-            wanted = rest
-        return wanted
 
     def _judge_method(
         self,
@@ -271,6 +276,8 @@ class Judge:
         if not self._resume_holds(resume):
             return Opinion(Outcome.REFUSED, "the signature is wrong")
         found = self._options_of_offer(account, options)
+        if not isinstance(found, str):
+            found = self._lacking(options) or found
         if isinstance(found, str):
             return Opinion(Outcome.REFUSED, found)
         if not self._is_attached(resume, account, options):
@@ -281,10 +288,24 @@ class Judge:
     def _options_of_offer(self, account: Account, options: DaemonOptions) -> KeyOptions | str:
         """Of the login's key; one by password alone had none."""
         if not self.login.offers:
-            return KeyOptions()
+            allowed = account.uid != 0 or options.permit_root_login == "yes"
+            return KeyOptions() if allowed else f"PermitRootLogin {options.permit_root_login}"
         if not options.pubkey_authentication:
             return "PubkeyAuthentication no"
         return self._judge_of(account, options).permitted(self.login.offers[0])
+
+    def _lacking(self, options: DaemonOptions) -> str | None:
+        """Why what was done for the login that is continued would not let it in here and now."""
+        wanted = self._chains(options)
+        if isinstance(wanted, str):
+            return wanted
+        for step in self.steps:
+            if wanted.permits(step.method):
+                rest = wanted.after(step.method)
+                if rest is None:
+                    return None
+                wanted = rest
+        return "AuthenticationMethods wants more than was done"
 
     def _resume_holds(self, resume: Resume) -> bool:
         data = resume_proof.resume_data(

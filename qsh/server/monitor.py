@@ -67,7 +67,7 @@ from qsh.server.requests import (
     Verdict,
 )
 from qsh.server.resident import resident_bytes
-from qsh.server.resume_records import ResumeRecords
+from qsh.server.resume_records import MAX_METHODS, ResumeRecords
 from qsh.server.service import Service
 from qsh.server.signer_link import SignerLink
 
@@ -564,6 +564,8 @@ class Monitor:
     def _start_login(self, login: Login, host_key: bytes) -> None:
         session, theirs = self._new_session(login)
         session.steps = self.table.steps(login.session_id, login.user)
+        if login.resume is not None:
+            session.steps = tuple(Step(method) for method in self._records.methods(login))
         ends = [theirs.detach()]
         try:
             if login.method:
@@ -703,17 +705,20 @@ class Monitor:
     def _record_of(self, session: _Session, judgement: Judgement) -> bytes:
         """For a client that brings a key to come back with. Once for each login; what two keys permit together no record says."""
         login = session.login
-        keys = [step.key for step in (*session.steps, _step(login)) if step.key]
+        steps = (*session.steps, _step(login))
+        keys = [step.key for step in steps if step.key]
         if (
             judgement.grant is None
             or not judgement.resumable
             or login.resume is not None
             or len(keys) > 1
+            or len(steps) > MAX_METHODS
             or len(login.resume_key) != KEY_BYTES
         ):
             return b""
         key = keys[0] if keys else b""
-        return self._records.seal(login.user, judgement.grant.account.uid, key, login.resume_key)
+        uid, methods = judgement.grant.account.uid, [step.method for step in steps]
+        return self._records.seal(login.user, uid, key, login.resume_key, methods)
 
     def _spawn_session(self, session: _Session, grant: Grant, *, kept: bool) -> int:
         """Replace the login child by a session host, or have it start one; returns the front's end of its socket."""
@@ -881,7 +886,7 @@ def _fields(event: str, login: Login) -> Fields:
 def _step(login: Login) -> Step:
     """What a login that was accepted, or was partly, has done."""
     if login.method or login.proof is None:
-        return Step(login.method)
+        return Step(login.method or PUBLICKEY)
     return Step(PUBLICKEY, login.offers[login.proof.offer])
 
 

@@ -333,7 +333,7 @@ class SpawnLogin(Local, frozen=True, tag="spawn"):
     """The login was accepted there, at ``then``, and its client is where ``login`` says now."""
     then: float = 0.0
     steps: list[Step] = []
-    """What the same client has done before, in this order."""
+    """What the same client has done before, in this order; of a login that resumes: what the one that it continues had."""
 
 
 class SpawnSession(Local, frozen=True, tag="session"):

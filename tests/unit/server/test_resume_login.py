@@ -14,7 +14,7 @@ from qsh.config.daemon_options import DaemonOptions
 from qsh.quic import ed25519_public, ed25519_sign
 from qsh.server import login as module
 from qsh.server.login import Judge
-from qsh.server.requests import Login, Outcome
+from qsh.server.requests import Login, Outcome, Step
 from qsh.wire.messages import Resume
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qsh.server.login import Opinion
+    from qsh.server.pam_login import PamLogin
 
 ME = pwd.getpwuid(os.getuid())
 SESSION_ID, OTHER_ID = b"i" * 46, b"o" * 46
@@ -46,6 +47,9 @@ class Case(NamedTuple):
     seed: bytes = SEED
     login: dict[str, Any] = {}  # noqa: RUF012
     uid: int | None = ME.pw_uid
+    done: tuple[str, ...] = ("publickey",)
+    """By the login that is continued."""
+    offers: bool = True
 
 
 CASES = {
@@ -60,6 +64,26 @@ CASES = {
     ),
     "Resume no": Case("Resume no", options={"resume": False}),
     "PubkeyAuthentication no": Case("PubkeyAuthentication no", options={"pubkey_authentication": False}),
+    "more is wanted": Case(
+        "wants more than was done", options={"authentication_methods": ("publickey,password",)}
+    ),
+    "more was done": Case(
+        "", options={"authentication_methods": ("publickey,password",)}, done=("publickey", "password")
+    ),
+    "more was done than is wanted": Case("", done=("password", "publickey")),
+    "by password": Case("", done=("password",), offers=False),
+    "by password, where a key is wanted": Case(
+        "wants more than was done",
+        options={"authentication_methods": ("publickey",)}, done=("password",), offers=False,
+    ),
+    "PasswordAuthentication no": Case(
+        "wants more than was done",
+        options={"password_authentication": False}, done=("password",), offers=False,
+    ),
+    "by password, PermitRootLogin prohibit-password": Case(
+        "PermitRootLogin" if ME.pw_uid == 0 else "",
+        options={"permit_root_login": "prohibit-password"}, done=("password",), offers=False,
+    ),
     "DenyUsers": Case("DenyUsers", options={"deny_users": (ME.pw_name,)}),
     "AllowUsers names another address": Case("AllowUsers", options={"allow_users": (f"{ME.pw_name}@10.0.0.1",)}),
     "the record is of another user": Case("none of this user's", uid=ME.pw_uid + 1),
@@ -79,6 +103,15 @@ CASES = {
     "another ticket": Case("no such session", resume={"ticket": b"u" * 16}, signed={"ticket": b"u" * 16}),
     "another client": Case("no such session", resume={"client": b"d" * 16}, signed={"client": b"d" * 16}),
 }  # fmt: skip
+
+
+class Pam:
+    """Content with everybody."""
+
+    expired = False
+
+    def admit(self) -> None:
+        return None
 
 
 @pytest.fixture
@@ -112,11 +145,15 @@ def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], O
             case.login.get("user", request.user),
             request.client,
             request.server,
-            [KEY.public.blob],
+            [KEY.public.blob] if case.offers else [],
             resume=resume,
         )
         only = None if os.geteuid() == 0 else os.geteuid()
-        return Judge(login, b"host", lambda *_: options, NOW, only, case.uid).judge()
+        steps = [Step(method) for method in case.done]
+        pam: PamLogin = Pam()  # type: ignore[assignment]
+        return Judge(
+            login, b"host", lambda *_: options, NOW, only, case.uid, steps=steps, pam=pam
+        ).judge()
 
     return run
 

@@ -32,6 +32,20 @@ def test_a_monitor_that_was_started_again_knows_it() -> None:
 
 
 @pytest.mark.parametrize(
+    "methods",
+    [["publickey"], ["password"], ["publickey", "keyboard-interactive"], ["publickey"] * 28],
+)
+def test_a_record_tells_what_was_done(methods: list[str]) -> None:
+    record = RECORDS.seal("anna", 1000, KEY, PUBLIC, methods)
+    assert len(record) <= 64
+    assert RECORDS.opened(login(record)) == 1000
+    assert RECORDS.methods(login(record)) == methods
+    others = [RECORD[:36] + b"\1\2", record[:36], record[:36] + b"\0", record + b"\1"]
+    for other in others:
+        assert other == record or RECORDS.methods(login(other)) == []
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"record": b""},
