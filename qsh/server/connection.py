@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -275,10 +274,8 @@ class ServerConnection:
         finally:
             watch.cancel()
         self._answered = False
-        if instead is not None:
-            if descriptor >= 0:
-                os.close(descriptor)
-            return instead
+        if instead is not None and not verdict.final and verdict.outcome != Outcome.ACCEPTED:
+            return instead  # else it has its answer: no other may be asked for on this session id
         if verdict.outcome == Outcome.ACCEPTED and descriptor >= 0:
             self._let_in(descriptor)
             accepted = AuthAccepted(verdict.session, verdict.notices, verdict.resume)
@@ -295,7 +292,7 @@ class ServerConnection:
         """Or more is wanted. A refusal takes the same time for everybody."""
         for notice in verdict.notices:
             await control.send.write(self._wire.send(Banner(notice)))
-        if verdict.outcome == Outcome.CONTINUE:
+        if verdict.outcome == Outcome.CONTINUE and not verdict.final:
             await control.send.write(self._wire.send(AuthContinue(acceptable=verdict.acceptable)))
             return
         partial = verdict.outcome == Outcome.PARTIAL

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qsh.wire.messages import Auth, AuthAnswers, AuthQuestions
+from qsh.wire.messages import Auth, AuthAnswers, AuthQuestions, AuthRefused
 from tests.support import live_server
 from tests.support.live_server import LiveServer
 from tests.support.raw_client import raw_client
@@ -22,6 +22,8 @@ from tests.support.users import User, temporary_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from qsh.wire.messages import Message
 
 pytestmark = pytest.mark.root
 
@@ -191,6 +193,38 @@ def test_a_client_that_does_not_wait_for_the_judgement_has_failed(place: Path, a
         asyncio.run(answer_and_go(server))
         until(lambda: server.logged(f"Failed password for {anna.name} from 127.0.0.1"))
         until(lambda: server.logged("failed authentication: refused for 60 s"))
+
+
+def test_who_goes_on_instead_of_answering_the_last_time_is_refused_and_nobody_else(
+    place: Path, anna: User
+) -> None:
+    """The attempt counts, as the last one: the front must not ask for another, which would end it and all its connections."""
+
+    async def change_mind(server: PamServer) -> list[Message]:
+        async with raw_client(server.port, server.host_key) as client:
+
+            async def until_said(*kinds: type[Message]) -> Message:
+                while not isinstance(said := await client.hear(), kinds):
+                    pass
+                return said
+
+            auth = Auth(user=anna.name, method="keyboard-interactive")
+            hello = client.wire.send_hello("raw")
+            await client.control.send.write(hello + client.wire.send(auth))
+            heard = [await until_said(AuthQuestions)]
+            await client.control.send.write(client.wire.send(AuthAnswers(["wrong"])))
+            heard.append(await until_said(AuthQuestions))
+            await client.control.send.write(client.wire.send(auth))
+            return [*heard, await until_said(AuthQuestions, AuthRefused)]
+
+    rules = UNIX.replace("account", "auth optional pam_echo.so hello\naccount", 1)
+    with serving(place, rules, "MaxAuthTries 1\n") as server:
+        heard = asyncio.run(change_mind(server))
+        assert isinstance(heard[1], AuthQuestions)
+        assert heard[1].instruction == "hello"
+        assert isinstance(heard[2], AuthRefused)
+        assert heard[2].final
+        assert not server.logged("broke the rules")
 
 
 def test_batch_mode_asks_nobody(unix: PamServer, anna: User) -> None:

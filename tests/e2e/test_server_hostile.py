@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import random
 import signal
@@ -694,3 +695,26 @@ def test_from_is_about_the_address_that_was_proven(server: Watched) -> None:
         attempt(server, story)
     finally:
         keys.write_text(text)
+
+
+def test_a_user_for_whom_fewer_attempts_are_permitted(tmp_path: Path) -> None:
+    """His key would do if it signed, but failures for others were too many for him: the answer is final, and the front stays."""
+
+    async def story(server: Watched, client: RawClient) -> None:
+        key = server.key()
+        signed = client.auth("nobody-here", key)
+        for _ in range(2):
+            await client.say(signed)
+            assert not (await refusal(client)).final
+        me = server.user
+        await client.say(Auth(user=me, offers=signed.offers))
+        assert (await refusal(client)).final
+
+    (tmp_path / "less").write_text(f"Match User {getpass.getuser()}\nMaxAuthTries 2\n")
+    extra = f"Include {tmp_path}/less\nMaxAuthTries 3\nLogLevel VERBOSE"
+    server = Watched(tmp_path, extra)
+    try:
+        attempt(server, story)
+        assert not server.lines("broke the rules")
+    finally:
+        server.stop()
