@@ -7,7 +7,9 @@ is told is the word of the session host, a process of the user's that no other p
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import signal
 from dataclasses import dataclass, field
@@ -243,6 +245,15 @@ def _fork(child: Callable[[], NoReturn]) -> None:
     os.waitpid(pid, 0)
 
 
+def _lift_limits() -> None:
+    """Those that PAM has set for the user: as far as we may, which in a container can be less than root's right."""
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CPU):
+        hard = resource.getrlimit(limit)[1]
+        for most in (hard, resource.RLIM_INFINITY):
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(limit, (most, most))
+
+
 def _serve(rules: SessionRules, session: int, log: Log, sock: socket.socket) -> NoReturn:
     try:
         set_title("qshd-recorder")
@@ -251,6 +262,7 @@ def _serve(rules: SessionRules, session: int, log: Log, sock: socket.socket) -> 
             signal.signal(number, signal.SIG_IGN)  # it ends when there is nothing more to record
         close_others({sock.fileno()} | log.descriptors)
         os.umask(0o077)
+        _lift_limits()
         os.chdir("/")
         imports.forbid()
         Recorder(rules, session, log).run(sock)

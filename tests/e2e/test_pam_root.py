@@ -16,7 +16,7 @@ import pytest
 
 from qsh.wire.messages import Auth, AuthAnswers, AuthQuestions, AuthRefused
 from tests.support import live_server
-from tests.support.live_server import LiveServer
+from tests.support.live_server import PLAIN_SHELL, LiveServer
 from tests.support.raw_client import raw_client
 from tests.support.users import User, temporary_user
 
@@ -297,6 +297,28 @@ def test_limits_of_pam_are_the_sessions(place: Path, anna: User) -> None:
     with serving(place, rules) as server:
         server.user = anna.name
         assert server.run("ulimit -n").stdout == b"777\n"
+
+
+def test_limits_of_pam_are_not_the_recorders(place: Path, anna: User) -> None:
+    """Else a user whose files may not be large is recorded for a while only."""
+    (place / "limits").write_text("* soft fsize 4\n")
+    rules = (
+        "auth required pam_permit.so\naccount required pam_permit.so\n"
+        f"session required pam_limits.so conf={place}/limits\n"
+    )
+    extra = f"{PLAIN_SHELL}\nQshRecord closed\nQshRecordPath {place}/recordings/%t.cast\n"
+    with serving(place, rules, extra) as server:
+        server.user = anna.name
+        argv = server.command("ulimit -f; seq 3000; echo end", options=("-tt",))
+        done = subprocess.run(
+            argv, env={**server.env, "TERM": "xterm"}, stdin=subprocess.DEVNULL,
+            capture_output=True, check=False, timeout=LIMIT_S,
+        )  # fmt: skip
+        assert done.stdout.split()[0] == b"4", done
+        until(lambda: server.logged("Recording of") or server.logged("failed"))
+        (file,) = (place / "recordings").iterdir()
+        assert file.stat().st_size > 8192
+        assert not server.logged("failed")
 
 
 # -- modules that misbehave ----------------------------------------------------------------------
