@@ -25,6 +25,8 @@ DROPPED: Final = 16
 """One in so many goes when there is no room: looking for them takes a while."""
 LIMIT_S: Final = 600.0
 """Stands in for a LoginGraceTime of 0: what was signed and never used must end some time."""
+MAX_JUDGED: Final = 1024
+"""On one session id (OpenSSH: the same): each costs a process, and some are no failures, as questions that nobody answers."""
 MAX_USED: Final = 65536
 """Session ids of ended logins that are remembered: a front would need that many logins of others to use one again."""
 
@@ -45,6 +47,8 @@ class Entry:
     host_key: int
     deadline_s: float
     attempts: int = 0
+    judged: int = 0
+    """Attempts of every kind, also those that are no failures."""
     spent: bool = False
     """The front was told that there is no further attempt: other limits that come meanwhile change nothing."""
     limit: int | None = None
@@ -115,10 +119,11 @@ class LoginTable:
             return True
         entry.phase = Phase.ADMITTED if accepted else Phase.SIGNED
         entry.attempts += counts
+        entry.judged += 1
         if limit is not None:
             entry.limit = limit if entry.limit is None else min(entry.limit, limit)
         limit = self._max_attempts if entry.limit is None else entry.limit
-        entry.spent = entry.attempts >= limit
+        entry.spent = entry.attempts >= limit or entry.judged >= MAX_JUDGED
         return entry.spent
 
     def steps(self, session_id: bytes, user: str) -> tuple[Any, ...]:

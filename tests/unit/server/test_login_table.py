@@ -110,6 +110,16 @@ def test_only_failures_count() -> None:
         found.login(ID, now=1)
 
 
+def test_what_is_no_failure_ends_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_table, "MAX_JUDGED", 5)
+    found = table("signed")
+    for attempt in range(5):
+        found.login(ID, now=1)
+        assert found.judged(ID, accepted=False, counts=False) is (attempt == 4)
+    with pytest.raises(RemoteProtocolError, match="MaxAuthTries"):
+        found.login(ID, now=1)
+
+
 def test_the_users_own_limit() -> None:
     """MaxAuthTries after Match; of several users on one connection the least counts."""
     found = table("signed")
