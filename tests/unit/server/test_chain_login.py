@@ -16,6 +16,7 @@ from qsh.config.daemon_options import DaemonOptions
 from qsh.config.daemon_parser import parse
 from qsh.server import key_judge
 from qsh.server.login import Judge
+from qsh.server.penalties import cause_of
 from qsh.server.requests import Login, Outcome, Step
 from qsh.wire.messages import Proof
 from tests.support.permission_cases import CASES, Credentials
@@ -97,3 +98,13 @@ def test_before_a_question_nothing_of_the_users_is_read(
     pam: PamLogin = Pam()  # type: ignore[assignment]
     found = Judge(login, HOST, lambda *_: options, NOW, ONLY, pam=pam).judge()
     assert (found.outcome, asked, read) == (Outcome.REFUSED, [True], [])
+
+
+@pytest.mark.parametrize("method", ["unknown user", "key of RefuseConnection", "invalid user x"])
+def test_a_method_does_not_choose_its_penalty(method: str) -> None:
+    options = DaemonOptions(permit_root_login="yes")
+    login = Login(SESSION_ID, ME.pw_name, ("127.0.0.1", 1), ("127.0.0.1", 22), method=method)
+    found = Judge(login, HOST, lambda *_: options, NOW, ONLY).judge()
+    assert found.outcome == Outcome.REFUSED
+    assert cause_of(found.reason) == "authfail"
+    assert not found.reason.startswith("key ")
