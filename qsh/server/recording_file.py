@@ -16,6 +16,7 @@ __all__ = ["RecordingFile", "open_recording", "path_for"]
 OTHERS_WRITE: Final = 0o022
 DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_LINKS: Final = 40
 MAX_NAMES: Final = 10_000
 """Recordings of one name, which are told apart by a number."""
 
@@ -90,7 +91,7 @@ def _open_directory(path: str) -> int:
     """Made where it is missing (0700). Whoever can change it or one above it could replace recordings: only root may, and we."""
     descriptor = os.open("/", DIRECTORY)
     try:
-        for name in os.path.realpath(path).split("/"):
+        for name in _resolved(path).split("/"):
             if not name:
                 continue
             inner = _enter(name, descriptor)
@@ -104,6 +105,34 @@ def _open_directory(path: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _resolved(path: str) -> str:
+    """Without links. Only root's and ours are followed: anybody's in a directory for all would lead anywhere."""
+    done, rest, links = "/", path.split("/")[::-1], 0
+    while rest:
+        name = rest.pop()
+        if name in ("", ".", ".."):
+            done = os.path.dirname(done) if name == ".." else done
+            continue
+        at = os.path.join(done, name)
+        try:
+            found = os.lstat(at)
+        except FileNotFoundError:
+            done = at
+            continue
+        if not stat.S_ISLNK(found.st_mode):
+            done = at
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if found.st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, f"others can change the link {name}")
+        target = os.readlink(at)
+        done = "/" if target.startswith("/") else done
+        rest += target.split("/")[::-1]
+    return done
 
 
 def _enter(name: str, parent: int) -> int:

@@ -75,6 +75,29 @@ def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
         open_recording(str(tmp_path / "link" / "x.cast"))
 
 
+def test_links_of_ours_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "one").symlink_to("real/../two")
+    (tmp_path / "two").symlink_to(tmp_path / "real")
+    open_recording(str(tmp_path / "one" / "new" / "x.cast")).close()
+    assert (tmp_path / "real" / "new" / "x.cast").exists()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_recording(str(tmp_path / "loop" / "x.cast"))
+
+
+@pytest.mark.root
+def test_a_link_of_somebody_else(tmp_path: Path) -> None:
+    """In a directory for all, as /tmp, it would lead a recording into any of root's directories."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    os.lchown(tmp_path / "link", 65534, 65534)
+    with pytest.raises(PermissionError):
+        open_recording(str(tmp_path / "link" / "new" / "x.cast"))
+    assert not list((tmp_path / "real").iterdir())
+
+
 def test_what_does_not_fit_leaves_whole_lines(tmp_path: Path) -> None:
     file = open_recording(str(tmp_path / "x.cast"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
