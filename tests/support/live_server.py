@@ -36,8 +36,7 @@ PrintMotd no
 AcceptEnv LANG LC_*
 SessionDirectory {home}/sessions
 PerSourcePenalties no
-{pid_file}{extra}
-UsePAM no
+{pid_file}{pam}{extra}
 DetachedMax 0
 """
 """The first value counts: ``extra`` may say that sessions outlive their clients. A penalty's own word (``authfail:9``) there
@@ -102,7 +101,12 @@ class LiveServer:
     def start(self) -> None:
         """Start, or start again on the same port."""
         pid_file = "" if self.extra.startswith("PidFile") else "PidFile none\n"
-        text = _SERVER.format(home=self.home, port=self.port, extra=self.extra, pid_file=pid_file)
+        pam = (
+            "" if "UsePAM" in self.extra else "UsePAM no\n"
+        )  # not behind what may end in a Match block
+        text = _SERVER.format(
+            home=self.home, port=self.port, extra=self.extra, pid_file=pid_file, pam=pam
+        )
         (self.home / "qshd_config").write_text(text)
         self.process = subprocess.Popen(
             [
