@@ -160,7 +160,9 @@ class Judge:
                 self._equal_work()
                 return Opinion(Outcome.REFUSED, refusal or "unknown user", counts=self._tries)
             if not wanted.permits(method):
-                return Opinion(Outcome.REFUSED, f"the method {method!r} is not permitted", counts=self._tries)
+                return Opinion(
+                    Outcome.REFUSED, f"the method {method!r} is not permitted", counts=self._tries
+                )
             return self._judge_keys(account, options)
         return self._judge_answers(method, account, options, refusal)
 
