@@ -376,7 +376,7 @@ def test_which_ends_are_in_good_order(end: QshError | None, in_good_order: bool)
             session_id=bytes(46),
             close=lambda code, reason: said.append("close"),
         )
-        monitor: Any = SimpleNamespace(forget=lambda session_id: None)
+        monitor: Any = SimpleNamespace(forget=lambda session_id, **_: None)
         log: Any = SimpleNamespace(info=lambda text, **fields: None)
         served = ServerConnection(
             connection,
