@@ -705,16 +705,16 @@ class Monitor:
     def _record_of(self, session: _Session, judgement: Judgement) -> bytes:
         """For a client that brings a key to come back with. Once for each login; what two keys permit together no record says."""
         login = session.login
-        steps = (*session.steps, _step(login))
-        keys = [step.key for step in steps if step.key]
         if (
-            judgement.grant is None
+            judgement.grant is None  # who was refused may have named an offer that is none
             or not judgement.resumable
             or login.resume is not None
-            or len(keys) > 1
-            or len(steps) > MAX_METHODS
             or len(login.resume_key) != KEY_BYTES
         ):
+            return b""
+        steps = (*session.steps, _step(login))
+        keys = [step.key for step in steps if step.key]
+        if len(keys) > 1 or len(steps) > MAX_METHODS:
             return b""
         key = keys[0] if keys else b""
         uid, methods = judgement.grant.account.uid, [step.method for step in steps]

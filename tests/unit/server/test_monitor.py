@@ -986,3 +986,18 @@ def test_qshd_never_ends_by_itself(world: World, monkeypatch: pytest.MonkeyPatch
     world.turn()
     assert world.monitor._timeout() is None
     assert not world.monitor._stop
+
+
+@pytest.mark.parametrize("offers", [[], [b"blob"]])
+def test_a_refused_proof_for_an_offer_that_is_none_ends_nobody(
+    world: World, offers: list[bytes]
+) -> None:
+    world.handshake(1)
+    odd = msgspec.structs.replace(login(1), offers=offers, proof=Proof(7, "ssh-ed25519", b"x"))
+    world.ask(odd)
+    _, (link,) = world.asked()
+    world.open.append(child := PacketSocket(socket.socket(fileno=link), HostReport))
+    world.judge(child, Judgement(Outcome.REFUSED, reason="no such offer"))
+    answer = world.verdict()
+    assert answer is not None
+    assert answer[0].outcome == Outcome.REFUSED
