@@ -24,8 +24,6 @@ __all__ = ["Dialogue"]
 
 MAX_BYTES: Final = 160 * 1024
 """The longest Answers, and a little."""
-MAX_TEXT: Final = 2000
-"""Characters of a prompt: a module that says more is cut short."""
 
 _decode = msgspec.msgpack.Decoder(Answers).decode
 
