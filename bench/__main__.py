@@ -1,8 +1,9 @@
 """usage: python -m bench [--only NAME...] [--quick] [--tail N] [--size MIB] [--sessions N] [--repetitions N]
-                       [--peers ssh,mosh,tssh] [--keys N]
+                       [--peers NAME,...] [--keys N]
 
 Writes bench/results/NAME.json and summary.png, prints the tables. Needs root: namespaces and a user of its own.
-keys, flood, outage, cat and terminal-memory are the terminal's. They run qsh alone, or after the peers that are named.
+keys, flood, outage, outage-echo, roam, uplinks, cat and terminal-memory are the terminal's. They run qsh alone, or after the
+peers that are named: ssh, mosh, tssh, "tssh kcp", quicssh-rs. congestion and beside-copy take those of them that copy.
 """
 
 from __future__ import annotations
@@ -132,8 +133,10 @@ def main() -> int:
         "outage-echo": lambda: roam.measure(
             given.tools, few, ("outage",), 3.0 if given.quick else roam.OUTAGE_S
         ),
-        "congestion": lambda: congestion.measure(2.0 if given.quick else congestion.SECONDS),
-        "beside-copy": lambda: congestion.beside_copy(min(100, given.keys)),
+        "congestion": lambda: congestion.measure(
+            given.tools, 2.0 if given.quick else congestion.SECONDS
+        ),
+        "beside-copy": lambda: congestion.beside_copy(given.tools, min(100, given.keys)),
         "abuse": lambda: abuse.measure(500 if given.quick else abuse.NUMBER),
         "scale": lambda: scale.measure(*(scale.QUICK if given.quick else scale.FULL)),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),

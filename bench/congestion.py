@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.keys import Found, start_answering, type_raw
-from bench.stage import OPENSSH, Stage, Tool
+from bench.stage import OPENSSH, QSH, Stage, Tool
 from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["beside_copy", "measure", "simulated"]
 
@@ -53,11 +53,17 @@ def simulated(controllers: tuple[str, ...] = ("cubic", "own")) -> list[dict[str,
     ]
 
 
-def measure(seconds: float = SECONDS) -> list[dict[str, Any]]:
-    return list(_copies(seconds))
+def measure(tools: Sequence[Tool] = (), seconds: float = SECONDS) -> list[dict[str, Any]]:
+    """``tools`` come before ssh and qsh with each of its controllers."""
+    return list(_copies(with_ours(tools), seconds))
 
 
-def _copies(seconds: float) -> Iterator[dict[str, Any]]:
+def with_ours(tools: Sequence[Tool]) -> list[Tool]:
+    """The terminal's peers (mosh copies nothing), then those that are measured always."""
+    return [*(tool for tool in tools if tool.exec and tool not in (OPENSSH, QSH)), *TOOLS]
+
+
+def _copies(tools: Sequence[Tool], seconds: float) -> Iterator[dict[str, Any]]:
     with Stage(Network.link()) as stage:
         network = stage.network
         assert network is not None
@@ -68,7 +74,7 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
                 loss=loss,
                 queue_packets=packets + rate * rtt // 24,
             )
-            for tool in TOOLS:
+            for tool in tools:
                 yield {
                     "tool": tool.name,
                     "mbit": rate,
@@ -79,10 +85,10 @@ def _copies(seconds: float) -> Iterator[dict[str, Any]]:
                 }
 
 
-def beside_copy(keys: int) -> list[dict[str, Any]]:
+def beside_copy(tools: Sequence[Tool], keys: int) -> list[dict[str, Any]]:
     """Keys beside a copy up on a link of 10 Mbit, 100 ms, 500 packets."""
     rows = []
-    for tool in TOOLS:
+    for tool in with_ours(tools):
         found = Found()
         with Stage(Network.link(**SLOW)) as stage:
             terminal = TrackedTerminal(stage, tool)
@@ -108,7 +114,7 @@ def _copy(stage: Stage, tool: Tool) -> Iterator[Path]:
     path.unlink(missing_ok=True)
     with open("/dev/zero", "rb") as source:
         client = subprocess.Popen(
-            stage.argv(tool, f"rm -f {path}; cat > {path}"), stdin=source, env=stage.env
+            stage.argv(tool, f"dd of={path} bs=64k status=none"), stdin=source, env=stage.env
         )
     try:
         deadline = time.monotonic() + LIMIT_S

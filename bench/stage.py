@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Cgroup", "Stage", "Terminal", "Tool", "quantile", "summary"]
 
 SIZE_KB = 1024
+QUICSSH_PORT = 4433
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -48,8 +49,10 @@ OPENSSH = Tool("ssh", "sshd")
 OPENSSH_GCM = Tool("ssh aes128-gcm", "sshd", ("-c", "aes128-gcm@openssh.com"))
 QSH = Tool("qsh", "qshd")
 MOSH = Tool("mosh", "sshd", exec=False)
-TSSH = Tool("tssh", "sshd", exec=False)
-PEERS = {tool.name: tool for tool in (OPENSSH, MOSH, TSSH)}
+TSSH = Tool("tssh", "sshd")
+TSSH_KCP = Tool("tssh kcp", "sshd", ("--kcp",))
+QUICSSH = Tool("quicssh-rs", "sshd")
+PEERS = {tool.name: tool for tool in (OPENSSH, MOSH, TSSH, TSSH_KCP, QUICSSH)}
 """What the terminal is compared with."""
 
 
@@ -115,6 +118,7 @@ class Stage:
     def __init__(self, network: Network | None = None, *, server: str = "") -> None:
         """Without a network: loopback. ``server`` goes into both servers' configuration."""
         self._stack = ExitStack()
+        self._carrier: subprocess.Popen[bytes] | None = None
         self.name = ""
         try:
             if network is not None:
@@ -163,16 +167,23 @@ class Stage:
         if tool.name == "mosh":
             ssh = f"ssh -F {self.files.home}/ssh_config -p {port}"
             words = ["mosh", f"--ssh={ssh}", f"{self.user.name}@{self.host}"]
-        elif tool.name == "tssh":
+        elif tool.name.startswith("tssh"):
+            config = f"{self.files.home}/ssh_config"
             words = [
                 "tssh",
                 "--udp",
+                *tool.options,
                 "-F",
-                f"{self.files.home}/ssh_config",
+                config,
                 "-p",
                 str(port),
                 self.host,
+                *command,
             ]
+        elif tool is QUICSSH:
+            self._carry(port)
+            proxy = f"ProxyCommand=quicssh-rs client quic://{self.host}:{QUICSSH_PORT}"
+            words = self.files.ssh(self.host, port, *command, options=("-o", proxy))
         else:
             make = self.files.qsh if tool.server == "qshd" else self.files.ssh
             words = make(self.host, port, *command, options=tool.options)
@@ -180,6 +191,17 @@ class Stage:
         if self.name:
             words = named(f"{self.files.home}/hosts", words)
         return self.network.client.argv(words) if self.network else words
+
+    def _carry(self, port: int) -> None:
+        """quicssh-rs beside sshd: QUIC in, TCP to sshd."""
+        if self._carrier is not None:
+            return
+        words = ["quicssh-rs", "server", "-l", f"{self.host}:{QUICSSH_PORT}", "-p", f"{self.host}:{port}"]  # fmt: skip
+        words = [*self.server_cost["sshd"].wrap, *words]
+        words = self.network.server.argv(words) if self.network else words
+        self._carrier = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        self._stack.callback(self._carrier.wait)
+        self._stack.callback(self._carrier.kill)
 
     def python(self, program: Path) -> str:
         """A command line of the far side that runs a copy of ``program``, which needs the standard library only."""
