@@ -34,6 +34,7 @@ from bench import (
     keys,
     lossy_login,
     outage,
+    picture,
     report,
     roam,
     scale,
@@ -157,7 +158,7 @@ def main() -> int:
     kept = {name: path for name in NAMES if (path := folder / f"{name}.json").exists()}
     everything = {name: json.loads(path.read_text())["rows"] for name, path in kept.items()}
     try:
-        report.draw(everything, folder / "summary.png")
+        picture.draw(everything, folder / "summary.png")
     except ImportError:
         print("no plot: matplotlib is missing (make bench installs it)", file=sys.stderr)
     return 0

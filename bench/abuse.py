@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import summary
+from bench.tables import markdown_table
 from tests.e2e.test_floods import unread
 from tests.e2e.test_hostile_network import first_flight
 from tests.support.forged_initial import Hello, crypto, hello_of, pieces
@@ -26,7 +27,7 @@ from tests.support.watched import Watched, attempt, somebody_else
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MANNERS", "measure"]
+__all__ = ["MANNERS", "measure", "table"]
 
 NUMBER = 10_000
 QUIET = 20
@@ -152,3 +153,21 @@ def attack(manner: str, port: int, number: int) -> None:
 
 if __name__ == "__main__":
     attack(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(
+        ("begun handshakes", "a second", "others' login, ms", "p99", "most", "before", "front's MB", "most", "after"),
+        [
+            (
+                f"{row['manner']}, {row['number']}",
+                round(row["number"] / row["lasted_s"]),
+                row["login_ms"]["median"],
+                row["login_ms"]["p99"],
+                row["login_ms"]["max"],
+                row["quiet_ms"]["median"],
+                *row["front_mb"].values(),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import summary
+from bench.tables import markdown_table
 from tests.support.forwarding import free_tcp_port
 from tests.support.netns import Network
 from tests.support.procs import Daemon, Files, LoginUser
@@ -17,7 +18,7 @@ from tests.support.procs import Daemon, Files, LoginUser
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BLOCK_UDP", "COMMAND", "RTT_MS", "first_byte_ms", "measure"]
+__all__ = ["BLOCK_UDP", "COMMAND", "RTT_MS", "first_byte_ms", "measure", "table"]
 
 RTT_MS = 100
 BLOCK_UDP = """\
@@ -70,3 +71,18 @@ def first_byte_ms(env: Mapping[str, str], words: list[str]) -> float:
     if first != b"r":
         raise SystemExit(f"bench: no answer from {words}")
     return took_ms
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(
+        (f"UDP blocked, {rows[0]['rtt_ms']} ms RTT", "first byte ms, median (min–max)", "goal"),
+        [
+            (
+                row["tool"],
+                f"{row['first_byte_ms']['median']:.0f}"
+                f" ({row['first_byte_ms']['min']:.0f}–{row['first_byte_ms']['max']:.0f})",
+                "–" if row["goal_ms"] is None else f"≤ {row['goal_ms']}",
+            )
+            for row in rows
+        ],
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.stage import OPENSSH, OPENSSH_GCM, QSH, Stage, Tool, summary
+from bench.tables import markdown_table, ssh_rows
 from tests.support.netns import Network
 
 TOOLS = (OPENSSH, OPENSSH_GCM, QSH)
@@ -94,3 +95,22 @@ def _transfer(stage: Stage, tool: Tool, way: str, path: str) -> None:
         done = stage.run(tool, command, stdin=stdin, stdout=subprocess.DEVNULL)
     if done.returncode:
         raise SystemExit(f"bench: {tool.name} {way}: status {done.returncode}")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    base = ssh_rows(rows, "place", "way")
+    return markdown_table(
+        ("1 GiB through `cat`", "MB/s", "min–max", "× ssh", "CPU s/GB client", "CPU s/GB server", "both"),
+        [
+            (
+                f"{row['tool']}, {row['place']}, {row['way']}",
+                f"{row['mb_per_s']['median']:.0f}",
+                f"{row['mb_per_s']['min']:.0f}–{row['mb_per_s']['max']:.0f}",
+                f"{row['mb_per_s']['median'] / base[row['place'], row['way']]['mb_per_s']['median']:.2f}",
+                row["client_cpu_s_per_gb"]["median"],
+                row["server_cpu_s_per_gb"]["median"],
+                round(row["client_cpu_s_per_gb"]["median"] + row["server_cpu_s_per_gb"]["median"], 2),
+            )
+            for row in sorted(rows, key=lambda row: (row["place"], row["way"]))
+        ],
+    )  # fmt: skip

@@ -7,16 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import Stage, Terminal, summary
+from bench.tables import BASE, by_tool, figure
 from bench.typing_script import WORDS
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bench.stage import Tool
 
-__all__ = ["log_line", "measure", "write_log"]
+__all__ = ["log_line", "measure", "table", "write_log"]
 
 SIZE_MB = 50
 LIMIT_S = 120.0
@@ -80,3 +81,17 @@ def _once(stage: Stage, tool: Tool, path: Path) -> tuple[float, float]:
         return end - start, read / 1e6
     finally:
         terminal.close()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    ssh = next((row for row in rows if row["tool"] == BASE), None)
+
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        yield "seconds", figure(row["seconds"], "median"), ""
+        yield "MB/s", figure(row["mb_per_s"], "median"), ""
+        if ssh:
+            times = row["mb_per_s"]["median"] / ssh["mb_per_s"]["median"]
+            yield "× ssh", f"{times:.2f}", "≥ 0.8"
+        yield "MB that the client wrote", figure(row, "shown_mb"), ""
+
+    return by_tool(f"`cat` of {rows[0]['file_mb']:g} MB of text, veth", rows, line)

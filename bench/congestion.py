@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.keys import Found, start_answering, type_raw
 from bench.stage import OPENSSH, QSH, Stage, Tool
+from bench.tables import by_tool, figure
 from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["beside_copy", "measure", "simulated"]
+__all__ = ["beside_copy", "beside_copy_table", "measure", "simulated", "table"]
 
 MANIFEST = Path(__file__).parents[1] / "native" / "Cargo.toml"
 EXAMPLE = ("--quiet", "--release", "--locked", "--example", "congestion_grid", "--manifest-path")
@@ -133,3 +134,21 @@ def _copy_mbit(stage: Stage, tool: Tool, seconds: float) -> float:
     with _copy(stage, tool) as path:
         time.sleep(seconds)
         return path.stat().st_size * 8e-6 / seconds
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        link = f"{row['mbit']} Mbit, {row['rtt_ms']} ms, {row['loss']:.1%} loss, queue {row['queue_packets']}"
+        yield link, figure(row, "goodput_mbit"), ""
+
+    return by_tool("one copy up: Mbit", rows, line)
+
+
+def beside_copy_table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        numbers = " / ".join(figure(row["ms"], name) for name in ("median", "p95"))
+        yield "a key, ms: median / p95", numbers, "≤ 110 / 130"
+        yield "keys missing", str(row["missing"]), "0"
+        yield "the copy: Mbit", figure(row, "copy_mbit"), "≥ 9"
+
+    return by_tool("10 Mbit, 100 ms, queue 500, beside one's own copy up", rows, line)

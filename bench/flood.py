@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cat import write_log
 from bench.stage import Stage, summary
+from bench.tables import by_tool, figure
 from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.stage import Tool
 
-__all__ = ["FLOODS", "measure"]
+__all__ = ["FLOODS", "measure", "table"]
 
 LINK = {"delay_ms": 50, "rate_mbit": 10, "queue_packets": 300}
 FLOODS = ("yes", "cat")
@@ -94,3 +95,15 @@ def _rounds(stage: Stage, tool: Tool, command: bytes, repetitions: int) -> dict[
         "flood_mbit": summary(flood_mbit, 2) if flood_mbit else {"n": 0},
         "notes": notes,
     }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        name = f"Ctrl-C under `{row['flood']}`, 10 Mbit, queue 300"
+        failed = f", {len(row['notes'])} failed" if row["notes"] else ""
+        for key, what, goal in (("prompt_ms", "prompt", "≤ 120 ms"), ("usable_ms", "answer", "")):
+            found = row[key]
+            text = f"{figure(found, 'median')} ({figure(found, 'min')}–{figure(found, 'max')})"
+            yield f"{name}: {what} after ms", text + failed, goal
+
+    return by_tool("100 ms RTT, median (min–max)", rows, line)

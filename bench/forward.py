@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench import forward_target
 from bench.stage import OPENSSH, OPENSSH_GCM, QSH, Stage, Tool, summary
+from bench.tables import BASE, markdown_table
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 BULK_TOOLS = (OPENSSH, OPENSSH_GCM, QSH)
 TOOLS = (OPENSSH, QSH)
@@ -247,3 +248,58 @@ def _exchanges(stage: Stage, count: int) -> list[float]:
             times.append((time.perf_counter() - start) * 1000)
             time.sleep(0.02)
     return times
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    base = {row["way"]: row for row in rows if row["case"] == "bulk" and row["tool"] == BASE}
+    bulk = [
+        (
+            f"-L, {row['way']}: {row['tool']}",
+            f"{row['mb_per_s']['median']:.0f}",
+            f"{row['mb_per_s']['min']:.0f}–{row['mb_per_s']['max']:.0f}",
+            f"{row['mb_per_s']['median'] / base[row['way']]['mb_per_s']['median']:.2f}",
+        )
+        for row in rows
+        if row["case"] == "bulk"
+    ]
+    parallel = [
+        (
+            f"{row['tool']}, RTT {row['rtt_ms']} ms",
+            row["single_setup_ms"]["median"],
+            f"{row['connections']}, {row['failed']} failed",
+            row["setup_ms"]["median"],
+            row["setup_ms"]["max"],
+        )
+        for row in rows
+        if row["case"] == "parallel"
+    ]
+    mixed = [
+        (
+            f"{row['tool']}, RTT {row['rtt_ms']} ms, {row['rate_mbit']} Mbit/s",
+            *(
+                row[f"{when}_ms"][which]
+                for when in ("quiet", "busy")
+                for which in ("median", "p99")
+            ),
+        )
+        for row in rows
+        if row["case"] == "mixed"
+    ]
+    return "\n\n".join(
+        (
+            markdown_table(("one forwarded connection, veth", "MB/s", "min–max", "× ssh"), bulk),
+            markdown_table(
+                ("set-up through -D, ms", "one: median", "at once", "median", "max"), parallel
+            ),
+            markdown_table(
+                (
+                    "a byte to and fro through -L, ms",
+                    "median",
+                    "p99",
+                    "beside a copy: median",
+                    "p99",
+                ),
+                mixed,
+            ),
+        )
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.stage import MOSH, OPENSSH, QSH, SIZE_KB, Stage, Terminal, Tool, installed
+from bench.tables import markdown_table
 
 SHELLS = {"bash", "sh"}
 SETTLE_S = 5.0
@@ -85,3 +86,23 @@ def _field(pid: int, name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
     return 0
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    most = rows[0]["sessions"]
+    return markdown_table(
+        ("idle sessions, PSS in MB", "server alone", "1 open", f"{most} open", "per session", "one more", "client", "client RSS"),
+        [
+            (
+                row["tool"],
+                row["server_alone_mb"],
+                row["server_with_1_mb"],
+                row["server_with_all_mb"],
+                row["per_session_mb"],
+                row["increase_mb"],
+                row["client_pss_mb"],
+                row["client_rss_mb"],
+            )
+            for row in rows
+        ],
+    )  # fmt: skip

@@ -10,12 +10,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import MOSH, OPENSSH, QSH, Stage, Terminal, Tool, installed
+from bench.tables import markdown_table
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 SETTLE_S = 65.0
 """A terminal counts as in use for a minute after its prompt, and asks whether the host is there."""
@@ -54,3 +55,10 @@ def measure(seconds: float = SECONDS, tools: Sequence[Tool] = TOOLS) -> list[dic
 def _packets(stage: Stage) -> int:
     assert stage.network is not None
     return sum(direction["passed"] for direction in stage.network.counters().values())
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(
+        ("a terminal that is merely open", "packets an hour"),
+        [(row["tool"], row["per_hour"]) for row in rows],
+    )

@@ -13,13 +13,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import OPENSSH, QSH, Stage, Tool, summary
+from bench.tables import markdown_table
 from tests.support.netns import Network
 from tests.support.procs import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 RTT_MS = 20
 LOSSES = (0.0, 0.02)
@@ -102,3 +103,16 @@ def _expect(fd: int, text: bytes) -> None:
         if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise SystemExit(f"bench: {text!r} is not shown, only {shown[-200:]!r}")
         shown += os.read(fd, 65536)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        (
+            f"{row['tool']} -J, RTT {row['rtt_ms']} ms, {row['loss']:.0%} lost",
+            row["true_ms"]["median"] if row["true_ms"] else "",
+            row["key_ms"]["median"],
+            row["key_ms"]["p99"],
+        )
+        for row in rows
+    ]
+    return markdown_table(("through a jump host, ms", "`host true`", "a key: median", "p99"), lines)

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import full_screen, tcp_flow
 from bench.stage import Stage, quantile, summary
+from bench.tables import by_tool, figure
 from bench.tracked_terminal import TrackedTerminal
 from bench.typing_script import Key, Line, script
 from tests.support.netns import Network, Side
 from tests.support.procs import PROMPT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.stage import Tool
 
@@ -39,6 +40,7 @@ __all__ = [
     "ShellWatch",
     "measure",
     "start_answering",
+    "table",
     "type_raw",
 ]
 
@@ -340,3 +342,40 @@ def _follow(terminal: TrackedTerminal, until: float, look: Any) -> None:
             look()
     if terminal.ended:
         raise TimeoutError(f"the client ended: {terminal.screen.lines()[-3:]}")
+
+
+KEY_GOALS = {0.0: ("≥ 97.5 %", "102 / – / 105"), 0.01: ("≥ 97.5 %", "– / – / 125"),
+             0.05: ("≥ 97.5 %", "– / 115 / 160"), 0.29: ("≥ 96 %", "110 / 220 / –")}  # fmt: skip
+
+
+def _link(row: dict[str, Any]) -> str:
+    if row["beside"]:
+        ahead = ", begun ahead of the prompt" if row["ahead"] else ""
+        return f"beside a TCP flow {' and '.join(row['beside'])}{ahead}, {row['rate_mbit']:g} Mbit, queue {row['queue_packets']}"
+    first = ", first key at the prompt" if row["at_once"] else ""
+    return f"{row['rtt_ms']:g} ms RTT{first}, {row['loss']:.0%} loss"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        where, (soon, ms) = _link(row), KEY_GOALS[row["loss"]]
+        note = f" ({row['note']})" if row["note"] else ""
+        if row["mode"] == "raw":
+            numbers = " / ".join(figure(row["ms"], name) for name in ("median", "p95", "p99"))
+            lost = f", {row['missing']} missing" if row["missing"] else ""
+            yield f"not predictable, {where}: ms median / p95 / p99", numbers + lost + note, ms
+            return
+        soon = "≥ 90 %" if row["beside"] else soon
+        wrong = row["wrong"] / max(1, row["typed"])
+        share = "–" if row["soon"] is None else f"{row['soon']:.1%}"
+        yield f"predictable, {where}: shown ≤ 20 ms", share + note, soon
+        yield "… wrong, missing", f"{wrong:.2%}, {row['missing']}", "≤ 0.3 %, 0"
+        if row["at_once"]:
+            first = "–" if row["first_soon"] is None else f"{row['first_soon']:.1%}"
+            yield "… of a line's first keys", first, soon
+
+    def named(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for name, text, goal in line(row):  # a name is of one row only
+            yield (name if not name.startswith("…") else f"{name} ({_link(row)})"), text, goal
+
+    return by_tool("each key, from write to visible", rows, named)

@@ -12,9 +12,10 @@ import time
 from typing import Any
 
 from bench.stage import MOSH, OPENSSH, QSH, Stage, Terminal, Tool, installed
+from bench.tables import markdown_table
 from tests.support.netns import Network
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 RTT_MS = 100
 LOSS = 0.29
@@ -73,3 +74,11 @@ def _login_s(stage: Stage, tool: Tool) -> float | None:
     except subprocess.TimeoutExpired:
         return None
     return None if done.returncode else time.perf_counter() - start
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        (row["tool"], f"{row['failed']} of {row['n']}", row["median_s"], row["p90_s"])
+        for row in rows
+    ]
+    return markdown_table(("29 % lost both ways, s", "no login", "login: median", "90 %"), lines)

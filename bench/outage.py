@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench import full_screen
 from bench.stage import Stage, summary
+from bench.tables import by_tool, figure
 from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.stage import Tool
 
-__all__ = ["CASES", "measure"]
+__all__ = ["CASES", "measure", "table"]
 
 ROWS, COLUMNS = 60, 200
 RTT_MS = 100
@@ -103,3 +104,15 @@ def _must(terminal: TrackedTerminal, condition: Any, what: str) -> float:
     if at is None:
         raise TimeoutError(f"{what}: {terminal.screen.text(0)[:80]!r}")
     return at
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        cases = {"output": "output meanwhile", "key": "a key meanwhile"}
+        failed = f", {len(row['notes'])} failed" if row["notes"] else ""
+        found = row["beyond_ms"]
+        text = f"{figure(found, 'median')} ({figure(found, 'min')}–{figure(found, 'max')})"
+        yield f"{cases[row['case']]}: RTT + ms", text + failed, "≤ 50"
+
+    down_s = rows[0]["down_s"]
+    return by_tool(f"200 × 60 right again after {down_s:g} s without a link", rows, line)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench import full_screen
 from bench.stage import Stage, summary
+from bench.tables import by_tool, figure
 from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.stage import Tool
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 RTT_MS = 100
 GAP_S = 1.0
@@ -132,3 +133,19 @@ def _once(tool: Tool, case: str, down_s: float) -> float:
 def _must(terminal: TrackedTerminal, condition: Any, what: str) -> None:
     if terminal.wait(condition, LIMIT_S) is None:
         raise TimeoutError(f"{what}: {terminal.screen.text(0)[:80]!r}")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        cases = {
+            "same": ("another IPv4 address", "≤ 115"),
+            "other": ("IPv6 after IPv4", "≤ 250"),
+            "outage": ("the same one after a minute", "≤ 125"),
+        }
+        name, goal = cases[row["case"]]
+        failed = f", {len(row['notes'])} failed" if row["notes"] else ""
+        found = row["back_ms"]
+        text = f"{figure(found, 'median')} ({figure(found, 'min')}–{figure(found, 'max')})"
+        yield f"{name}: first answer after ms", text + failed, goal
+
+    return by_tool(f"from link up, {rows[0]['rtt_ms']} ms RTT, median (min–max)", rows, line)

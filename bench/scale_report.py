@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.tables import markdown_table
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["curves", "lines"]
+__all__ = ["curves", "lines", "table"]
 
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE = 320, 220, 46, 28, 26
 COLOUR = "#d1495b"
@@ -139,3 +141,7 @@ def _panel(title: str, points: Sequence[tuple[int, float]], left: int) -> str:
         drawn.append(f'<text x="{x}" y="{y - 6}" text-anchor="end">{value:g}</text>')
         drawn.append(f'<text x="{x}" y="{base + 15}" text-anchor="middle">{count}</text>')
     return "\n".join(drawn)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(("many at a time, on loopback", "measured", "goal"), lines(rows))

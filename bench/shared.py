@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.stage import OPENSSH, QSH, Stage, Tool, summary
+from bench.tables import markdown_table, ssh_rows
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 RTTS_MS = (0, 40)
 TOOLS = (OPENSSH, QSH)
@@ -140,3 +141,19 @@ def _run(stage: Stage, words: list[str]) -> float:
     if done.returncode:
         raise SystemExit(f"bench: {words}: {done.returncode} {done.stdout!r} {done.stderr!r}")
     return (time.perf_counter() - start) * 1000
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    rtts = list(rows[0]["ms"])
+    base = ssh_rows(rows, "case")
+    return markdown_table(
+        ("over a shared connection, median ms at RTT", *(f"{rtt} ms" for rtt in rtts), *(f"× ssh at {rtt} ms" for rtt in rtts)),
+        [
+            (
+                f"{row['case']}: {row['tool']}",
+                *(f"{row['ms'][rtt]['median']:.0f}" for rtt in rtts),
+                *(f"{row['ms'][rtt]['median'] / base[row['case'],]['ms'][rtt]['median']:.2f}" for rtt in rtts),
+            )
+            for row in sorted(rows, key=lambda row: row["case"])
+        ],
+    )  # fmt: skip

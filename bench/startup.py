@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from bench.stage import MOSH, OPENSSH, QSH, TSSH, Stage, Terminal, Tool, installed, summary
+from bench.tables import markdown_table, ssh_rows
 from tests.support.netns import Network
 
 RTTS_MS = (0, 50, 100)
@@ -68,3 +69,21 @@ def _prompt_ms(stage: Stage, tool: Tool) -> float:
         return terminal.prompt() * 1000
     finally:
         terminal.close()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    rtts = list(rows[0]["ms"])
+    base = ssh_rows(rows, "kind")
+    names = {"exec": "`X host true`", "prompt": "prompt of a shell"}
+    return markdown_table(
+        ("median ms at RTT", *(f"{rtt} ms" for rtt in rtts), "round trips", "× ssh at 0 ms"),
+        [
+            (
+                f"{names[row['kind']]}: {row['tool']}",
+                *(f"{row['ms'][rtt]['median']:.0f}" for rtt in rtts),
+                f"{row['trips']:.1f}",
+                f"{row['ms'][rtts[0]]['median'] / base[row['kind'],]['ms'][rtts[0]]['median']:.2f}",
+            )
+            for row in sorted(rows, key=lambda row: row["kind"])
+        ],
+    )

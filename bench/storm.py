@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from bench.stage import OPENSSH, QSH, Stage, Terminal, Tool, summary
+from bench.tables import markdown_table
 from tests.support.netns import Network
 
 RATE = 500
@@ -139,3 +140,23 @@ async def _load(server: str, host: str, port: int, rate: int, seconds: float) ->
 if __name__ == "__main__":
     _server, _host, _port, _rate, _seconds = sys.argv[1:]
     print(json.dumps(asyncio.run(_load(_server, _host, int(_port), int(_rate), float(_seconds)))))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(
+        ("echo of a live session, ms", "quiet median", "quiet p99", "storm median", "storm p99", "max",
+         "knocks done/s", "knocker's CPU s"),
+        [
+            (
+                f"{row['tool']}, MaxStartups {row['limits']}",
+                row["quiet_ms"]["median"],
+                row["quiet_ms"]["p99"],
+                row["storm_ms"]["median"],
+                row["storm_ms"]["p99"],
+                row["storm_ms"]["max"],
+                f"{row['load']['done'] / row['load']['seconds']:.0f} of {row['load']['offered'] / row['load']['seconds']:.0f}",
+                row["load"]["cpu_s"],
+            )
+            for row in rows
+        ],
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import tempfile
 from typing import Any
 
 from bench.stage import OPENSSH, QSH, Stage
+from bench.tables import markdown_table
 from tests.support.netns import Network
 
 SIZE = 20_000_000
@@ -46,3 +47,18 @@ def measure(times: int) -> list[dict[str, Any]]:
                 whole = count - sum(faults.values())
                 rows.append({"tool": tool.name, "place": place, "times": count, "whole": whole, "faults": faults})  # fmt: skip
     return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(
+        ("downloads of 20 MB", "times", "whole with exit 0", "faults"),
+        [
+            (
+                f"{row['tool']}, {row['place']}",
+                row["times"],
+                row["whole"],
+                ", ".join(f"{n} {fault}" for fault, n in row["faults"].items()) or "none",
+            )
+            for row in rows
+        ],
+    )

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any
 from bench.cat import log_line
 from bench.idle import SHELLS, pss_mb
 from bench.stage import Stage
+from bench.tables import by_tool, figure
 from bench.tracked_terminal import TrackedTerminal
 from bench.typing_script import script
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.stage import Tool
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 SETTLE_S = 5.0
 HISTORY_LINES = 10_000
@@ -131,3 +132,22 @@ def _cpu_share(stage: Stage, terminal: TrackedTerminal) -> float:
     start_s, start_cpu_s = time.perf_counter(), stage.client_cost.cpu_s()
     terminal.pass_time(SETTLE_S)
     return (stage.client_cost.cpu_s() - start_cpu_s) / (time.perf_counter() - start_s)
+
+
+MEMORY = (
+    ("host_mb", "idle session, its host's PSS: MB", "≤ 3"),
+    ("history_mb", "… more after 10,000 lines", "≤ 1"),
+    ("session_mb", "… all of the server's processes", ""),
+    ("client_mb", "client's PSS: MB", ""),
+    ("client_after_mb", "… after 10,000 lines", ""),
+    ("key_us", "client's CPU time per key: µs", ""),
+    ("added_us", "… added by prediction", "≤ 300"),
+)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for key, name, goal in MEMORY:
+            yield name, figure(row, key), goal
+
+    return by_tool("one terminal session", rows, line)

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import forward_target, udp_target
 from bench.stage import Stage, Tool, summary
+from bench.tables import markdown_table
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 SIZE = 200
 RATES = (50_000, 100_000, 150_000, 200_000)
@@ -251,3 +252,40 @@ def _stream_of(stage: Stage, kind: str, count: int) -> list[float]:
                 if at is not None:
                     times.append((time.perf_counter() - at) * 1000)
     return times
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    by_case: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_case.setdefault(row["case"], []).append(row)
+    rates = [
+        (f"{row['wanted']:,}/s", f"{row['per_s']['median']:,.0f}", f"{row['came']['median']:.3f}")
+        for row in by_case["rate"]
+    ]
+    latency = [
+        (name, row[key]["median"], row[key]["p99"])
+        for row in by_case["latency"]
+        for name, key in (("without a forward", "direct_ms"), ("through -L udp/", "through_ms"))
+    ]
+    loss = [
+        (
+            f"-L, {row['kind']}: {row['loss']:.0%} lost each way, RTT {row['rtt_ms']} ms",
+            f"{row['answered']:.0%}",
+            row["ms"]["median"],
+            row["ms"]["p99"],
+        )
+        for row in by_case["loss"]
+    ]
+    beside = [
+        (f"{name}, {row['rate_mbit']} Mbit/s", row[key]["median"], row[key]["p99"])
+        for row in by_case["beside"]
+        for name, key in (("alone", "quiet_ms"), ("beside a flood", "beside_ms"))
+    ]
+    return "\n\n".join(
+        (
+            markdown_table(("200 bytes, one way, loopback: sent", "came, /s", "part"), rates),
+            markdown_table(("to and fro on loopback, ms", "median", "p99"), latency),
+            markdown_table(("a message every 10 ms, ms", "answered", "median", "p99"), loss),
+            markdown_table(("a byte to and fro through -L of TCP, ms", "median", "p99"), beside),
+        )
+    )

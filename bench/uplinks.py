@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench import full_screen
 from bench.stage import Stage, quantile
+from bench.tables import by_tool
 from bench.tracked_terminal import TrackedTerminal
 from tests.support.netns import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.stage import Tool
 
-__all__ = ["measure"]
+__all__ = ["measure", "table"]
 
 RTT_MS: Final = 100
 KEY_S: Final = 0.25
@@ -112,3 +113,16 @@ def _answered(terminal: TrackedTerminal) -> int:
 def _note(terminal: TrackedTerminal, back: list[float]) -> None:
     """The answers that there are now."""
     back += [terminal.read_at] * max(0, _answered(terminal) - len(back))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    def line(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        what = {"loss": "30 % loss", "silence": "silence"}[row["case"]]
+        alone = "" if row["uplinks"] > 1 else ", no other uplink"
+        text = ", ".join(
+            f"{row[phase]['median']}/{row[phase]['p95']}" for phase in ("before", "during", "after")
+        )
+        yield f"{what}{alone}: before, during, after", text, ""
+
+    rtt_ms = rows[0]["rtt_ms"]
+    return by_tool(f"one of two uplinks goes bad, {rtt_ms} ms RTT, median/p95 in ms", rows, line)
