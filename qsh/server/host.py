@@ -43,8 +43,9 @@ from qsh.server.session_directory import AttachTo, SessionDirectory, directory_o
 from qsh.server.session_door import SessionDoor
 from qsh.server.session_relay import SessionRelay
 from qsh.server.session_rules import NOT_PERMITTED
+from qsh.server.terminal_clients import Visitor
 from qsh.server.terminal_model import COLS, ROWS
-from qsh.server.terminal_session import TerminalSession, Visitor
+from qsh.server.terminal_session import TerminalSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable

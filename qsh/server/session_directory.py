@@ -22,8 +22,8 @@ from msgspec import Meta
 from qsh.forward import listening
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import MAX_PACKET, Call, CallKind, Local  # msgspec reads the annotations
+from qsh.server.session_description import Description  # noqa: TC001
 from qsh.server.session_rules import Rights  # noqa: TC001 - msgspec reads the annotations
-from qsh.server.terminal_session import Description  # noqa: TC001
 from qsh.wire.messages import Attach, ClientName  # noqa: TC001
 
 if TYPE_CHECKING:

@@ -30,13 +30,14 @@ from qsh.server.session_directory import (
     is_same_user,
 )
 from qsh.server.session_rules import NOT_PERMITTED
-from qsh.server.terminal_session import TerminalSession, Visitor
+from qsh.server.terminal_clients import Visitor
 
 if TYPE_CHECKING:
     import socket
 
     from qsh.server.event_loop import EventLoop
     from qsh.server.requests import Call
+    from qsh.server.terminal_session import TerminalSession
 
 __all__ = ["SessionDoor"]
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import termios
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from qsh.clock import monotonic_s, wall_s
 from qsh.server import program, signals
+from qsh.server.attach_tickets import AttachTickets
 from qsh.server.attachment import Attachment
 from qsh.server.attachment_link import AttachmentLink, socket_pairs
 from qsh.server.event_loop import READ, WRITE
+from qsh.server.pty_input import PtyInput
+from qsh.server.read_allowance import ReadAllowance
+from qsh.server.session_description import Description
+from qsh.server.terminal_clients import TerminalClients
 from qsh.server.terminal_model import TerminalModel
+from qsh.server.tty_polling import TtyPolling
 from qsh.server.tty_state import TtyWatch, waiting_bytes
 from qsh.session.input_log import InputLog
 from qsh.session.settle import Settle
@@ -24,72 +28,31 @@ from qsh.terminal.screen import gulp
 from qsh.wire.terminal import Attached, Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qsh.server.client_calls import Callee
     from qsh.server.event_loop import EventLoop
     from qsh.server.program import Program, Terminal
     from qsh.server.record_link import Recording
     from qsh.server.requests import CallKind
     from qsh.server.session_rules import Rights
+    from qsh.server.terminal_clients import Size, Visitor
     from qsh.wire.messages import Attach, Pty
 
-__all__ = ["Description", "TerminalSession", "Visitor"]
+__all__ = ["TerminalSession"]
 
 READ_BYTES: Final = 64 * 1024
 """Output taken in one go: one feed of the model, one frame."""
 INPUT_MAX: Final = 64 * 1024
 """Input that may wait for the program; then its clients' streams are not read."""
-SKIP_BYTES_S: Final = 8e6
-"""Output read without a client that holds it back: more would only cost time of the processor."""
-SKIP_BURST: Final = 512 * 1024
-POLL_FIRST_S, POLL_LAST_S, POLL_GROWTH = 0.010, 0.050, 1.5
-TYPED_S: Final = 1.0
-"""After the last key the terminal's state is looked at so long without being asked."""
+ENDING_POLL_S: Final = 0.010
+"""The program has ended, and others may go on writing to the terminal."""
 BLOCKED_POLL_S: Final = 0.05
 GRACE_S: Final = 2.0
 """A client that was lost and comes back will answer its terminal's questions itself."""
 LAST_OUTPUT_MAX: Final = 1 << 20
 """Output read after the program's end, if others go on writing to the terminal."""
 MAX_ATTACHMENTS: Final = 16
-TICKET_BYTES: Final = 16
-TICKETS_MAX: Final = 32
 _DRAINED, _END = 1, 2
 """What a gulp found behind the bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Who attaches: its address, and the channel of its connection, for the log."""
-
-    address: str
-    on_end: Callable[[], None]
-    """Called when the attachment has ended."""
-    callee: Callee | None = None
-    """It takes calls of the terminal's programs (docs/protocol.md 13)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What the list of sessions says about one."""
-
-    name: str
-    host: str
-    started: float
-    traffic: float
-    rows: int
-    cols: int
-    command: str
-    attached: int
-    detached_since: float
-    """Seconds since 1970; 0 while somebody is attached."""
-    idle: bool
-    """Nothing runs in it but its shell."""
-    ended: bool = False
-    silent: int = 0
-    """Clients that do not acknowledge what they are sent; not among ``attached``."""
-    lost: bool = False
-    """The last client said no goodbye: it may come back."""
 
 
 class Keeper(Protocol):
@@ -103,25 +66,6 @@ class Keeper(Protocol):
 
     def report(self, text: str) -> None:
         """A line for the log."""
-
-
-@dataclass(slots=True)
-class _Ticket:
-    ticket: bytes
-    read_only: bool
-
-
-@dataclass(slots=True)
-class _Guest:
-    link: AttachmentLink
-    visitor: Visitor
-    order: int
-    silent: bool = False
-
-    @property
-    def counts(self) -> bool:
-        """It is there, as far as anybody knows."""
-        return not self.silent and not self.link.attachment.over
 
 
 @dataclass(eq=False)
@@ -138,7 +82,6 @@ class TerminalSession:
     tell_programs: bool = True
     recording: Recording | None = None
     started: float = field(default_factory=wall_s)
-    guests: list[_Guest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.now = monotonic_s()
@@ -149,20 +92,16 @@ class TerminalSession:
         self._tty.check(self.now)
         self.model.tty = self._tty.state
         self._inputs = InputLog()
-        self._tickets: dict[bytes, _Ticket] = {}
+        self._tickets = AttachTickets()
+        self._clients = TerminalClients(self.model)
         self._settle = Settle()
-        self._mark = 0
-        self._typed: deque[tuple[Attachment | None, bytes]] = deque()
-        self._typed_size = 0
-        self._typed_at = float("-inf")
-        self._poll_at: float | None = None
-        self._poll_s = POLL_FIRST_S
-        self._tokens, self._tokens_at = float(SKIP_BURST), self.now
+        self._typed = PtyInput(self.master)
+        self._polling = TtyPolling()
+        self._unheld = ReadAllowance(self.now)
         self._drained = True
         self._status: Ended | None = None
         self._last_output = LAST_OUTPUT_MAX
         self._grace_until: float | None = None
-        self._order = 0
         self._closed = False
         self._hung = False
         """The master side reads no more: every descriptor of the user's side is closed, ours too."""
@@ -186,13 +125,12 @@ class TerminalSession:
 
     def has_ticket(self, client: bytes, ticket: bytes) -> bool:
         """The client was attached before and proves it."""
-        known = self._tickets.get(client)
-        return known is not None and secrets.compare_digest(known.ticket, ticket)
+        return self._tickets.proves(client, ticket)
 
     def attach(
         self,
         request: Attach,
-        size: tuple[int, int, int, int],
+        size: Size,
         visitor: Visitor,
         waiting: list[str],
         *,
@@ -200,26 +138,21 @@ class TerminalSession:
     ) -> list[int]:
         """Descriptors of a stream and a datagram socket that carry a new attachment. Raises OSError."""
         now = self.now = monotonic_s()
-        if len(self.guests) >= MAX_ATTACHMENTS:
+        if len(self._clients) >= MAX_ATTACHMENTS:
             raise OSError("too many clients are attached")
         resumes = self.has_ticket(request.client, request.ticket)
-        known = self._tickets.get(request.client)
-        read_only = request.read_only or (resumes and known is not None and known.read_only)
-        for guest in list(self.guests):
-            if guest.link.attachment.client == request.client:
-                guest.link.attachment.put_out("taken")
-                guest.link.flush()
+        for client in list(self._clients):
+            if client.attachment.client == request.client:
+                client.attachment.put_out("taken")
+                client.link.flush()
         sockets, far = socket_pairs()
         typed = self._inputs.enter(request.client)
-        window = (*self.model.size, *size[2:]) if new else self._clamped(size)
+        window = (*self.model.size, *size[2:]) if new else self._clients.clamped(size)
         attachment = Attachment(now, self, self.model, typed, request, window)
-        attachment.read_only = read_only
+        ticket, attachment.read_only = self._tickets.answer(request)
         link = AttachmentLink(self.loop, sockets, attachment, self._after_input, self._left)
-        self._order += 1
-        self.guests.append(_Guest(link, visitor, self._order))
+        self._clients.enter(link, visitor)
         self.host = request.host or visitor.address
-        # the same again for who resumes: it may never hear of this attachment, and try another
-        ticket = known.ticket if resumes and known else self._ticket(request.client, read_only)
         attached = Attached(self.name, ticket, 0, typed.received, *self.model.size, waiting)
         self.detached_at, self.detached_since = None, 0.0
         self._grace_until = None
@@ -227,180 +160,101 @@ class TerminalSession:
             attachment.start_new(attached)
         else:
             self._apply_size()
-            self._choose_passing(now)
+            self._clients.choose_passing(now)
             attachment.start(now, attached, request, resumes=resumes)
         attachment.changed(now)
         self._poll_tty(now)
         self._flush(now)
         return list(far)
 
-    def _ticket(self, client: bytes, read_only: bool) -> bytes:
-        while len(self._tickets) >= TICKETS_MAX:
-            del self._tickets[next(iter(self._tickets))]
-        self._tickets.pop(client, None)
-        fresh = secrets.token_bytes(TICKET_BYTES)
-        self._tickets[client] = _Ticket(fresh, read_only)
-        return fresh
-
     def _left(self, link: AttachmentLink, _reason: str) -> None:
         """The attachment's stream is at its end."""
-        guest = next((guest for guest in self.guests if guest.link is link), None)
-        if guest is None:
+        client = self._clients.leave(link)
+        if client is None:
             return
-        self.guests.remove(guest)
         attachment = link.attachment
         self._inputs.leave(attachment.client)
         if attachment.fault:
             self.keeper.report(
                 f"session {self.name}: client of {attachment.host}: {attachment.fault}"
             )
-        guest.visitor.on_end()
+        client.visitor.on_end()
         if self._closed:
             return
         now = monotonic_s()
         if attachment.passing and self.model.has_queries:
             self._grace_until = now + GRACE_S
-        if not self.guests:
+        if not self._clients:
             self.detached_at, self.detached_since = now, wall_s()
             self._lost = not attachment.over
         else:
             self._apply_size()
-        if self._end_delivered and not self.guests:
+        if self._end_delivered and not self._clients:
             self.close()
-        elif not self.guests:
+        elif not self._clients:
             self.keeper.terminal_detached(self)
         if not self._closed:
             self._flush(now)
 
     def put_out(self, reason: str) -> None:
         """Every client leaves; the programs stay."""
-        for guest in list(self.guests):
-            guest.link.attachment.put_out(reason)
-            guest.link.flush()
+        for client in list(self._clients):
+            client.attachment.put_out(reason)
+            client.link.flush()
 
-    def hang_up_of(self, link_visitor: Visitor) -> None:
+    def hang_up_of(self, visitor: Visitor) -> None:
         """A client ended its channel on purpose: the terminal goes with the last one who could type."""
-        guest = next((guest for guest in self.guests if guest.visitor is link_visitor), None)
-        if guest is None or guest.link.attachment.over:
+        client = self._clients.of(visitor)
+        if client is None or client.attachment.over:
             return  # it has just left
-        others = [g for g in self.guests if g is not guest and not g.link.attachment.over]
-        last = not guest.link.attachment.read_only and not any(
-            not g.link.attachment.read_only for g in others
-        )
-        guest.link.attachment.over = True
-        guest.link.close("hang-up")
+        last = self._clients.types_alone(client)
+        client.attachment.over = True
+        client.link.close("hang-up")
         if last and not self._closed:
             self.hang_up()
 
     def callee(self, kind: CallKind) -> Callee | None:
         """The newest client that takes such calls and is there, as far as anybody knows."""
-        for guest in reversed(self.guests):
-            callee = guest.visitor.callee
-            if callee is not None and kind in callee.kinds and guest.counts:
-                return callee
-        return None
+        return self._clients.callee(kind)
 
-    def path_of(self, link_visitor: Visitor, rtt_s: float, loss_ppm: int) -> None:
+    def path_of(self, visitor: Visitor, rtt_s: float, loss_ppm: int) -> None:
         """How the connection of one client does."""
-        for guest in self.guests:
-            if guest.visitor is link_visitor:
-                guest.link.attachment.path(monotonic_s(), rtt_s, loss_ppm)
-
-    def _look_for_silence(self, now: float) -> None:
-        """Clients that are dead, or back: the size is that of those who are there."""
-        changed = False
-        for guest in self.guests:
-            due = guest.link.attachment.silent_at
-            silent = due is not None and now >= due
-            changed |= silent != guest.silent
-            guest.silent = silent
-        if changed:
-            self._apply_size()
-
-    @property
-    def _awake(self) -> list[_Guest]:
-        """Who counts; if nobody does, all that have not left."""
-        awake = [guest for guest in self.guests if guest.counts]
-        return awake or [guest for guest in self.guests if not guest.link.attachment.over]
-
-    def _choose_passing(self, now: float) -> None:
-        """The newest client that may type and whose window is the terminal's gets raw output; nobody else does."""
-        chosen = None
-        for guest in self._awake:
-            attachment = guest.link.attachment
-            if attachment.size[:2] == self.model.size and not attachment.read_only:
-                chosen = attachment
-        for guest in self.guests:
-            guest.link.attachment.may_pass = guest.link.attachment is chosen
-        for guest in self.guests:
-            if not guest.link.attachment.may_pass:
-                guest.link.attachment.update(now)
-
-    @property
-    def _passing(self) -> Attachment | None:
-        """Who gets raw output now."""
-        for guest in self.guests:
-            attachment = guest.link.attachment
-            if attachment.started and attachment.passing:
-                return attachment
-        return None
+        client = self._clients.of(visitor)
+        if client is not None:
+            client.attachment.path(monotonic_s(), rtt_s, loss_ppm)
 
     # -- sizes ---------------------------------------------------------------------------------
-
-    def _clamped(self, size: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        rows, cols, xpixel, ypixel = size
-        if not rows or not cols:
-            return (*self.model.size, xpixel, ypixel)
-        return min(rows, 500), min(max(cols, 2), 1000), xpixel, ypixel
 
     def resized(self) -> None:
         """An attachment has another size: the smallest of each dimension is the terminal's."""
         self._apply_size()
 
     def _apply_size(self) -> None:
-        now = monotonic_s()
-        for guest in self.guests:
-            attachment = guest.link.attachment
-            attachment.size = self._clamped(attachment.size)
-        sizes = [guest.link.attachment.size for guest in self._awake]
-        if sizes:
-            rows, cols = min(size[0] for size in sizes), min(size[1] for size in sizes)
-            pixels = next((size[2:] for size in sizes if size[:2] == (rows, cols)), (0, 0))
-            if (rows, cols) != self.model.size and not self._exited:
-                self._set_size(rows, cols, *pixels)
-        self._choose_passing(now)
+        size = self._clients.smallest_size()
+        if size is not None and size[:2] != self.model.size and not self._exited:
+            self._set_size(size)
+        self._clients.choose_passing(monotonic_s())
 
-    def _set_size(self, rows: int, cols: int, xpixel: int, ypixel: int) -> None:
-        self.model.screen.resize(rows, cols)
+    def _set_size(self, size: Size) -> None:
+        self.model.screen.resize(*size[:2])
         if self.recording is not None:
             self.recording.resized(monotonic_s(), *self.model.size)
-        for (
-            guest
-        ) in self.guests:  # the model has limits of its own: who asked for more got what there is
-            attachment = guest.link.attachment
-            if attachment.size[:2] == (rows, cols):
-                attachment.size = (*self.model.size, xpixel, ypixel)
+        self._clients.resized(size)
         with contextlib.suppress(OSError):
-            program.set_window(self.master, *self.model.size, xpixel, ypixel)
-        for guest in self.guests:
-            if guest.link.attachment.started and not guest.link.attachment.passing:
-                guest.link.attachment.repaint(monotonic_s())
+            program.set_window(self.master, *self.model.size, *size[2:])
+        for client in self._clients:
+            if client.attachment.started and not client.attachment.passing:
+                client.attachment.repaint(monotonic_s())
 
     # -- input ---------------------------------------------------------------------------------
 
     def typed(self, attachment: Attachment, data: bytes) -> None:
         """Write to the terminal, in the order of arrival."""
         if attachment.read_only or self._exited:
-            attachment.input.wrote(len(data), self._mark)
+            attachment.input.wrote(len(data), self._typed.mark)
             attachment.changed(monotonic_s())
             return
-        self._typed.append((attachment, data))
-        self._typed_size += len(data)
-
-    def _answer(self, reply: bytes) -> None:
-        if not self._exited:
-            self._typed.append((None, reply))
-            self._typed_size += len(reply)
+        self._typed.put(attachment, data)
 
     def send_break(self) -> None:
         """A break on the line."""
@@ -418,46 +272,25 @@ class TerminalSession:
 
     def _after_input(self) -> None:
         now = monotonic_s()
-        if self._typed:
+        if self._typed.size:
             self.traffic = wall_s()
             self._write(now)
             self._read(now)
         self._flush(now)
 
     def _write(self, now: float) -> None:
-        wrote: dict[int, Attachment] = {}
-        try:
-            while self._typed:
-                attachment, data = self._typed[0]
-                count = os.write(self.master, data)
-                self._mark += count
-                self._typed_size -= count
-                if attachment is not None:
-                    if self.recording is not None:
-                        self.recording.typed(now, data[:count])
-                    attachment.input.wrote(count, self._mark)
-                    wrote[id(attachment)] = attachment
-                if count < len(data):
-                    self._typed[0] = (attachment, data[count:])
-                    if not count:
-                        break
-                else:
-                    self._typed.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._typed.clear()  # it is hung up
-            self._typed_size = 0
+        recording = self.recording
+        wrote = self._typed.write(
+            None if recording is None else lambda keys: recording.typed(now, keys)
+        )
         if not wrote:
             return
-        self._settle.wrote(now, self._mark, kernel_echo=self._tty.kernel_echo)
+        self._settle.wrote(now, self._typed.mark, kernel_echo=self._tty.kernel_echo)
         self._tty.push()
-        for attachment in wrote.values():
+        for attachment in wrote:
             attachment.applied(now)
-        self._typed_at = now
-        self._poll_s = POLL_FIRST_S
         self._check_tty(now)
-        self._poll_at = now + self._poll_s
+        self._polling.typed(now)
 
     # -- output --------------------------------------------------------------------------------
 
@@ -473,13 +306,10 @@ class TerminalSession:
         """Bytes of output that may be read now."""
         if self.recording is not None and self.recording.holds:
             return 0
-        passing = self._passing
+        passing = self._clients.passing
         if passing is not None:
             return min(passing.flow.room, READ_BYTES)
-        elapsed_s = now - self._tokens_at
-        self._tokens = min(self._tokens + elapsed_s * SKIP_BYTES_S, SKIP_BURST)
-        self._tokens_at = now
-        return min(int(self._tokens), READ_BYTES)
+        return min(self._unheld.bytes(now), READ_BYTES)
 
     def _read(self, now: float) -> None:
         """One gulp: what there is, as far as the clients can take it."""
@@ -499,40 +329,40 @@ class TerminalSession:
     def _tty_and_model(self, now: float, data: bytes) -> None:
         state_changed = self._check_tty(now)
         if data:
-            if self._passing is None:
-                self._tokens -= len(data)
+            if self._clients.passing is None:
+                self._unheld.took(len(data))
             self.traffic = wall_s()
             if self.recording is not None:
                 self.recording.output(now, data)
             events = self.model.feed(now, data)
             self._settle.output(now)
-            for guest in self.guests:
-                guest.link.attachment.output(now, len(data), events)
+            for client in self._clients:
+                client.attachment.output(now, len(data), events)
         if self._drained:
             before = self._settle.settled
             self._settle.drained()
             if self._settle.settled != before:
                 self._tell_settled(now)
         if data and state_changed and self._tty.kernel_echo:
-            self._poll_at = now + POLL_FIRST_S
+            self._polling.soon(now)
 
     def _check_tty(self, now: float) -> bool:
         if self._exited or not self._tty.check(now):
             return False
         self.model.tty = self._tty.state
-        for guest in self.guests:
-            guest.link.attachment.changed(now)
+        for client in self._clients:
+            client.attachment.changed(now)
         return True
 
     def _tell_settled(self, now: float) -> None:
-        for guest in self.guests:
-            if guest.link.attachment.input.settle(self._settle.settled):
-                guest.link.attachment.changed(now)
+        for client in self._clients:
+            if client.attachment.input.settle(self._settle.settled):
+                client.attachment.changed(now)
 
     def _watch_master(self) -> None:
         if self._closed or self.model.ended is not None:
             return
-        events = WRITE if self._typed else 0
+        events = WRITE if self._typed.size else 0
         if not self._hung and self._allowance(monotonic_s()) > 0:
             events |= READ
         self.loop.watch(self.master, events, self._ready)
@@ -541,50 +371,52 @@ class TerminalSession:
         """After anything has happened: let every client have what is due."""
         if self._closed:
             return
-        self._look_for_silence(now)
+        if self._clients.look_for_silence(now):
+            self._apply_size()
         self._answer_queries(now)
-        passing = self._passing
+        passing = self._clients.passing
         if passing is not None:
             held = passing.flow.room == 0 and waiting_bytes(self.master) > 0
             passing.flow.blocked(now, held)
-        for guest in list(self.guests):
-            guest.link.attachment.update(now)
-            guest.link.flush()
+        for client in list(self._clients):
+            client.attachment.update(now)
+            client.link.flush()
         if self._closed:
             return
-        for guest in self.guests:
-            guest.link.take_input(self._typed_size < INPUT_MAX)
+        for client in self._clients:
+            client.link.take_input(self._typed.size < INPUT_MAX)
         if self._status is not None and self.model.ended is None and self._hung:
             self._finish()
         self._watch_master()
 
     def _answer_queries(self, now: float) -> None:
         """The programs' questions are answered here unless a client's terminal sees them."""
-        if not self.model.has_queries or self._passing is not None:
+        if not self.model.has_queries or self._clients.passing is not None:
             return
         if self._grace_until is not None and now < self._grace_until:
             return
         self._grace_until = None
         reply = self.model.take_queries()
         if reply:
-            self._answer(reply)
+            if not self._exited:
+                self._typed.put(None, reply)
             self._write(now)
 
     # -- time ----------------------------------------------------------------------------------
 
     def deadline(self, now: float) -> float | None:
         """When :meth:`expire` is due; None: not before something happens."""
-        times = [guest.link.attachment.deadline(now) for guest in self.guests]
-        times += [guest.link.deadline() for guest in self.guests]
-        times += [guest.link.attachment.silent_at for guest in self.guests if not guest.silent]
-        times += [self._settle.deadline(now), self._poll_at, self._grace_until]
-        passing = self._passing
+        times = [client.attachment.deadline(now) for client in self._clients]
+        times += [client.link.deadline() for client in self._clients]
+        times += [client.attachment.silent_at for client in self._clients if not client.silent]
+        times += [self._settle.deadline(now), self._polling.at, self._grace_until]
+        passing = self._clients.passing
         if self._status is not None and self.model.ended is None:
-            times.append(now + POLL_FIRST_S)
+            times.append(now + ENDING_POLL_S)
         if passing is not None and passing.flow.room == 0:
             times.append(now + BLOCKED_POLL_S)
-        elif passing is None and self._tokens < 1:
-            times.append(now + READ_BYTES / SKIP_BYTES_S)
+        elif passing is None and (wait_s := self._unheld.wait_s(READ_BYTES)) is not None:
+            times.append(now + wait_s)
         return min((when for when in times if when is not None), default=None)
 
     def expire(self, now: float) -> None:
@@ -592,23 +424,19 @@ class TerminalSession:
         if self._closed:
             return
         self.now = now
-        if self._poll_at is not None and now >= self._poll_at:
+        if self._polling.due(now):
             self._poll_tty(now)
         if self._settle.pending and self._settle.check(now, self._tty.unread):
             self._tell_settled(now)
-        for guest in list(self.guests):
-            guest.link.expire(now)
+        for client in list(self._clients):
+            client.link.expire(now)
         if self._status is not None and self.model.ended is None:
             self._read(now)
         self._flush(now)
 
     def _poll_tty(self, now: float) -> None:
         self._check_tty(now)
-        if now - self._typed_at < TYPED_S:
-            self._poll_at = now + self._poll_s
-            self._poll_s = min(self._poll_s * POLL_GROWTH, POLL_LAST_S)
-        else:
-            self._poll_at = None
+        self._polling.looked(now)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -625,7 +453,6 @@ class TerminalSession:
         ended = signals.end_of(status)
         self._status = Ended(0, ended.status, ended.signal, ended.core_dumped)
         self._typed.clear()
-        self._typed_size = 0
         self._tty.release_peer()
         now = monotonic_s()
         self._read(now)
@@ -670,9 +497,9 @@ class TerminalSession:
         if self._closed:
             return
         self._closed = True
-        for guest in list(self.guests):
-            guest.link.flush()
-            guest.link.close("")
+        for client in list(self._clients):
+            client.link.flush()
+            client.link.close("")
         self._tty.release_peer()
         if self.model.ended is None:
             self.loop.forget(self.master)
@@ -691,7 +518,7 @@ class TerminalSession:
     @property
     def attached(self) -> int:
         """Clients."""
-        return sum(not guest.link.attachment.over for guest in self.guests)
+        return self._clients.attached
 
     @property
     def idle(self) -> bool:
@@ -713,7 +540,7 @@ class TerminalSession:
             now = monotonic_s()
             self._tty.name_again(now)
             self._tty.check(now)
-        silent = sum(guest.silent and not guest.link.attachment.over for guest in self.guests)
+        silent = self._clients.silent
         return Description(
             self.name,
             self.host,

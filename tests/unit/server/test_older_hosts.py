@@ -17,8 +17,8 @@ import pytest
 
 from qsh.server import session_directory as door
 from qsh.server.requests import Call, encode
+from qsh.server.session_description import Description
 from qsh.server.session_rules import Rights
-from qsh.server.terminal_session import Description
 from qsh.wire import terminal
 from qsh.wire.messages import Attach
 
