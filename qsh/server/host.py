@@ -7,23 +7,22 @@ here (docs/protocol.md 10), and stays when its client or the front goes. The hos
 from __future__ import annotations
 
 import os
-import signal
-import termios
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
-from qsh.server import auth_info, program, session_commands, signals
-from qsh.server.client_calls import Callee, ClientCalls
+from qsh.server import auth_info, program, session_commands
+from qsh.server.client_calls import Callee
 from qsh.server.event_loop import READ, WRITE, EventLoop
 from qsh.server.forward_rules import ForwardRules
 from qsh.server.forwards import HostForwards
+from qsh.server.kept_terminals import KeptTerminals
 from qsh.server.login_script import before_program
+from qsh.server.offered_calls import offer_calls
 from qsh.server.record_link import RecordLink
 from qsh.server.requests import (
     Called,
-    CallEnded,
     ChannelFailed,
     ChannelOpened,
     Connect,
@@ -34,28 +33,28 @@ from qsh.server.requests import (
     OpenChannel,
     PathState,
     Released,
-    Resize,
-    SendSignal,
     StopListening,
     TerminalLogin,
 )
 from qsh.server.session_directory import AttachTo, SessionDirectory, directory_of
-from qsh.server.session_door import SessionDoor
 from qsh.server.session_relay import SessionRelay
 from qsh.server.session_rules import NOT_PERMITTED
+from qsh.server.spliced_programs import SplicedProgram, SplicedPrograms
 from qsh.server.terminal_clients import Visitor
 from qsh.server.terminal_model import COLS, ROWS
-from qsh.server.terminal_session import TerminalSession
+from qsh.server.terminal_visits import TerminalVisits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qsh.server.client_calls import ClientCalls
     from qsh.server.idle_pages import IdlePages
     from qsh.server.packets import PacketSocket
-    from qsh.server.program import Terminal
     from qsh.server.record_link import RecorderEnd, Recording
     from qsh.server.requests import Call, Local
     from qsh.server.session_rules import Plan, SessionRules
+    from qsh.server.signals import ProgramEnd
+    from qsh.server.terminal_session import TerminalSession
     from qsh.wire.messages import Attach, Pty
 
 __all__ = ["SessionHost"]
@@ -63,28 +62,6 @@ __all__ = ["SessionHost"]
 NOT_RECORDED: Final = ("not-recorded", "sessions are recorded here, and this one cannot be")
 WAITING_S: Final = 0.1
 """A new terminal waits so long to hear which others are detached."""
-DETACHED_CHECK_S: Final = 60.0
-
-
-@dataclass(slots=True)
-class _Channel:
-    """A program whose bytes the front moves."""
-
-    number: int
-    pid: int
-    pidfd: int
-    master: int = -1
-    callee: Callee | None = None
-    calls: ClientCalls | None = None
-
-
-@dataclass(slots=True)
-class _Visit:
-    """A channel of this login that is attached to a terminal, here or in another host."""
-
-    terminal: TerminalSession | None = None
-    visitor: Visitor | None = None
-    relay: SessionRelay | None = None
 
 
 @dataclass
@@ -101,14 +78,7 @@ class SessionHost:
     recorder: RecorderEnd | None = None
     """Terminals are recorded."""
     _loop: EventLoop = field(default_factory=EventLoop)
-    _channels: dict[int, _Channel] = field(default_factory=dict)
-    _visits: dict[int, _Visit] = field(default_factory=dict)
-    _terminals: dict[str, TerminalSession] = field(default_factory=dict)
-    _doors: dict[str, SessionDoor] = field(default_factory=dict)
-    _due: dict[TerminalSession, float] = field(default_factory=dict)
     _connected: bool = True
-    _path: tuple[float, int] | None = None
-    _check_detached_at: float | None = None
     _auth_info: str = ""
     _ends: int = 0
     """Programs that ended, and that could not be started."""
@@ -119,8 +89,11 @@ class SessionHost:
         self._directory = SessionDirectory(path)
         self._forwards: HostForwards | None = None
         """Made with the first request: most hosts hold a terminal and no forward, and would only keep the memory."""
-        self._calls: dict[str, ClientCalls] = {}
-        """Of the terminals, by name."""
+        self._programs = SplicedPrograms(self._loop, self._program_ended)
+        self._terminals = KeptTerminals(
+            self._loop, self._directory, options, self._programs, self.report, self._count_end
+        )
+        self._visits = TerminalVisits()
         self._records = None if self.recorder is None else RecordLink(self._loop, self.recorder)
         self._beginning: set[int] = set()
         """Channels whose terminals are to be recorded before their programs start."""
@@ -143,18 +116,16 @@ class SessionHost:
             timeout_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
         self._watch_front()
         if self._loop.wait(timeout_s) and self.pages is not None:
-            traffic = [terminal.traffic for terminal in self._terminals.values()]
-            self.pages.touched(monotonic_s(), max(traffic, default=1.0))
+            self.pages.touched(monotonic_s(), self._terminals.newest_traffic)
         self._expire()
 
     def close(self) -> None:
         """Hang up everything."""
         auth_info.remove(self._auth_info)
-        self._hang_up_channels()
+        self._programs.hang_up()
         if self._forwards is not None:
             self._forwards.close()
-        for terminal in list(self._terminals.values()):
-            terminal.hang_up()
+        self._terminals.hang_up()
         if self._records is not None:
             self._records.close()
         self._loop.close()
@@ -162,16 +133,9 @@ class SessionHost:
     # -- time ----------------------------------------------------------------------------------
 
     def _timeout_s(self) -> float | None:
-        """Until the soonest deadline. They are asked for once: some are only "soon", as seen from now."""
+        """Until the soonest deadline."""
         now = monotonic_s()
-        self._due = {
-            terminal: when
-            for terminal in self._terminals.values()
-            if (when := terminal.deadline(now)) is not None
-        }
-        times = list(self._due.values())
-        if self._check_detached_at is not None:
-            times.append(self._check_detached_at)
+        times = self._terminals.deadlines(now)
         if self._forwards is not None and (dial := self._forwards.deadline) is not None:
             times.append(dial)
         if self._records is not None and (record := self._records.deadline) is not None:
@@ -186,37 +150,9 @@ class SessionHost:
             self._forwards.expire(now)
         if self._records is not None:
             self._records.expire(now)
-        for terminal, when in self._due.items():
-            if now >= when:
-                terminal.expire(now)
-        if self._check_detached_at is not None and now >= self._check_detached_at:
-            self._check_detached(now)
+        self._terminals.expire(now)
         if self.pages is not None:
             self.pages.expire(now)
-
-    def _check_detached(self, now: float) -> None:
-        """Terminals that have waited too long for a client."""
-        options = self.rules.options
-        self._check_detached_at = None
-        for terminal in list(self._terminals.values()):
-            if terminal.detached_at is None or terminal.attached:
-                continue
-            waited_s = now - terminal.detached_at
-            if waited_s >= options.detached_max:
-                self._end_detached(terminal, "DetachedMax")
-            elif 0 < options.detached_idle_max <= waited_s and terminal.running and terminal.idle:
-                self._end_detached(terminal, "DetachedIdleMax")
-            else:
-                wait_s = min(DETACHED_CHECK_S, max(options.detached_max - waited_s, 0.01))
-                if options.detached_idle_max > 0:
-                    wait_s = min(wait_s, max(options.detached_idle_max - waited_s, 1.0))
-                soon = now + wait_s
-                self._check_detached_at = min(soon, self._check_detached_at or soon)
-
-    def _end_detached(self, terminal: TerminalSession, why: str) -> None:
-        if self.rules.options.detached_max > 0:
-            self.report(f"session {terminal.name} ends: {why}")
-        terminal.hang_up()
 
     # -- the front -----------------------------------------------------------------------------
 
@@ -244,18 +180,11 @@ class SessionHost:
         self._connected = False
         self._beginning.clear()
         self._loop.forget(self.front.fileno())
-        self._hang_up_channels()
+        self._programs.hang_up()
         if self._forwards is not None:
             self._forwards.close()
-        for visit in list(self._visits.values()):
-            if visit.relay is not None:
-                visit.relay.close()
-        self._visits.clear()
+        self._visits.close()
         self.front.close()
-
-    def _hang_up_channels(self) -> None:
-        for channel in self._channels.values():
-            signals.hang_up(channel.master, channel.pid)
 
     def _tell(self, message: Local, descriptors: list[int] | None = None) -> None:
         """To the front; what it cannot get any more is of no use to anybody."""
@@ -281,68 +210,26 @@ class SessionHost:
         if isinstance(request, OpenChannel):
             self._open(request)
         elif isinstance(request, PathState):
-            self._path = (request.rtt_us / 1e6, request.loss_ppm)
-            for visit in self._visits.values():
-                self._tell_path(visit)
+            self._visits.path(request.rtt_us / 1e6, request.loss_ppm)
         elif isinstance(request, Connect | ListenOn | StopListening | Released):
             if self._forwards is None:
                 rules = ForwardRules(self.rules.options, self.rules.key)
                 self._forwards = HostForwards(self._loop, rules, self._tell, self.report)
             self._forwards.take(request)
         elif request.channel in self._visits:
-            self._visit_request(self._visits[request.channel], request)
-        elif request.channel in self._channels:
-            self._channel_request(self._channels[request.channel], request)
+            self._visits.take(request)
+        elif request.channel in self._programs:
+            self._programs.take(request)
         elif isinstance(request, HangUp) and request.channel in self._beginning:
             self._beginning.discard(request.channel)
         elif isinstance(request, HangUp) and self._forwards is not None:
             self._forwards.hang_up(request.channel)
         return True  # what it was for may have just ended
 
-    def _channel_request(
-        self, channel: _Channel, request: Resize | SendSignal | HangUp | CallEnded
-    ) -> None:
-        if isinstance(request, CallEnded):
-            if channel.callee is not None:
-                channel.callee.ended(request.kind)
-        elif isinstance(request, Resize):
-            if channel.master >= 0:
-                program.set_window(
-                    channel.master, request.rows, request.cols, request.xpixel, request.ypixel
-                )
-        elif isinstance(request, SendSignal):
-            self._signal(channel, request.name)
-        else:
-            signals.hang_up(channel.master, channel.pid)
-
-    def _visit_request(
-        self, visit: _Visit, request: Resize | SendSignal | HangUp | CallEnded
-    ) -> None:
-        if isinstance(request, CallEnded):
-            if visit.relay is not None:
-                visit.relay.call_ended(request.kind)
-            elif visit.visitor is not None and visit.visitor.callee is not None:
-                visit.visitor.callee.ended(request.kind)
-        elif isinstance(request, HangUp):
-            if visit.relay is not None:
-                visit.relay.hang_up()
-            elif visit.terminal is not None and visit.visitor is not None:
-                visit.terminal.hang_up_of(visit.visitor)
-        elif isinstance(request, SendSignal) and visit.terminal is not None:
-            visit.terminal.signal(request.name)
-
-    def _tell_path(self, visit: _Visit) -> None:
-        if self._path is None:
-            return
-        if visit.relay is not None:
-            visit.relay.path(*self._path)
-        elif visit.terminal is not None and visit.visitor is not None:
-            visit.terminal.path_of(visit.visitor, *self._path)
-
     # -- channels ------------------------------------------------------------------------------
 
     def _open(self, request: OpenChannel) -> None:
-        known = {*self._channels, *self._visits, *self._beginning}
+        known = self._programs.channels | self._visits.channels | self._beginning
         refusal = self.rules.refusal(request, len(known))
         if request.channel in known:
             refusal = ("bad-channel", "the channel is open already")
@@ -406,7 +293,7 @@ class SessionHost:
                 terminal = program.open_terminal(request.pty)
             else:
                 notices.append("PTY allocation request failed on channel 0")
-        calls = self._offer(request, notices)
+        calls = offer_calls(self._loop, self._directory, self.rules, request, self.report, notices)
         try:
             tty = terminal.name if terminal else ""
             started = program.start(lambda: self._plan(request, tty, calls), terminal)
@@ -422,10 +309,9 @@ class SessionHost:
             if request.terminal is not None and request.pty is not None:
                 os.close(started.stdin)
                 os.close(started.stdout)
-                session = self._new_terminal(request.pty, terminal, started, notices, recording)
-                if calls is not None:
-                    calls.newest = session.callee
-                    self._calls[session.name] = calls
+                session = self._terminals.add(
+                    terminal, started, request.pty, self.rules.rights, notices, recording, calls
+                )
                 self._attach_to_new(request, session, request.terminal, request.pty, notices)
                 return
         descriptors = [started.stdin, started.stdout]
@@ -435,32 +321,10 @@ class SessionHost:
         callee = self._callee(request)
         if calls is not None:
             calls.newest = lambda kind: callee
-        self._keep(_Channel(request.channel, started.pid, started.pidfd, master, callee, calls))
+        self._programs.keep(
+            SplicedProgram(request.channel, started.pid, started.pidfd, master, callee, calls)
+        )
         self._tell(ChannelOpened(request.channel, notices), descriptors)
-
-    # -- calls (docs/protocol.md 13) -------------------------------------------------------------
-
-    def _offer(self, request: OpenChannel, notices: list[str]) -> ClientCalls | None:
-        """Sockets for what the channel's client offers and the login may have."""
-        kinds, options = self.rules.calls(request), self.rules.options
-        if request.x11 is not None and "x11" in kinds and not _is_program(options.xauth_location):
-            self.report("No xauth program; cannot forward X11.")
-            kinds -= {"x11"}
-        calls = ClientCalls(self._loop, self._directory, self.report) if kinds else None
-        if calls is not None and "agent" in kinds:
-            try:
-                calls.offer_agent()
-            except OSError as error:
-                self.report(f"agent forwarding: {error}")
-        if calls is not None and "x11" in kinds and request.x11 is not None:
-            try:
-                offset, localhost = options.x11_display_offset, bool(options.x11_use_localhost)
-                calls.offer_display(request.x11, offset, localhost=localhost)
-            except OSError as error:
-                self.report(f"X11 forwarding: {error}")
-        if request.x11 is not None and (calls is None or calls.xauth is None):
-            notices.append("X11 forwarding request failed on channel 0")
-        return calls
 
     def _plan(self, request: OpenChannel, tty: str, calls: ClientCalls | None) -> Plan:
         rules = self.rules
@@ -489,33 +353,6 @@ class SessionHost:
 
     # -- terminals -------------------------------------------------------------------------------
 
-    def _keep(self, channel: _Channel) -> None:
-        self._channels[channel.number] = channel
-        self._loop.watch(channel.pidfd, READ, lambda _: self._reap(channel))
-
-    def _new_terminal(
-        self,
-        pty: Pty,
-        terminal: Terminal,
-        started: program.Program,
-        notices: list[str],
-        recording: Recording | None,
-    ) -> TerminalSession:
-        name, door = f"{os.getpid()}.{started.pid}", None
-        try:
-            name, door = self._directory.claim()
-        except OSError as error:
-            self.report(f"session directory {self._directory.path}: {error.strerror or error}")
-            notices.append("this session cannot be attached from elsewhere")
-        rights = self.rules.rights
-        session = TerminalSession(
-            self._loop, self, name, terminal, started, pty, rights, recording=recording
-        )
-        self._terminals[name] = session
-        if door is not None:
-            self._doors[name] = SessionDoor(self._loop, door, session)
-        return session
-
     def _attach_to_new(
         self,
         request: OpenChannel,
@@ -532,7 +369,7 @@ class SessionHost:
         except OSError:
             session.hang_up()
             raise
-        self._visit(request.channel, _Visit(session, visitor))
+        self._visits.here(request.channel, session, visitor)
         self._tell(ChannelOpened(request.channel, notices, terminal=True), far)
 
     def _waiting(self) -> list[str]:
@@ -546,13 +383,9 @@ class SessionHost:
         channel = request.channel
         return Visitor(
             self.rules.grant.client[0],
-            lambda: self._forget_visit(channel),
+            lambda: self._visits.forget(channel),
             self._callee(request),
         )
-
-    def _visit(self, channel: int, visit: _Visit) -> None:
-        self._visits[channel] = visit
-        self._tell_path(visit)
 
     def _attach(self, request: OpenChannel) -> None:
         attach, pty, channel = request.terminal, request.pty, request.channel
@@ -573,7 +406,7 @@ class SessionHost:
         else:
             visitor = self._visitor(request)
             far = terminal.attach(attach, size, visitor, [])
-            self._visit(channel, _Visit(terminal, visitor))
+            self._visits.here(channel, terminal, visitor)
             self._tell(ChannelOpened(channel, terminal=True), far)
 
     def _may_attach(self, terminal: TerminalSession, attach: Attach) -> bool:
@@ -587,20 +420,16 @@ class SessionHost:
         if peer is None:
             self._fail(channel, "session-lost", f"there is no session {name[:64]!r}")
             return
-        visit = self._visits[channel] = _Visit()
-        visit.relay = SessionRelay(
+        relay = SessionRelay(
             self._loop,
             peer,
             question,
             lambda far: self._tell(ChannelOpened(channel, terminal=True), far),
             lambda code, text: self._fail(channel, code, text),
-            lambda: self._forget_visit(channel),
+            lambda: self._visits.forget(channel),
             lambda call, descriptors: self._call(channel, call, descriptors),
         )
-        self._tell_path(visit)
-
-    def _forget_visit(self, channel: int) -> None:
-        self._visits.pop(channel, None)
+        self._visits.elsewhere(channel, relay)
 
     def _run_command(self, request: OpenChannel) -> None:
         directory, user = self._directory, self.rules.grant.account.name
@@ -608,7 +437,7 @@ class SessionHost:
         started = program.start_function(
             lambda: session_commands.run(directory, command, user, rights)
         )
-        self._keep(_Channel(request.channel, started.pid, started.pidfd))
+        self._programs.keep(SplicedProgram(request.channel, started.pid, started.pidfd))
         self._tell(ChannelOpened(request.channel), [started.stdin, started.stdout, started.stderr])
 
     def _report_terminal(self, name: str, pid: int) -> None:
@@ -619,80 +448,14 @@ class SessionHost:
         except OSError:
             pass  # the monitor is gone: the session goes on without a login record
 
-    def _reap(self, channel: _Channel) -> None:
-        pid, status = os.waitpid(channel.pid, os.WNOHANG)
-        if pid == 0:
-            return
-        self._forget(channel)
+    def _count_end(self) -> None:
         self._ends += 1
-        if channel.number >= 0:
-            end = signals.end_of(status)
-            self._tell(Exited(channel.number, end.status, end.signal, end.core_dumped))
 
-    def _forget(self, channel: _Channel) -> None:
-        self._channels.pop(channel.number, None)
-        self._loop.forget(channel.pidfd)
-        os.close(channel.pidfd)
-        if channel.calls is not None:
-            channel.calls.close()
-        if channel.master >= 0:
-            os.close(channel.master)
-
-    def _signal(self, channel: _Channel, name: str) -> None:
-        if name == "BRK":
-            if channel.master >= 0:
-                termios.tcsendbreak(channel.master, 0)
-        elif name in signals.SIGNALS:
-            group = signals.foreground(channel.master, channel.pid)
-            signals.kill_group(group, signal.Signals[f"SIG{name}"])
-
-    # -- terminals, as their keeper --------------------------------------------------------------
-
-    def terminal_gone(self, terminal: TerminalSession) -> None:
-        """Its end was delivered, or it was hung up."""
-        self._ends += 1
-        self._terminals.pop(terminal.name, None)
-        calls = self._calls.pop(terminal.name, None)
-        if calls is not None:
-            calls.close()
-        door = self._doors.pop(terminal.name, None)
-        if door is not None:
-            self._directory.release(terminal.name)
-            door.close()
-        if terminal.running:  # it got SIGHUP: it is only to be reaped
-            self._keep(_Channel(self._unnumbered(), terminal.program.pid, terminal.program.pidfd))
-
-    def _unnumbered(self) -> int:
-        return min((number for number in self._channels if number < 0), default=0) - 1
-
-    def terminal_detached(self, terminal: TerminalSession) -> None:
-        """Its last client has left."""
-        options = self.rules.options
-        if options.detached_max <= 0:
-            terminal.hang_up()
-            return
-        self.report(f"session {terminal.name} is detached")
-        self._check_detached(monotonic_s())
-        if options.detached_per_user > 0 and terminal.name in self._doors:
-            self._make_room(options.detached_per_user)
-
-    def _make_room(self, limit: int) -> None:
-        directory = self._directory
-        if len(directory.names()) <= limit:
-            return
-        try:
-            started = program.start_function(lambda: session_commands.make_room(directory, limit))
-        except OSError as error:
-            self.report(f"cannot count sessions: {error}")
-            return
-        for descriptor in (started.stdin, started.stdout, started.stderr):
-            os.close(descriptor)
-        self._keep(_Channel(self._unnumbered(), started.pid, started.pidfd))
+    def _program_ended(self, channel: int, end: ProgramEnd) -> None:
+        self._count_end()
+        if channel >= 0:
+            self._tell(Exited(channel, end.status, end.signal, end.core_dumped))
 
     def report(self, text: str) -> None:
         """A line for the log."""
         self.log(text)
-
-
-def _is_program(path: str) -> bool:
-    return path not in ("", "none") and os.access(path, os.X_OK)
