@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from qsh.errors import RemoteProtocolError
+from qsh.server.history_fetches import HistoryFetches
+from qsh.server.one_shots import OneShots
 from qsh.server.painting import Painting
+from qsh.server.resize_pace import ResizePace
 from qsh.session.flow_control import OUTAGE_BYTES, FlowControl, Mode
 from qsh.session.frame_parts import cut
+from qsh.session.outage import Outage
 from qsh.session.repetition import Repetition
 from qsh.terminal.screen import MODE_ALTERNATE
 from qsh.wire.terminal import (
@@ -26,7 +29,6 @@ from qsh.wire.terminal import (
     Event,
     FetchHistory,
     Frame,
-    HistoryLines,
     Input,
     Note,
     Output,
@@ -54,26 +56,11 @@ DATAGRAM_DATA: Final = 960
 NOTE_DELAY_S: Final = 0.004
 """The echo of what was typed is likely to come: one message instead of two."""
 ANSWER_AGAIN_S: Final = 0.005
-RESIZE_WAIT_S: Final = 0.5
-RESIZE_PACE_S: Final = 0.016
-HURRY_S: Final = 0.25
-HURRY_MAX: Final = 8
 RESUME_BYTES: Final = 64 * 1024
-MAX_FETCHES: Final = 8
-HISTORY_BYTES: Final = 256 * 1024
-HISTORY_PART: Final = 10_000
-MAX_NOTICES: Final = 4
-SILENCE_S: Final = 1.0
-SILENCE_RTTS: Final = 3
-"""A client that is heard of again after so long, and had not told what it was sent before, was out of reach."""
-OVERTAKE_RTTS: Final = 5
-OVERTAKE_MIN_S: Final = 0.2
-"""After an outage the stream brings first what was lost in it: for so long datagrams overtake it."""
-AGAIN_MAX: Final = 10
-"""Datagrams of raw output for that at a time: an initial window."""
+OVERTAKE_MAX: Final = 10
+"""Datagrams of raw output at a time after an outage: an initial window."""
 SILENT_S: Final = 5.0
 """A client that has not acknowledged output for so long does not count for the terminal's size."""
-MAX_ONE_SHOT: Final = 64 * 1024
 DATAGRAM_KIND: Final[Any] = Input | Report
 
 
@@ -129,13 +116,11 @@ class Attachment:
         self.flow = FlowControl(now, 0, exact=request.exact)
         self._copies = Repetition(now)
         self._loss_ppm = 0
-        self._heard_at = now
-        self._overtake_until = float("-inf")
+        self._outage = Outage(now)
         self._at_once = False
         """A frame is to go now, whatever is under way."""
         self._paintings = 0
         """Sent in datagrams."""
-        self._hurry_from, self._hurried = now, 0
         self._overtaken = 0
         """Output up to here has been, raw or painted."""
         self._raw_from = 0
@@ -146,10 +131,9 @@ class Attachment:
         self._told: tuple[int, int, int] = (-1, -1, -1)
         """applied, settled and the terminal state's serial as last sent on the stream."""
         self._answered_again_at = now
-        self._resize: tuple[Resized, float] | None = None
-        self._resized_at = float("-inf")
-        self._fetches: deque[FetchHistory] = deque()
-        self._one_shots: dict[str, list[bytes]] = {}
+        self._resizes = ResizePace(now)
+        self._fetches = HistoryFetches()
+        self._one_shots = OneShots()
 
     @property
     def silent_at(self) -> float | None:
@@ -225,7 +209,7 @@ class Attachment:
 
     def receive_stream(self, now: float, data: bytes) -> None:
         """Bytes from the client's stream. Raises RemoteProtocolError, after which the attachment must end."""
-        was_lost = self._was_lost(now)
+        was_lost = self._outage.heard(now, self.flow.oldest_at, self.flow.rtt_s)
         for message in self._decoder.receive(data):
             if self.over:
                 return
@@ -237,21 +221,18 @@ class Attachment:
         if isinstance(message, Input):
             self.flow_acknowledge(now, message.consumed)
             new = self.input.from_stream(message.offset, message.data)
-            due = self._resize and self.input.applied >= self._resize[0].input_offset
-            if new and due and self._resize and self._may_hurry(now):
-                self._apply_resize(now, self._resize[0])  # before what was typed behind it
+            if new:
+                self._resize(now, self._resizes.before_typed(now, self.input.applied))
             self._typed(new)
         elif isinstance(message, Report):
             self.flow_acknowledge(now, message.consumed)
             self._path(now, message.rtt_us)
         elif isinstance(message, Resized):
-            self._resize = (message, self._resize[1] if self._resize else now + RESIZE_WAIT_S)
+            self._resizes.ask(now, message)
         elif isinstance(message, Detach):
             self.put_out("requested")
         elif isinstance(message, FetchHistory):
-            if len(self._fetches) >= MAX_FETCHES:
-                raise RemoteProtocolError("too-many-fetches")
-            self._fetches.append(message)
+            self._fetches.ask(message)
         elif isinstance(message, EndedAck):
             if self.delivered_end:
                 self.over = True
@@ -267,7 +248,7 @@ class Attachment:
         message = decode_datagram(data, DATAGRAM_KIND)
         if message is None or self.over or message.consumed > self.flow.sent:
             return
-        was_lost = self._was_lost(now)
+        was_lost = self._outage.heard(now, self.flow.oldest_at, self.flow.rtt_s)
         self.flow_acknowledge(now, message.consumed)
         if was_lost:
             self._returned(now)
@@ -282,15 +263,8 @@ class Attachment:
                 self._answered_again_at = now  # our answer was lost
                 self._send_datagram(now)
 
-    def _was_lost(self, now: float) -> bool:
-        """Something has come: whether it ends an outage."""
-        silent_s = max(SILENCE_S, SILENCE_RTTS * self.flow.rtt_s)
-        before, self._heard_at = self._heard_at, now
-        oldest = self.flow.oldest_at
-        return oldest is not None and now - max(before, oldest) >= silent_s
-
     def _returned(self, now: float) -> None:
-        self._overtake_until = now + max(OVERTAKE_MIN_S, OVERTAKE_RTTS * self.flow.rtt_s)
+        self._outage.ended(now, self.flow.rtt_s)
         if self.flow.mode is Mode.PASS:
             self._overtake(now)
         elif self.flow.unconsumed:
@@ -306,7 +280,7 @@ class Attachment:
             return
         state = self.input.applied, self.input.settled, model.tty
         start = max(flow.consumed, self._overtaken, self._raw_from, model.log.start)
-        for _ in range(AGAIN_MAX):
+        for _ in range(OVERTAKE_MAX):
             if start >= flow.sent:
                 break
             data = model.log.read(start, min(DATAGRAM_DATA, flow.sent - start))
@@ -367,22 +341,10 @@ class Attachment:
         if events:
             if any(kind == "graphics" for kind, _, _ in events):
                 self.flow.graphics(now)
-            if self.flow.mode is Mode.SKIP:
-                self._keep_one_shots(events)
+            if self.flow.mode is Mode.SKIP and self._one_shots.keep(events):
+                self._painting.forget_history()
         if self.flow.mode is Mode.SKIP:
             self.flow.produced(now, size)
-
-    def _keep_one_shots(self, events: list[tuple[str, int, bytes]]) -> None:
-        for kind, _, data in events:
-            if len(data) > MAX_ONE_SHOT:
-                continue
-            if kind in ("bell", "clipboard"):
-                self._one_shots[kind] = [data]
-            elif kind == "notify":
-                self._one_shots[kind] = [*self._one_shots.get(kind, []), data][-MAX_NOTICES:]
-            elif kind == "clear-history":
-                self._one_shots[kind] = [b"\x1b[3J"]
-                self._painting.forget_history()
 
     def repaint(self, now: float) -> None:
         """The client's terminal shows something else: paint all, then go on."""
@@ -396,13 +358,13 @@ class Attachment:
         self._model.passed(self.flow.sent)  # raw output under way: the client's terminal answers
         self.flow.start_skip(now)
         self._painting.begin(self._model.screen.history_end)
-        self._one_shots.clear()
+        self._one_shots.take()  # they were in the raw output
 
     def update(self, now: float) -> None:
         """Send what is due."""
         if self.over or not self.started:
             return
-        self._check_resize(now)
+        self._resize(now, self._resizes.due(now, self.input.applied))
         if self.flow.mode is Mode.PASS:
             self._send_raw(now)
             if not self.may_pass or self.flow.wants_skip(now):
@@ -414,7 +376,7 @@ class Attachment:
         if self._copies.due(now):
             self._repeat(now)
         if self._fetches and not self.stream:
-            self._send_history(self._fetches.popleft())
+            self._send(self._fetches.next_part(self._model.screen))
         self._send_end()
 
     def _state(self) -> tuple[int, int, TtyState | None]:
@@ -437,7 +399,7 @@ class Attachment:
             self._copies.sent(now, self._send_datagram(now))
         else:
             self._copies.acknowledged(now)  # too much for datagrams: the stream brings it
-            if now < self._overtake_until:
+            if self._outage.overtaking(now):
                 self._overtake(now)
 
     def _send_note(self, now: float) -> None:
@@ -489,9 +451,9 @@ class Attachment:
             if self._at_once and self._model.screen.boundary == self.flow.sent:
                 self._send_parts(self.flow.sent)  # the frame that shows it is on the stream already
             return
-        if self._at_once or (now < self._overtake_until and drawn.offset > self._overtaken):
+        if self._at_once or (self._outage.overtaking(now) and drawn.offset > self._overtaken):
             self._send_parts(drawn.offset)
-        for data in self._take_one_shots():
+        for data in self._one_shots.take():
             self._send(Event(data))
         size = 0
         for part in drawn.parts[:-1]:
@@ -532,48 +494,14 @@ class Attachment:
             and self.flow.wants_pass(now)
         )
 
-    def _take_one_shots(self) -> list[bytes]:
-        found = [data for many in self._one_shots.values() for data in many]
-        self._one_shots.clear()
-        return found
-
     # -- the rest ------------------------------------------------------------------------------
 
-    def _check_resize(self, now: float) -> None:
-        if self._resize is None:
-            return
-        wanted, limit = self._resize
-        paced = now >= self._resized_at + RESIZE_PACE_S
-        if now >= limit or (paced and self.input.applied >= wanted.input_offset):
-            self._apply_resize(now, wanted)
-
-    def _may_hurry(self, now: float) -> bool:
-        """A window that is drawn larger does not wait for its pace before what was typed behind it; a storm of them does."""
-        if now >= self._hurry_from + HURRY_S:
-            self._hurry_from, self._hurried = now, 0
-        self._hurried += 1
-        return self._hurried <= HURRY_MAX
-
-    def _apply_resize(self, now: float, wanted: Resized) -> None:
-        self._resize = None
-        self._resized_at = now
-        if wanted.rows and wanted.cols:
+    def _resize(self, now: float, wanted: Resized | None) -> None:
+        if wanted is not None and wanted.rows and wanted.cols:
             self.size = (wanted.rows, wanted.cols, wanted.xpixel, wanted.ypixel)
             self._owner.resized()
             if self.flow.mode is Mode.SKIP:
                 self.flow.changed(now)  # the screen may be as before, but not where it stands
-
-    def _send_history(self, wanted: FetchHistory) -> None:
-        screen = self._model.screen
-        first = max(wanted.first, screen.history_first)
-        end = min(wanted.end, screen.history_end)
-        lines = screen.history(first, min(end, first + HISTORY_PART), max_bytes=HISTORY_BYTES)
-        cut = [(text[:MAX_DATA], wrapped) for text, wrapped in lines]
-        last = not cut or first + len(cut) >= end
-        bounds = screen.history_first, screen.history_end
-        self._send(HistoryLines(wanted.number, first, cut, *bounds, last))
-        if not last:
-            self._fetches.appendleft(FetchHistory(wanted.number, first + len(cut), end))
 
     def _send_end(self) -> None:
         ended = self._model.ended
@@ -597,7 +525,5 @@ class Attachment:
         times = [self.flow.deadline(now), self._copies.deadline, self._note_at]
         if self.flow.mode is Mode.SKIP:
             times += [self._model.synchronising(now), self._painting.retry_at(now)]
-        if self._resize is not None:
-            soon = self.input.applied >= self._resize[0].input_offset
-            times.append(self._resized_at + RESIZE_PACE_S if soon else self._resize[1])
+        times.append(self._resizes.deadline(self.input.applied))
         return min((when for when in times if when is not None), default=None)
