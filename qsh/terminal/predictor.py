@@ -14,12 +14,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qsh.terminal.prediction.full_screen import FullScreenGate, RawGate
-from qsh.terminal.prediction.guesses import Cells, Guess, matches, shows
+from qsh.terminal.prediction.guesses import Guess
+from qsh.terminal.prediction.judging import judged, replaced
 from qsh.terminal.prediction.kernel_line import KernelGate, KernelLine, after_erasing
-from qsh.terminal.prediction.keys import CONTROL, ESCAPE, FUNCTION, TEXT, Key, KeyReader
+from qsh.terminal.prediction.keys import (
+    CONTROL,
+    ESCAPE,
+    TEXT,
+    KeyReader,
+    ends_line,
+    merged,
+)
 from qsh.terminal.prediction.ledger import Ledger
 from qsh.terminal.prediction.line_editor import EditLine
-from qsh.terminal.prediction.prompts import Prompt, prompt_of
+from qsh.terminal.prediction.line_start import NEVER, LineStart
+from qsh.terminal.prediction.overlay import NOTHING, Cell, Overlay, overlay_of
 from qsh.terminal.prediction.thresholds import Setting, Thresholds
 from qsh.terminal.prediction.tty_class import (
     FULL_SCREEN,
@@ -30,7 +39,6 @@ from qsh.terminal.prediction.tty_class import (
     looks_secret,
     tty_class,
 )
-from qsh.terminal.prediction.width import columns
 
 if TYPE_CHECKING:
     from qsh.terminal.screen import Screen
@@ -38,22 +46,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Counters", "Overlay", "Predictor", "Setting"]
 
-Cell = tuple[int, int, str, int, bool]
-"""Row, column, text, style (-1: as the cell to the left), underlined."""
-
 MAX_PENDING: Final = 512
 """Keys under way for which guesses are kept; those beyond are held."""
-QUIET_S: Final = 0.004
-"""A prompt may come in pieces: so long nothing is drawn behind a new one."""
-BARE_LINE_S: Final = 0.300
-"""A new line with nothing in it is a prompt only when it stays so."""
 LOST_S: Final = 1.0
 """Without word for so long (or three round trips) nothing is drawn."""
 LOST_ROUND_TRIPS: Final = 3
 RTT_MATTERS: Final = 0.02
 """Part of the round trip by which it must have changed."""
 
-_LINE_ENDS: Final = "\r\n\x03\x0f\x1a\x1c"
 _SEARCHES: Final = "\x12\x13\x16\x18"
 _RELAYS: Final = frozenset(
     ["", "ssh", "qsh", "mosh-client", "telnet", "tmux", "tmux: client", "screen", "script"]
@@ -63,14 +63,6 @@ _ALTERNATE: Final = 1
 _BRACKETED_PASTE: Final = 2
 _NO_DRAWING: Final = 4 | 8 | 16 | 32 | 256 | 512
 """Insert and origin mode, no wrap, margins, an open update or string: places would not be what they seem."""
-_NEVER: Final = float("inf")
-
-
-class Overlay(NamedTuple):
-    """What to draw over the screen. ``cursor``: row and column, None where it truly is."""
-
-    cells: tuple[Cell, ...]
-    cursor: tuple[int, int] | None
 
 
 class Counters(NamedTuple):
@@ -81,9 +73,6 @@ class Counters(NamedTuple):
     right: int
     wrong: int
     held: int
-
-
-_NOTHING: Final = Overlay((), None)
 
 
 class Predictor:
@@ -114,14 +103,7 @@ class Predictor:
         self._secret_prompt = False
         self._suspect = False
         """Letters may be commands or a search until one was echoed."""
-        self._floor: int | None = None
-        self._floor_row = 0
-        self._prompt: Prompt | None = None
-        """Of class L's line, as last read; None: not known, or blank."""
-        self._ahead = 0
-        """Where the kernel's echo of keys typed ahead of the prompt ends."""
-        self._columns_typed: int | None = 0
-        """Columns of text that settled on this line; None: other keys did, too."""
+        self._start = LineStart(screen)
         self._kernel_typed = ""
         self._settled = 0
         self._fed = True
@@ -130,14 +112,10 @@ class Predictor:
         """The last one, if guesses stand on it."""
         self._overlay: Overlay | None = None
         """As made last; None: something has happened since."""
-        self._overlay_until = _NEVER
+        self._overlay_until = NEVER
         """When it becomes another one by itself."""
         self._end = 0
         """Input offset behind the last key."""
-        self._release_at = 0.0
-        self._left_at: tuple[int, int] | None = None
-        """Place of the cursor before the line's end was applied, and the output offset then. None: that was answered."""
-        self._offset_before = 0
         self._heard = 0.0
         self._changed = 0.0
         self._now = 0.0
@@ -160,10 +138,10 @@ class Predictor:
         for read in self._reader.read(data, offset):
             key = read
             if self._class == SECRET and not self._line_end_pending():
-                if not _ends_line(key):
+                if not ends_line(key):
                     continue
             elif len(self._keys) >= MAX_PENDING:
-                key = _merged(self._keys.pop().key, key)
+                key = merged(self._keys.pop().key, key)
             self._append(Guess(key, now), now)
 
     def state(
@@ -182,7 +160,7 @@ class Predictor:
             applied = min(applied, self._end)
         word = (settled, applied, self._tty)
         if word == self._word and not self._fed and self._line is not None:
-            if self._overlay is _NOTHING:
+            if self._overlay is NOTHING:
                 self._overlay = None  # without word nothing was shown
             return  # a copy of what was said
         self._overlay = None
@@ -194,10 +172,7 @@ class Predictor:
         if self._exact(settled, applied):
             self._rebase(now)
         self._settled = settled
-        if applied is None:
-            self._offset_before = -1
-        elif not self._keys or self._keys[0].key.end > applied:
-            self._offset_before = self._screen.offset
+        self._start.heard(self._keys[0] if self._keys else None, applied)
 
     def _exact(self, settled: int, applied: int | None) -> bool:
         """Whether the screen shows the effect of the keys before ``settled``, and of no others."""
@@ -224,8 +199,7 @@ class Predictor:
         self._now = now
         self._overlay = None
         self._drop()
-        self._floor = self._prompt = self._columns_typed = None
-        self._ahead = 0
+        self._start.forget()
 
     def rtt(self, rtt_s: float) -> None:
         """The path's smoothed round trip time."""
@@ -248,52 +222,28 @@ class Predictor:
     def _make_overlay(self, now: float) -> Overlay:
         guesses = self._guesses()
         if not guesses or not self._visible(guesses[0].typed_at, now):
-            return _NOTHING
-        screen = self._screen
-        cols = screen.cols
-        found: Cells = {}
-        for guess in guesses:
-            if guess.effect is not None and guess.effect.cells:
-                found.update(guess.effect.cells)
+            return NOTHING
         underline = self._thresholds.underlined()
-        cells: list[Cell] = []
-        places: set[int] = set()
-        there: list[str] = []
-        begin = end = 0
-        for place, (text, style) in sorted(found.items()):
-            row, col = divmod(place, cols)
-            if place >= end:  # one call for each row
-                begin, end = place, (row + 1) * cols
-                last_place = max(other for other in found if other < end)
-                row_cells = screen.row_cells(row, col, last_place - row * cols + 1)
-                there = [cell[0] for cell in row_cells]
-            if text and there[place - begin : place - begin + 1] != [text]:
-                places.add(place)
-                cells.append((row, col, text, style, underline and text != " "))
-        last = guesses[-1].effect
-        row, col, _, _ = screen.cursor
-        moved = last is not None and last.cursor != row * cols + col
-        self._count_shown(guesses, places, moved)
-        if last is None or not moved:
-            return Overlay(tuple(cells), None) if cells else _NOTHING
-        return Overlay(tuple(cells), divmod(last.cursor, cols))
+        overlay, places = overlay_of(self._screen, guesses, underline=underline)
+        self._count_shown(guesses, places, overlay.cursor is not None)
+        return overlay
 
     def deadline(self) -> float | None:
         """When :meth:`overlay` may change by itself."""
         if self._overlay is None or self._now >= self._overlay_until:
             self._overlay_until = self._changes_at(self._now)
-        return None if self._overlay_until == _NEVER else self._overlay_until
+        return None if self._overlay_until == NEVER else self._overlay_until
 
     def _changes_at(self, now: float) -> float:
         guesses = self._guesses()
         if not guesses:
-            return _NEVER
+            return NEVER
         oldest = guesses[0].typed_at
         times = [self._opens_at(), self._lost_at(oldest)]
         glitch = self._thresholds.shows_at(oldest, now)
         if glitch is not None:
             times.append(glitch)
-        return min((at for at in times if now < at), default=_NEVER)
+        return min((at for at in times if now < at), default=NEVER)
 
     def _count_shown(self, guesses: list[Guess], places: set[int], moved: bool) -> None:
         for guess in guesses:
@@ -329,15 +279,15 @@ class Predictor:
         """From when on guesses of this class may be seen."""
         program = self._program
         if self._class == SECRET or self._ledger.off(program):
-            return _NEVER
+            return NEVER
         if self._class == KERNEL:
-            return max(self._release_at, self._kernel.opens_at(self._rtt_s))
+            return max(self._start.release_at, self._kernel.opens_at(self._rtt_s))
         if self._class == FULL_SCREEN:
-            return 0.0 if self._full.open else _NEVER
+            return 0.0 if self._full.open else NEVER
         if self._class == RAW or program in _RELAYS:
-            return self._release_at if self._raw.open else _NEVER
-        echoes = self._raw.open or self._ledger.echoes(program, self._prompt)
-        return self._release_at if echoes and not self._suspect else _NEVER
+            return self._start.release_at if self._raw.open else NEVER
+        echoes = self._raw.open or self._ledger.echoes(program, self._start.prompt)
+        return self._start.release_at if echoes and not self._suspect else NEVER
 
     # -- classes
 
@@ -363,9 +313,7 @@ class Predictor:
         if found == self._class:
             return
         if self._class == KERNEL and self._kernel_typed:
-            # the prompt comes behind them, and then they again
-            self._ahead = self._base
-            self._floor = self._columns_typed = None
+            self._start.typed_ahead(self._base)
         self._class = found
         self._drop()
         self._raw.line()
@@ -377,13 +325,13 @@ class Predictor:
     def _forget(self) -> None:
         """Throw away what was typed of a secret."""
         for at, guess in enumerate(self._keys):
-            if _ends_line(guess.key):
+            if ends_line(guess.key):
                 del self._keys[:at]
                 return
         self._keys.clear()
 
     def _line_end_pending(self) -> bool:
-        return any(_ends_line(guess.key) for guess in self._keys)
+        return any(ends_line(guess.key) for guess in self._keys)
 
     def _confirmed(self) -> None:
         """A character came true."""
@@ -391,8 +339,8 @@ class Predictor:
         if self._class == FULL_SCREEN:
             self._full.confirmed()
         elif self._class == LINE_EDITOR:
-            if self._prompt is not None and self._columns_typed is not None:
-                self._ledger.confirmed(self._program, self._prompt)
+            if self._start.prompt is not None and self._start.columns_typed is not None:
+                self._ledger.confirmed(self._program, self._start.prompt)
             self._suspect = False
 
     def _missed(self, now: float) -> None:
@@ -427,53 +375,18 @@ class Predictor:
     def _judge(self, count: int, applied: int | None, now: float) -> None:
         """Compare the screen with the guesses of the first ``count`` keys, the later ones in part."""
         batch = self._keys[:count]
-        for last in range(count - 1, len(self._keys)):
-            guess = self._keys[last]
-            if guess.effect is None or (
-                applied is not None and last >= count and guess.key.end > applied
-            ):
-                break
-            if matches(self._screen, self._keys, last, count - 1):
-                self._came_true(batch)
-                return
-        self._came_wrong(batch, now)
-
-    def _came_true(self, batch: list[Guess]) -> None:
-        for guess in batch:
-            self._verdict(guess, True)
-            if guess.telling:
+        right = judged(self._screen, self._keys, count, applied)
+        came_true = all(right)
+        for guess, is_right in zip(batch, right, strict=True):
+            self._verdict(guess, is_right)
+            if came_true and guess.telling:
                 self._confirmed()
-
-    def _came_wrong(self, batch: list[Guess], now: float) -> None:
-        later: set[int] = set()
-        wrong: list[bool] = []
-        for guess in reversed(batch):
-            cells = {} if guess.effect is None else guess.effect.cells
-            wrong.append(
-                any(
-                    place not in later and not shows(self._screen, place, text)
-                    for place, (text, _) in cells.items()
-                )
-            )
-            later.update(cells)
-        wrong.reverse()
-        if not any(wrong):
-            wrong[-1] = True
-        for guess, is_wrong in zip(batch, wrong, strict=True):
-            self._verdict(guess, not is_wrong)
-        if len(batch) == 1 and self._replaced(batch[0]):
+        if came_true:
+            return
+        if count == 1 and replaced(self._screen, batch[0]):
             self._ledger.replaced(self._program)
         self._missed(now)
         self._drop()
-
-    def _replaced(self, guess: Guess) -> bool:
-        """Whether a character that should have pushed others on has taken the place of one."""
-        if guess.key.kind != TEXT or guess.effect is None or len(guess.effect.cells) < 2:
-            return False
-        place = min(guess.effect.cells)
-        row, col, _, _ = self._screen.cursor
-        there = self._screen.cell(place // self._screen.cols, place % self._screen.cols)
-        return there[0] == guess.key.text and place + there[1] == row * self._screen.cols + col
 
     def _verdict(self, guess: Guess, right: bool) -> None:
         if guess.drawn:
@@ -487,34 +400,24 @@ class Predictor:
         key = guess.key
         if self._tty is not None and self._class == KERNEL:
             self._kernel_typed = after_erasing(self._tty, self._kernel_typed, key)
-        if _ends_line(key):
+        if ends_line(key):
             self._start_line(before, guess, now)
-        elif key.kind == TEXT:
-            if self._columns_typed is not None:
-                self._columns_typed += columns(key.text)
-        elif guess.effect is None:
-            self._columns_typed = None
+            return
+        self._start.took_effect(guess)
+        if key.kind != TEXT and guess.effect is None:
             if self._class == FULL_SCREEN:
                 self._full.unknown()
             if key.kind == ESCAPE or (key.kind == CONTROL and key.text in _SEARCHES):
                 self._suspect = True
-        elif not guess.effect.cells or self._columns_typed != 0:
-            self._columns_typed = None
 
     def _start_line(self, before: list[Guess], end: Guess, now: float) -> None:
         known = [guess.effect for guess in before[: before.index(end)] if guess.effect is not None]
-        place = known[-1].cursor if known else self._base
-        if place == self._floor:
-            place = -1  # an empty line: at the bottom the next prompt ends at the same place
-        self._left_at = (place, self._offset_before)
-        self._columns_typed = self._ahead = 0
-        self._floor = self._prompt = None
+        self._start.begin(known[-1].cursor if known else self._base)
         self._suspect = self._secret_prompt = False
         self._kernel_typed = ""
         self._kernel.line(now)
         self._raw.line()
         self._full.line()
-        self._release_at = _NEVER
         self._classify(now)
 
     # -- guesses
@@ -530,7 +433,7 @@ class Predictor:
 
     def _apply(self, guess: Guess) -> None:
         assert self._line is not None  # noqa: S101 - the callers look
-        if not _ends_line(guess.key):
+        if not ends_line(guess.key):
             guess.effect = self._line.apply(guess.key)
         self._stopped = guess.effect is None
 
@@ -548,14 +451,17 @@ class Predictor:
         screen = self._screen
         row, col, _, _ = screen.cursor
         place = row * screen.cols + col
-        if self._columns_typed == 0 and self._class != FULL_SCREEN:
+        if self._start.columns_typed == 0 and self._class != FULL_SCREEN:
             self._look_at_prompt(row, col, now)
         if self._class == SECRET:
             return
-        self._find_floor(row, place)
-        if self._class == LINE_EDITOR:
-            self._read_prompt(row, col)
-        self._hold_new_line(place, col, now)
+        self._start.find_floor(row, place)
+        program = self._program
+        if self._class == LINE_EDITOR and self._start.read_prompt(
+            row, col, lambda prompt: self._ledger.echoes(program, prompt)
+        ):
+            self._raw.line()
+        self._start.hold(place, col, self._changed)
         self._base = place
         self._line = self._read_line(row)
         for guess in self._keys:
@@ -570,70 +476,6 @@ class Predictor:
             self._secret_prompt = not self._secret_prompt
             self._classify(now)
 
-    def _find_floor(self, row: int, place: int) -> None:
-        typed = self._columns_typed
-        if typed == 0 or (typed is not None and self._floor is None):
-            self._floor = place - typed if place >= typed else None
-        elif self._floor is not None and row != self._floor_row:
-            self._floor = self._moved_floor(row, place)
-        self._floor_row = row
-
-    def _moved_floor(self, row: int, place: int) -> int | None:
-        """The floor after the cursor came to another row by keys of unknown effect."""
-        cols = self._screen.cols
-        floor = self._floor
-        if floor is None:
-            return None
-        if row > self._floor_row and self._screen.row_wrapped(row - 1):
-            return floor
-        moved = row * cols + floor % cols
-        return moved if floor // cols == self._floor_row and moved <= place else None
-
-    def _read_prompt(self, row: int, col: int) -> None:
-        """Find the prompt of class L's line. Another one than before may be a secret's, also without Enter (``read -n``): what
-        was seen of this line does not count for it.
-        """
-        prompt = None
-        if self._floor is not None:
-            floor_row, end = divmod(self._floor, self._screen.cols)
-            if self._columns_typed != 0 and self._continues(floor_row, col):
-                return
-            prompt = self._prompt_left_of(floor_row, end)
-        if self._columns_typed != 0 and not self._ledger.echoes(self._program, prompt):
-            empty = self._prompt_left_of(row, col)
-            if self._ledger.echoes(self._program, empty):
-                # the keys were for something else, as a full-screen program
-                prompt, self._columns_typed = empty, None
-                self._floor = row * self._screen.cols + col
-        if prompt != self._prompt:
-            self._prompt = prompt
-            self._raw.line()
-
-    def _prompt_left_of(self, row: int, col: int) -> Prompt | None:
-        ahead_row, begin = divmod(self._ahead, self._screen.cols)
-        if ahead_row != row or begin > col:
-            begin = 0
-        return prompt_of(self._screen.row_cells(row, begin, col))
-
-    def _continues(self, row: int, col: int) -> bool:
-        """Whether the floor's row holds what was typed, and the prompt has scrolled away."""
-        if row > 0:
-            return self._screen.row_wrapped(row - 1)
-        return self._columns_typed is None or self._columns_typed > col
-
-    def _hold_new_line(self, place: int, col: int, now: float) -> None:
-        """When guesses may be drawn on a line that nothing was typed on yet: its prompt has to be there."""
-        if self._columns_typed != 0:
-            self._release_at = 0.0
-        elif self._left_at is not None and (
-            self._screen.offset == self._left_at[1] or place == self._left_at[0]
-        ):
-            self._release_at = _NEVER
-        else:
-            self._left_at = None
-            wait_s = QUIET_S if col else BARE_LINE_S
-            self._release_at = self._changed + wait_s
-
     def _read_line(self, row: int) -> EditLine | KernelLine:
         program = self._program
         if self._class == KERNEL and self._tty is not None:
@@ -643,19 +485,8 @@ class Predictor:
             self._full.at(program, row)
         return EditLine(
             self._screen,
-            self._floor,
+            self._start.floor,
             program=program,
             plain=plain,
             overwrite=self._ledger.overwrites(program),
         )
-
-
-def _merged(first: Key, second: Key) -> Key:
-    """One barrier in place of two keys."""
-    if _ends_line(first) or _ends_line(second):
-        return Key(CONTROL, "\r", second.end)
-    return Key(FUNCTION, "", second.end)
-
-
-def _ends_line(key: Key) -> bool:
-    return key.kind == CONTROL and key.text in _LINE_ENDS

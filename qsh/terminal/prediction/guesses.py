@@ -27,7 +27,7 @@ class Effect(NamedTuple):
 class Guess:
     """One typed key that the host has not settled."""
 
-    __slots__ = ("counted", "drawn", "effect", "key", "typed_at")
+    __slots__ = ("drawn", "effect", "key", "typed_at")
 
     def __init__(self, key: Key, typed_at: float) -> None:
         self.key = key
@@ -35,8 +35,6 @@ class Guess:
         self.effect: Effect | None = None
         """None: its effect is not known, nor that of any key behind it."""
         self.drawn = False
-        self.counted = False
-        """Counted as held."""
 
     @property
     def telling(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["PASTE_BYTES", "Key", "KeyReader"]
+__all__ = ["PASTE_BYTES", "Key", "KeyReader", "ends_line", "merged"]
 
 PASTE_BYTES: Final = 64
 """More than this in one read was not typed."""
@@ -40,6 +40,7 @@ _ESC: Final = 0x1B
 _PASTE_BEGIN: Final = b"\x1b[200~"
 _PASTE_END: Final = b"\x1b[201~"
 _STRINGS: Final = b"]P_^X"
+_LINE_ENDS: Final = "\r\n\x03\x0f\x1a\x1c"
 
 
 class Key(NamedTuple):
@@ -50,6 +51,18 @@ class Key(NamedTuple):
     """The character of TEXT and CONTROL."""
     end: int
     """Input offset behind it."""
+
+
+def ends_line(key: Key) -> bool:
+    """Whether it gives the line to a program, or throws it away."""
+    return key.kind == CONTROL and key.text in _LINE_ENDS
+
+
+def merged(first: Key, second: Key) -> Key:
+    """One of unknown effect in place of two."""
+    if ends_line(first) or ends_line(second):
+        return Key(CONTROL, "\r", second.end)
+    return Key(FUNCTION, "", second.end)
 
 
 class KeyReader:
