@@ -73,6 +73,16 @@ def pytest_runtest_makereport() -> Iterator[None]:
         report.longrepr = f"skipped in CI: {report.longrepr}"
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """The same for a whole file that is skipped when it is read (importorskip)."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for missing, count in sorted(_left_out.items()):
         terminalreporter.write_line(f"LEFT OUT: {count} tests need {missing}", yellow=True)

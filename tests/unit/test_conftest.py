@@ -24,9 +24,18 @@ def test_passes():
     pass
 """
 
+WHOLE_FILE = """\
+import pytest
 
-def outcome(folder: Path, **env: str) -> str:
-    (folder / "test_probe.py").write_text(PROBE)
+pytest.importorskip("no_such_module")
+
+def test_never_read():
+    pass
+"""
+
+
+def outcome(folder: Path, probe: str = PROBE, **env: str) -> str:
+    (folder / "test_probe.py").write_text(probe)
     (folder / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
     clean = {name: value for name, value in os.environ.items() if name != "CI"}
     command = [
@@ -58,3 +67,10 @@ def test_in_ci_both_fail(tmp_path: Path, value: str) -> None:
     assert "1 passed" in text
     assert "skipped in CI" in text
     assert "skipped," not in text.splitlines()[-1]
+
+
+def test_in_ci_a_file_that_is_skipped_fails(tmp_path: Path) -> None:
+    text = outcome(tmp_path, WHOLE_FILE, CI="true")
+    assert "skipped in CI" in text
+    assert "1 error" in text.splitlines()[-1]
+    assert "1 skipped" in outcome(tmp_path, WHOLE_FILE)
