@@ -323,7 +323,7 @@ class Link:
             take(found[1])
         except QshError:
             pass
-        except Exception as error:
+        except Exception as error:  # a bug of ours is told as a loss: nobody waits for a datagram
             self._fail(ConnectionLost(f"internal error: {type(error).__name__}: {error}"))
 
     async def _read_header(self, recv: RecvStream) -> None:

@@ -210,7 +210,7 @@ class Pam:
                 for each in (messages[at].contents for at in range(count))
             ]
             given = self._converse(said)
-        except Exception as error:
+        except Exception as error:  # libpam called: nothing may be raised through C
             self.failure = error
             return CONV_ERR
         found = self._libc.calloc(count, ctypes.sizeof(_Response))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from qsh.auth.address_match import (
@@ -38,9 +36,8 @@ def test_patterns(text: str, pattern: str, expected: bool) -> None:
 
 
 def test_patterns_take_no_exponential_time() -> None:
-    start = time.monotonic()
+    # one that tried all ways would not end
     assert not match_pattern("a" * 1000, "*a" * 30 + "b")
-    assert time.monotonic() - start < 1
 
 
 def test_lists() -> None:
