@@ -82,10 +82,6 @@ class HostRecord(NamedTuple):
     revoked: tuple[KnownKey, ...] = ()
     fallback: tuple[KnownKey, ...] = ()
     """Plain keys under the names that may only help to trust."""
-    address_name: str = ""
-    """The address as known_hosts would have it; empty when none was given."""
-    by_address: tuple[KnownKey, ...] = ()
-    """Plain keys under the address (CheckHostIP)."""
     warnings: tuple[str, ...] = ()
 
 
@@ -187,10 +183,9 @@ class KnownHosts(NamedTuple):
         spare = [] if alias else [host_and_port(host, p) for p in (fallback_port or port, 0)]
         warnings: list[str] = []
         found = {n: tuple(self._keys(n, warnings)) for n in dict.fromkeys([name, *spare])}
-        address_name = host_and_port(address, port) if address else ""
         by_address: tuple[tuple[Line, KnownKey], ...] = ()
-        if address_name:
-            by_address = tuple(self._keys(address_name, warnings))
+        if address:
+            by_address = tuple(self._keys(host_and_port(address, port), warnings))
         plain = {n: _marked(entries, "") for n, entries in found.items()}
         every = [entry for entries in found.values() for entry in entries]
         return HostRecord(
@@ -199,8 +194,6 @@ class KnownHosts(NamedTuple):
             authorities=_marked(every, CERT_AUTHORITY),
             revoked=_marked([*every, *by_address], REVOKED),
             fallback=tuple(dict.fromkeys(k for n in spare if n != name for k in plain[n])),
-            address_name=address_name,
-            by_address=_marked(by_address, ""),
             warnings=tuple(dict.fromkeys(warnings)),
         )
 

@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qsh.auth.algorithms import signature_algorithm, signature_algorithms, tls_schemes
+from qsh.auth.algorithms import signature_algorithm, signature_algorithms
 from qsh.auth.keys import KEY_TYPES
 from qsh.auth.sshwire import Reader
 from qsh.errors import KeyFormatError
@@ -31,10 +31,8 @@ __all__ = [
     "signature_algorithm",
     "signature_algorithms",
     "tls_hash",
-    "tls_schemes",
     "verify",
     "verify_sk",
-    "verify_tls",
 ]
 
 _HASHES = {
@@ -164,16 +162,6 @@ def verify_sk(
     return details if _verify_raw(public, name, raw, signed) else None
 
 
-def verify_tls(key: PublicKey, scheme: int, signature: bytes, message: bytes) -> bool:
-    """Whether a TLS 1.3 signature of this scheme is by ``key``."""
-    if scheme not in tls_schemes(key.type):
-        return False
-    try:
-        return _check(load_public(key), signature, message, scheme)
-    except KeyFormatError:
-        return False
-
-
 def _right_name(key: PublicKey, name: str, algorithm: str | None) -> bool:
     able = signature_algorithms(key.type)
     return name in able and (algorithm is None or name == signature_algorithm(algorithm))
@@ -193,8 +181,7 @@ def _verify_raw(public: PublicKeyTypes, name: str, raw: bytes, data: bytes) -> b
     return _check(public, raw, data, name)
 
 
-def _check(public: PublicKeyTypes, raw: bytes, data: bytes, how: str | int) -> bool:
-    """``how``: an SSH algorithm (RSA is PKCS#1 v1.5) or a TLS scheme (RSA is PSS)."""
+def _check(public: PublicKeyTypes, raw: bytes, data: bytes, algorithm: str) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -203,18 +190,15 @@ def _check(public: PublicKeyTypes, raw: bytes, data: bytes, how: str | int) -> b
         if isinstance(public, Ed25519PublicKey):
             public.verify(raw, data)
             return True
-        digest = hash_of(how) if isinstance(how, str) else tls_hash(how)
+        digest = hash_of(algorithm)
         if isinstance(public, ec.EllipticCurvePublicKey):
             public.verify(raw, data, ec.ECDSA(digest))
             return True
         if not isinstance(public, rsa.RSAPublicKey):
             return False
-        if isinstance(how, str):  # OpenSSH accepts a signature that lost its leading zeros
-            raw = raw.rjust((public.key_size + 7) // 8, b"\0")
-            public.verify(raw, data, padding.PKCS1v15(), digest)
-        else:
-            pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
-            public.verify(raw, data, pss, digest)
+        # OpenSSH accepts a signature that lost its leading zeros
+        raw = raw.rjust((public.key_size + 7) // 8, b"\0")
+        public.verify(raw, data, padding.PKCS1v15(), digest)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -52,7 +52,7 @@ class Decision(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """MaxStartups start:rate:full, PerSourceMaxStartups, PerSourceNetBlockSize, LoginGraceTime."""
+    """MaxStartups start:rate:full, PerSourceMaxStartups, PerSourceNetBlockSize."""
 
     start: int = 10
     rate: int = 30
@@ -65,8 +65,6 @@ class Limits:
     """Unauthenticated connections from which on an address must be proven by a Retry."""
     max_connections: int = 4096
     """All connections, authenticated ones included; 0: no limit."""
-    grace_s: float = 120.0
-    """Seconds to authenticate in; 0: no limit."""
     penalties: PenaltyRules = field(default_factory=PenaltyRules)
     exempt: str = "none"
     """PerSourcePenaltyExemptList."""
@@ -85,7 +83,6 @@ def limits_of(options: DaemonOptions) -> Limits:
         v6_bits=v6_bits,
         retry_above=options.qsh_retry_threshold,
         max_connections=options.qsh_max_connections,
-        grace_s=float(options.login_grace_time),
         penalties=penalty_rules(options.per_source_penalties),
         exempt=options.per_source_penalty_exempt_list,
     )
@@ -115,7 +112,7 @@ class Admission:
         self._limits = limits
         self.penalties = Penalties(limits.penalties, limits.exempt, self._source)
         self._draw = draw or (lambda: random.SystemRandom().randrange(100))
-        self._waiting: OrderedDict[int, tuple[str, float]] = OrderedDict()
+        self._waiting: dict[int, str] = {}
         self._per_source: Counter[str] = Counter()
         self._authenticated: set[int] = set()
         self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -167,11 +164,10 @@ class Admission:
             return Decision.ACCEPT
         return self._refuse(now, source)
 
-    def begin(self, number: int, address: str, now: float) -> None:
-        """An accepted attempt becomes connection ``number``; its grace time starts."""
+    def begin(self, number: int, address: str) -> None:
+        """An accepted attempt becomes connection ``number``."""
         self.end(number)
-        source = self._source(address)
-        self._waiting[number] = (source, now + self.limits.grace_s)
+        source = self._waiting[number] = self._source(address)
         self._per_source[source] += 1
 
     def authenticated(self, number: int) -> None:
@@ -184,29 +180,13 @@ class Admission:
         self._release(number)
         self._authenticated.discard(number)
 
-    def next_deadline(self) -> float | None:
-        """When ``handle_timeout`` has something to do next."""
-        if not self._waiting or not self.limits.grace_s:
-            return None
-        return next(iter(self._waiting.values()))[1]
-
-    def handle_timeout(self, now: float) -> list[int]:
-        """The connections whose grace time is over; they count no more. Close them."""
-        expired: list[int] = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            number = next(iter(self._waiting))
-            self._release(number)
-            expired.append(number)
-        return expired
-
     def _source(self, address: str) -> str:
         return source_block(address, self._limits.v4_bits, self._limits.v6_bits)
 
     def _release(self, number: int) -> bool:
-        entry = self._waiting.pop(number, None)
-        if entry is None:
+        source = self._waiting.pop(number, None)
+        if source is None:
             return False
-        source = entry[0]
         self._per_source[source] -= 1
         if not self._per_source[source]:
             del self._per_source[source]

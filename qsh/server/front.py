@@ -313,7 +313,7 @@ class _Front:
             )
             if decision is Decision.ACCEPT:
                 self._numbers += 1
-                self._admission.begin(self._numbers, plain_ip(host), monotonic_s())
+                self._admission.begin(self._numbers, plain_ip(host))
                 self._spawn(self._serve(self._numbers, incoming, local, signer, identity, link))
             elif decision is Decision.RETRY:
                 incoming.retry()

@@ -47,7 +47,6 @@ class Penalty(NamedTuple):
     """How long the source's time is from now on."""
     is_new: bool
     """It is refused only since now."""
-    is_active: bool
     is_full: bool = False
     """Nothing was noted: the table is full, and everybody is refused."""
 
@@ -106,7 +105,7 @@ class Penalties:
         table, most, denies = self._of(source)
         table.expire(now, most)
         if denies and len(table.entries) >= most:
-            return Penalty(source, 0.0, is_new=False, is_active=False, is_full=True)
+            return Penalty(source, 0.0, is_new=False, is_full=True)
         before = table.entries.get(source)
         until = (now if before is None else before.until) + seconds
         # sshd holds only what adds up to ``max``; one cause may cost more
@@ -116,7 +115,7 @@ class Penalties:
         active = was_active or until - now > self.rules.min
         table.set(source, until, active=active)
         table.expire(now, most)
-        return Penalty(source, until - now, active and not was_active, active)
+        return Penalty(source, until - now, active and not was_active)
 
     def refused_until(self, now: float, address: str) -> float | None:
         """When this address may come again; None: now. While a table is full that denies all, nobody can say: it is ``now``."""

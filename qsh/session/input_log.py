@@ -85,10 +85,6 @@ class InputLog:
             self._present[client] = count - 1
         self._forget()
 
-    def knows(self, client: bytes) -> bool:
-        """Whether it is remembered."""
-        return client in self._clients
-
     def _forget(self) -> None:
         absent = [client for client in self._clients if client not in self._present]
         for client in absent[: max(0, len(absent) - self._remembered)]:

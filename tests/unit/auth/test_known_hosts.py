@@ -109,16 +109,14 @@ def test_markers(keys: dict[str, PublicKey]) -> None:
     assert [k.line for k in record.known] == [4]
 
 
-def test_addresses_are_kept_apart(keys: dict[str, PublicKey]) -> None:
+def test_of_the_address_only_revocations_count(keys: dict[str, PublicKey]) -> None:
     text = entry("h", keys["rsa"]) + entry("192.0.2.1", keys["other"])
     text += entry("192.0.2.*", keys["ca"], "@cert-authority")
     text += entry("192.0.2.*", keys["ed25519"], "@revoked")
     record = KnownHosts.parse([("f", text)]).lookup("h", address="192.0.2.1")
     assert [k.line for k in record.known] == [1]
-    assert [k.line for k in record.by_address] == [2]
     assert record.authorities == ()
     assert [k.line for k in record.revoked] == [4]
-    assert record.address_name == "192.0.2.1"
 
 
 def test_several_files_in_order(keys: dict[str, PublicKey]) -> None:

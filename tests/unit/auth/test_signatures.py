@@ -4,19 +4,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qsh.auth.algorithms import tls_schemes
 from qsh.auth.keys import PublicKey, certificate_type
 from qsh.auth.private import PrivateKey
 from qsh.auth.signatures import (
     SkDetails,
     signature_algorithm,
     signature_algorithms,
-    tls_schemes,
     verify,
     verify_sk,
-    verify_tls,
 )
 from qsh.auth.sshwire import Reader, Writer
 from qsh.errors import KeyFormatError
+from tests.support.tls_signatures import verify_tls
 from tests.unit.auth.ssh_tools import KINDS, FakeToken, public
 
 if TYPE_CHECKING:

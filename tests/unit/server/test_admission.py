@@ -20,7 +20,7 @@ def crowd(count: int, draw: int = 0, **limits: object) -> Admission:
     """An Admission with ``count`` unauthenticated connections from as many addresses."""
     found = Admission(Limits(**limits), lambda: draw)  # type: ignore[arg-type]
     for number in range(count):
-        found.begin(number, f"10.0.{number // 256}.{number % 256}", 0.0)
+        found.begin(number, f"10.0.{number // 256}.{number % 256}")
     return found
 
 
@@ -62,8 +62,8 @@ def test_retry_only_when_it_is_crowded_and_the_address_unproven() -> None:
 
 def test_per_source() -> None:
     found = crowd(0, per_source=2)
-    found.begin(1, "192.0.2.1", 0.0)
-    found.begin(2, "192.0.2.1", 0.0)
+    found.begin(1, "192.0.2.1")
+    found.begin(2, "192.0.2.1")
     assert found.decide(0.0, "192.0.2.1", True) is REFUSE
     assert found.decide(0.0, "192.0.2.2", True) is ACCEPT
     found.end(1)
@@ -90,7 +90,7 @@ def test_all_connections_are_capped() -> None:
     found = crowd(2, max_connections=3)
     assert found.decide(0.0, "192.0.2.1", True) is ACCEPT
     found.authenticated(0)
-    found.begin(7, "192.0.2.1", 0.0)
+    found.begin(7, "192.0.2.1")
     assert (found.unauthenticated, found.connections) == (2, 3)
     assert found.decide(0.0, "192.0.2.9", True) is REFUSE
     found.end(0)
@@ -113,28 +113,16 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found._refused) == 10
 
 
-def test_grace() -> None:
-    found = crowd(0, grace_s=120.0)
-    assert found.next_deadline() is None
-    found.begin(1, "192.0.2.1", 10.0)
-    found.begin(2, "192.0.2.1", 20.0)
-    found.begin(3, "192.0.2.1", 30.0)
-    assert found.next_deadline() == 130.0
-    assert found.handle_timeout(129.9) == []
+def test_who_has_logged_in_counts_among_all_connections_only() -> None:
+    found = crowd(0)
+    for number in (1, 2, 3):
+        found.begin(number, "192.0.2.1")
     found.authenticated(1)
-    assert found.next_deadline() == 140.0
-    assert found.handle_timeout(150.0) == [2, 3]
-    assert found.next_deadline() is None
-    assert found.unauthenticated == 0
     found.end(2)
-    found.authenticated(3)
-    assert found.connections == 1
-
-
-def test_no_grace_time_is_no_deadline() -> None:
-    found = crowd(3, grace_s=0.0)
-    assert found.next_deadline() is None
-    assert found.handle_timeout(1e9) == []
+    assert (found.unauthenticated, found.connections) == (1, 2)
+    found.authenticated(2)  # it is gone
+    found.end(1)
+    assert (found.unauthenticated, found.connections) == (1, 1)
 
 
 def test_end_is_harmless_when_repeated() -> None:
@@ -148,19 +136,18 @@ def test_end_is_harmless_when_repeated() -> None:
 
 def test_a_number_that_begins_again_counts_once() -> None:
     found = crowd(0)
-    found.begin(1, "192.0.2.1", 0.0)
-    found.begin(1, "192.0.2.2", 5.0)
+    found.begin(1, "192.0.2.1")
+    found.begin(1, "192.0.2.2")
     assert found.unauthenticated == 1
-    assert found.next_deadline() == 125.0
 
 
 def test_limits_of_a_configuration() -> None:
     text = (
         "MaxStartups 3:50:7\n"
         "PerSourceMaxStartups 2\nPerSourceNetBlockSize 24:48\n"
-        "LoginGraceTime 30\nQshRetryThreshold 1\nQshMaxConnections 9\n"
+        "QshRetryThreshold 1\nQshMaxConnections 9\n"
     )
-    assert limits_of(parse(text, "/f").options) == Limits(3, 50, 7, 2, 24, 48, 1, 9, 30.0)
+    assert limits_of(parse(text, "/f").options) == Limits(3, 50, 7, 2, 24, 48, 1, 9)
     assert limits_of(parse("", "/f").options) == Limits()
     text = "PerSourcePenalties authfail:1m\nPerSourcePenaltyExemptList 192.0.2.0/24\n"
     found = limits_of(parse(text, "/f").options)
@@ -193,7 +180,7 @@ def test_other_limits_leave_penalties_in_force() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["try", "authenticated", "end", "time"]),
+        st.sampled_from(["try", "authenticated", "end"]),
         st.integers(0, 30),
         st.integers(0, 3),
         st.booleans(),
@@ -215,14 +202,12 @@ def test_the_limits_hold_whatever_happens(
     settled: set[int] = set()
     for what, which, host, validated in steps:
         now += 7.0
-        for expired in found.handle_timeout(now):
-            del waiting[expired]
         address = f"192.0.2.{host}"
         if what == "try":
             decision = found.decide(now, address, validated)
             if decision is ACCEPT:
                 numbers += 1
-                found.begin(numbers, address, now)
+                found.begin(numbers, address)
                 waiting[numbers] = address
                 assert validated or len(waiting) <= 2
             elif decision is RETRY:
@@ -239,7 +224,4 @@ def test_the_limits_hold_whatever_happens(
         assert found.connections == len(waiting) + len(settled) <= limits.max_connections
         sources = list(waiting.values())
         assert all(sources.count(source) <= 4 for source in sources)
-        deadline = found.next_deadline()
-        assert (deadline is None) == (not waiting)
-        assert deadline is None or deadline > now
     assert sum(found._per_source.values()) == len(waiting)

@@ -13,6 +13,7 @@ from qsh.auth import signatures
 from qsh.auth.private import PrivateKey
 from qsh.errors import RemoteProtocolError, StartupError
 from qsh.server import host_keys
+from tests.support.tls_signatures import verify_tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def test_both_signatures_verify(
     parsed = host_keys.parse_signing_request(request(0, scheme, MESSAGE))
     tls, ssh = keys.sign(parsed)
     public = keys.public[0]
-    assert signatures.verify_tls(public, scheme, tls, MESSAGE)
+    assert verify_tls(public, scheme, tls, MESSAGE)
     session_id = host_keys.session_id_of(MESSAGE)
     assert session_id == b"qsh/1 session\0" + hashlib.sha256(MESSAGE).digest()
     assert signatures.verify(public, ssh, session_id)

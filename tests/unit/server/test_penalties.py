@@ -23,11 +23,11 @@ def test_nobody_is_refused_below_the_minimum() -> None:
     for number in range(3):
         penalty = found.penalise(100.0, ONE, "authfail")
         assert penalty is not None
-        assert penalty[:4] == (f"{ONE}/32", 5.0 * (number + 1), False, False)
+        assert penalty[:3] == (f"{ONE}/32", 5.0 * (number + 1), False)
         assert found.refused_until(100.0, ONE) is None
     penalty = found.penalise(100.0, ONE, "authfail")
     assert penalty is not None
-    assert penalty[:4] == (f"{ONE}/32", 20.0, True, True)
+    assert penalty[:3] == (f"{ONE}/32", 20.0, True)
     assert found.refused_until(100.0, ONE) == 120.0
     assert found.refused_until(119.9, ONE) == 120.0
     assert found.refused_until(100.0, TWO) is None
@@ -48,7 +48,8 @@ def test_once_refused_a_source_is_until_all_is_over() -> None:
     assert found.refused_until(80.0, ONE) == 90.0  # though ten are less than the minimum
     penalty = found.penalise(80.0, ONE, "noauth")
     assert penalty is not None
-    assert penalty[1:4] == (11.0, False, True)
+    assert penalty[1:3] == (11.0, False)
+    assert found.refused_until(80.0, ONE) == 91.0
 
 
 def test_the_maximum() -> None:
