@@ -89,13 +89,15 @@ def _run(argv: list[str]) -> int:
             return 0
         if arguments.query is not None:
             from qsh.cli.query import answer
+            from qsh.cli.standard_output import print_text
 
-            return _print(answer(arguments.query))
+            return print_text(answer(arguments.query), "qsh")
         options = resolve(arguments, environment)
         if arguments.print_config:
+            from qsh.cli.standard_output import print_text
             from qsh.config.dump import dump
 
-            return _print(dump(options))
+            return print_text(dump(options), "qsh")
         hops: Sequence[ClientOptions] = ()
         if options.proxy_jump is not None or options.proxy_command is not None:
             from qsh.cli.jump import hops_of
@@ -108,18 +110,6 @@ def _run(argv: list[str]) -> int:
     except KeyError as error:
         _complain(f"No user exists for uid {os.getuid()} ({error})")
         return FAILED
-
-
-def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return FAILED
-    except OSError as error:
-        _complain(f"qsh: standard output: {error.strerror}")
-        return FAILED
-    return 0
 
 
 def _version_line() -> str:

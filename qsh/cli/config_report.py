@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsh.cli.arguments import parse_arguments
 from qsh.cli.environment import SystemEnvironment
+from qsh.cli.standard_output import print_text
 from qsh.config.dump import dump
 from qsh.config.resolve import resolve
 from qsh.config.schema import IGNORED, KEYWORDS, REFUSED
@@ -51,12 +52,7 @@ def report(argv: Sequence[str], environment: Environment | None = None) -> int:
         return FAILED
     for warning in (*arguments.warnings, *options.warnings):
         sys.stderr.write(f"{warning}\n")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return FAILED
-    return 0
+    return print_text(text, "qshctl")
 
 
 def lines(options: ClientOptions) -> Iterator[str]:

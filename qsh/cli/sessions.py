@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qsh.cli.arguments import parse_arguments
 from qsh.cli.environment import SystemEnvironment
+from qsh.cli.standard_output import print_text
 from qsh.client.log import log
 from qsh.client.run import attach, sessions
 from qsh.client.text import visible, visible_lines
@@ -81,7 +82,7 @@ def list_sessions(argv: Sequence[str], *, as_json: bool = False) -> int:
     if status:
         return status
     if as_json:
-        return _print(visible_lines(answer.decode(errors="replace")))
+        return print_text(visible_lines(answer.decode(errors="replace")), "qshctl")
     try:
         rows = json.loads(answer)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -91,7 +92,7 @@ def list_sessions(argv: Sequence[str], *, as_json: bool = False) -> int:
     if not rows:
         sys.stderr.write(f"no sessions on {target.options.hostname}\n")
         return 0
-    return _print(table(rows, wall_s()))
+    return print_text(table(rows, wall_s()), "qshctl")
 
 
 def attach_to(argv: Sequence[str], *, history_lines: int = 0) -> int:
@@ -121,7 +122,7 @@ def bootstrap(argv: Sequence[str]) -> int:
     port = options.qsh_port or options.port
     words = host_state.load(options.user, options.hostname, port).instance.split()
     where = f"answers on UDP port {words[0]}" if words else "is reached through SSH"
-    return _print(f"qshd of {options.user} on {visible(options.hostname)} {where}\n")
+    return print_text(f"qshd of {options.user} on {visible(options.hostname)} {where}\n", "qshctl")
 
 
 def command(verb: str, argv: Sequence[str]) -> int:
@@ -147,16 +148,7 @@ def history(argv: Sequence[str], lines: int) -> int:
     )
     if status:
         return status
-    return _print(_HARMFUL.sub("", answer.decode(errors="replace")))
-
-
-def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return FAILED
-    return 0
+    return print_text(_HARMFUL.sub("", answer.decode(errors="replace")), "qshctl")
 
 
 def table(rows: Sequence[dict[str, Any]], now_s: float) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from qsh.channels.frames import read_frame
 from qsh.client.forward_targets import shown, target_of
 from qsh.client.log import log
+from qsh.client.spawned import Spawned
 from qsh.client.text import visible
 from qsh.errors import ForwardError, QshError, RemoteProtocolError
 from qsh.forward import listening
@@ -28,7 +29,7 @@ from qsh.wire.channel import AnswerReader
 from qsh.wire.messages import Failed, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
@@ -66,7 +67,7 @@ class LocalForwards:
         self._listeners: list[_Listener] = []
         self._link: Link | None = None
         self._receives: ReceiveWindow | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawned = Spawned("forwarded connection", on_end=self._ended)
         self._accepting = False
         self._udp: UdpForwards | None = None
         self._limit = MAX_STREAMS - SPARE_STREAMS
@@ -189,7 +190,7 @@ class LocalForwards:
 
     def _accept_from(self, listener: _Listener, listening_socket: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
-            if len(self._tasks) >= self._limit:
+            if len(self._spawned) >= self._limit:
                 self._accept(wanted=False)  # until one of them has ended
                 return
             try:
@@ -202,24 +203,15 @@ class LocalForwards:
                 asyncio.get_running_loop().call_later(PAUSE_S, self._accept_again)
                 return
             sock.setblocking(False)
-            self._spawn(self._serve(listener.forward, sock, _origin(sock, address)))
+            self._spawned.spawn(self._serve(listener.forward, sock, _origin(sock, address)))
 
     def _accept_again(self) -> None:
         link = self._link
         if link is not None and not link.lost.done() and self._listeners:
             self._accept(wanted=True)
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error(f"qsh: forwarded connection: {type(error).__name__}: {error}")
-        if len(self._tasks) == self._limit - 1:
+    def _ended(self) -> None:
+        if len(self._spawned) == self._limit - 1:
             self._accept_again()
 
     # -- one connection

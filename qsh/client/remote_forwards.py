@@ -280,11 +280,7 @@ async def _reach(target: Target, *, udp: bool = False) -> socket.socket | Failur
 
 async def _join(stream: Stream, sock: socket.socket, first: bytes) -> None:
     relay = Relay(stream, sock)
-    try:
-        await stream.send.write(first)
-    except BaseException:
-        relay.give_up()
-        raise
+    await relay.open(first)
     try:
         await relay.run()
     except TransportError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from qsh.channels.frames import read_frame
 from qsh.client.log import log
+from qsh.client.spawned import Spawned
 from qsh.client.text import visible
 from qsh.errors import QshError
 from qsh.forward.failure import NOT_PERMITTED
@@ -34,7 +34,7 @@ class ServerStreams:
 
     def __init__(self) -> None:
         self.servers: dict[str, Server] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawned = Spawned("forwarded connection", quiet=(QshError,))
         self._accepts_from: Link | None = None
 
     def accept(self, link: Link) -> None:
@@ -49,15 +49,7 @@ class ServerStreams:
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Run it; only what is a bug of ours is told."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, QshError):
-            log.error(f"qsh: forwarded connection: {type(error).__name__}: {error}")
+        self._spawned.spawn(work)
 
     async def _serve(self, link: Link, stream: Stream) -> None:
         request, _ = await read_frame(stream.recv, OpenReader())

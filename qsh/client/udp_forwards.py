@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qsh.client.forward_targets import shown, target_of
 from qsh.client.log import log
+from qsh.client.spawned import Spawned
 from qsh.client.text import visible
 from qsh.errors import QshError, RemoteProtocolError
 from qsh.forward.failure import open_failed
@@ -18,7 +19,7 @@ from qsh.quic import UdpListener
 from qsh.wire.messages import Failed, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from qsh.client.channel_numbers import ChannelNumbers
     from qsh.client.link import Link
@@ -42,7 +43,7 @@ class UdpForwards:
         """Before there is a connection."""
         self._listeners: list[tuple[Forward, UdpListener]] = []
         self._link: Link | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawned = Spawned("UDP forward")
         self._flows = 0
         self._complained: set[Target] = set()
         """Of which an error was told: the next datagram would have the same."""
@@ -74,24 +75,13 @@ class UdpForwards:
                 link.connection.driver, sock, limit=MAX_PEERS, idle_s=self._idle_s
             )
             self._listeners.append((forward, listener))
-            self._spawn(self._serve(forward, listener))
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error(f"qsh: UDP forward: {type(error).__name__}: {error}")
+            self._spawned.spawn(self._serve(forward, listener))
 
     async def _serve(self, forward: Forward, listener: UdpListener) -> None:
         target = target_of(forward)
         text = f"direct-udp: listening port {forward.listen_port} for {shown(target)}"
         async for peer, link in self._peers(listener):
-            self._spawn(self._lead(listener, peer, link, target, text))
+            self._spawned.spawn(self._lead(listener, peer, link, target, text))
 
     async def _peers(self, listener: UdpListener) -> AsyncIterator[tuple[Peer, Link]]:
         while (peer := await listener.peer()) is not None:
@@ -164,7 +154,7 @@ class UdpForwards:
                 continue
             target = Target(header.host, header.port)
             text = f"dynamic-udp: for {shown(target)}"
-            self._spawn(self._lead(listener, peer, link, target, text))
+            self._spawned.spawn(self._lead(listener, peer, link, target, text))
 
     def _complain(self, target: Target, number: int, failed: Failed) -> None:
         text = f"channel {number}: {open_failed(failed.code, visible(failed.reason))}"

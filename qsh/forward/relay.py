@@ -43,6 +43,14 @@ class Relay:
         """Send already what the socket has; :meth:`run` follows."""
         self._sending = asyncio.ensure_future(self._send())
 
+    async def open(self, first: bytes) -> None:
+        """Write what goes before the socket's bytes; without that :meth:`give_up` is done, and the error raised."""
+        try:
+            await self._stream.send.write(first)
+        except BaseException:
+            self.give_up()
+            raise
+
     async def run(self) -> None:
         """Until both ways have ended. Raises TransportError when the connection is lost; never for what the socket does."""
         if self._sending is None:

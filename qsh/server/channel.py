@@ -136,11 +136,7 @@ class ServerChannel:
                 return
             self._audit(request, None)
             relay = Relay(self._stream, socket.socket(fileno=sock))
-            try:
-                await self._stream.send.write(framing.encode(Opened()))
-            except BaseException:
-                relay.give_up()
-                raise
+            await relay.open(framing.encode(Opened()))
             await relay.run()
 
     async def _udp(self, request: Open) -> None:
