@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench import forward_target
+from bench.echoes import echo_ms
 from bench.stage import OPENSSH, OPENSSH_GCM, QSH, Stage, Tool, summary
 from bench.tables import BASE, markdown_table
 from tests.support.netns import Network
@@ -222,10 +223,10 @@ def _echoes(stage: Stage, port: int, connections: int) -> list[float]:
 
 def _mixed(stage: Stage, tool: Tool, port: int, exchanges: int) -> dict[str, Any]:
     with _forwarding(stage, tool, port):
-        quiet_ms = _exchanges(stage, exchanges)
+        quiet_ms = _bytes(stage, exchanges)
     with _forwarding(stage, tool, port, "cat /dev/zero"):
         time.sleep(3.0)  # the copy has its speed
-        busy_ms = _exchanges(stage, exchanges)
+        busy_ms = _bytes(stage, exchanges)
     return {
         "case": "mixed",
         "tool": tool.name,
@@ -236,18 +237,9 @@ def _mixed(stage: Stage, tool: Tool, port: int, exchanges: int) -> dict[str, Any
     }
 
 
-def _exchanges(stage: Stage, count: int) -> list[float]:
-    times = []
+def _bytes(stage: Stage, count: int) -> list[float]:
     with _connect(stage) as sock:
-        sock.sendall(b"e.")
-        sock.recv(1)
-        for _ in range(count):
-            start = time.perf_counter()
-            sock.sendall(b".")
-            sock.recv(1)
-            times.append((time.perf_counter() - start) * 1000)
-            time.sleep(0.02)
-    return times
+        return echo_ms(sock, count)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench import forward_target, udp_target
+from bench.echoes import echo_ms
 from bench.stage import Stage, Tool, summary
 from bench.tables import markdown_table
 from tests.support.netns import Network
@@ -143,17 +144,8 @@ def _flood(sock: socket.socket, over: threading.Event) -> None:
 
 
 def _bytes(stage: Stage, count: int) -> list[float]:
-    times = []
     with _tcp(stage) as sock:
-        sock.sendall(b"e.")
-        sock.recv(1)
-        for _ in range(count):
-            start = time.perf_counter()
-            sock.sendall(b".")
-            sock.recv(1)
-            times.append((time.perf_counter() - start) * 1000)
-            time.sleep(0.02)
-    return times
+        return echo_ms(sock, count)
 
 
 def _any(stage: Stage, kind: str) -> socket.socket:

@@ -32,8 +32,8 @@ from typing import Any
 
 import msgspec
 
+from qsh.server.tty_state import TtyWatch
 from qsh.session.settle import Settle
-from tests.support.tty_sample import TIOCGPTPEER, TtySampler
 
 SECRET = "QXZJVK"
 """Letters that occur nowhere else in the logs."""
@@ -49,8 +49,7 @@ class Recording:
         if self._pid == 0:
             _become(argv, self._home, user)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
-        self._peer = fcntl.ioctl(self._master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
-        self._sampler = TtySampler(self._master)
+        self._tty = TtyWatch(self._master)
         self._settle = Settle()
         self._start = time.monotonic()
         self._typed = 0
@@ -65,13 +64,11 @@ class Recording:
         return time.monotonic() - self._start
 
     def _state(self) -> list[Any]:
-        tty = msgspec.to_builtins(self._sampler.sample())
+        self._tty.check(self._now())
+        tty = msgspec.to_builtins(self._tty.state)
         if tty not in self.ttys:
             self.ttys.append(tty)
         return [self._typed, self._settle.settled, self.ttys.index(tty)]
-
-    def _unread(self) -> int:
-        return struct.unpack("i", fcntl.ioctl(self._peer, termios.FIONREAD, bytes(4)))[0]
 
     def pump(self, seconds: float) -> None:
         """Take what comes for so long."""
@@ -89,7 +86,7 @@ class Recording:
                 self._add(["o", round(self._now(), 4), data.decode("latin-1"), *self._state()])
                 continue
             self._settle.drained()
-            self._settle.check(self._now(), self._unread())
+            self._settle.check(self._now(), self._tty.unread)
             state = self._state()
             if tuple(state) != self._last:
                 self._add(["n", round(self._now(), 4), *state])
@@ -100,11 +97,11 @@ class Recording:
 
     def key(self, text: str, marks: str = "") -> None:
         data = text.encode()
-        flags = self._sampler.sample().flags
+        self._tty.check(self._now())
         self.events.append(["k", round(self._now(), 4), text, marks])
         os.write(self._master, data)
         self._typed += len(data)
-        self._settle.wrote(self._now(), self._typed, kernel_echo=flags & 3 == 3)
+        self._settle.wrote(self._now(), self._typed, kernel_echo=self._tty.kernel_echo)
         self.pump(self._rnd.uniform(0.07, 0.16))
 
     def line(self, text: str, marks: str = "p") -> None:
@@ -136,7 +133,7 @@ class Recording:
         log = {"rows": self.rows, "cols": self.cols, "ttys": self.ttys, "events": self.events}
         path.write_bytes(gzip.compress(json.dumps(log, separators=(",", ":")).encode(), 9, mtime=0))
         os.kill(self._pid, signal.SIGKILL)
-        os.close(self._peer)
+        self._tty.release_peer()
         os.close(self._master)
         os.waitpid(self._pid, 0)
         shutil.rmtree(self._home, ignore_errors=True)
