@@ -22,6 +22,7 @@ import asyncssh
 
 from bench.idle import STARTUPS, pss_mb
 from bench.many import Clients, at_a_time
+from bench.roles import Roles
 from bench.stage import Stage, quantile
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey
@@ -50,7 +51,8 @@ AGAIN_S = 5.0
 OPENING = 8
 """Logins under way while sessions are opened."""
 LATENCIES = 20
-MANY = STARTUPS.replace("100:30:200", "1000")
+MANY = STARTUPS.replace("100:30:200", "1000") + "UsePAM no\n"
+"""Without PAM, as the sshd beside it is."""
 
 
 def measure(
@@ -342,11 +344,14 @@ async def _logins(stage: Stage, tool: str, count: int) -> dict[str, Any]:
     make, close = _login_maker(stage, tool)
     try:
         await at_a_time(OPENING, OPENING, make)
+        roles = Roles(group)
+        roles.begin()
         began, before, mine = time.perf_counter(), group.cpu_s(), time.process_time()
         times = await at_a_time(count, OPENING, make)
         took_s = time.perf_counter() - began
         client_s = time.process_time() - mine
         server_s = group.cpu_s() - before
+        table = roles.end(count)
     finally:
         close()
         for task in os.listdir("/proc/self/task"):
@@ -362,6 +367,7 @@ async def _logins(stage: Stage, tool: str, count: int) -> dict[str, Any]:
         "client_ms_each": round(1000 * client_s / count, 2),
         "server_percent": round(100 * server_s / took_s),
         "median_ms": round(1000 * statistics.median(times), 1),
+        "roles": table,
     }
 
 

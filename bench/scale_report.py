@@ -72,6 +72,10 @@ def _restart(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _logins(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     tool = row["tool"]
+    roles = [
+        (f"CPU ms per login: {tool}, {name}", _role(role), "")
+        for name, role in row.get("roles", {}).items()
+    ]
     return [
         (
             f"logins/s with a command: {tool} (server's core used, %)",
@@ -83,7 +87,15 @@ def _logins(row: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"{row['server_ms_each']} / {row['client_ms_each']}",
             "",
         ),
+        *roles,
     ]
+
+
+def _role(role: dict[str, float]) -> str:
+    text = f"{role['ms']:.2f}"
+    if role.get("processes"):
+        text += f" ({role['processes']:g} processes, {role['faults']:.0f} page faults)"
+    return text
 
 
 LINES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str, str]]]] = {
