@@ -14,69 +14,43 @@ import selectors
 import signal
 import socket
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn
 
-import msgspec
-
-from qsh.clock import monotonic_s, wall_s
 from qsh.errors import StartupError
-from qsh.server import (
-    auth_info,
-    chroot,
-    imports,
-    keeper,
-    login_records,
-    pam,
-    recorder,
-    remote_name,
-    session_directory,
-)
-from qsh.server.dialogue import Dialogue
-from qsh.server.host import SessionHost
-from qsh.server.idle_pages import IdlePages
-from qsh.server.login import Judge, Opinion, commands_s, group_names
-from qsh.server.moved_login import judge_move
-from qsh.server.packets import PacketSocket
-from qsh.server.pam_login import PamLogin
+from qsh.server import keeper, login_records
+from qsh.server.login_child import LoginChild
 from qsh.server.process import close_others, set_title
 from qsh.server.reloading import send_reread, set_level
 from qsh.server.requests import (
     FRONT,
     SIGNER,
-    Begin,
-    Grant,
-    HostReport,
-    HostRequest,
-    Judgement,
-    Outcome,
     Reaped,
     RecordLogin,
     RecordLogout,
     Reload,
     Spawned,
-    SpawnerRequest,
     SpawnFailed,
     SpawnLogin,
     SpawnSession,
     StartFront,
     StartSigner,
 )
-from qsh.server.session_rules import PLAIN_KEY, SessionRules
+from qsh.server.session_start import SessionStart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
-    from qsh.server.account import Account
     from qsh.server.image import Image
     from qsh.server.log import Log
+    from qsh.server.login_child import Kept
+    from qsh.server.packets import PacketSocket
     from qsh.server.reloading import Reread
-    from qsh.server.requests import Address, Login, LoginRecord, Step
+    from qsh.server.requests import Grant, LoginRecord, SpawnerRequest
 
 __all__ = ["Spawner"]
 
-UMASK: Final = 0o022
 MAX_RECORDS: Final = 1024
 """Login records that may wait for files that somebody holds locked; the oldest are dropped."""
 
@@ -97,8 +71,6 @@ class Spawner:
     _records: deque[LoginRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     """Login records that wait for the recorder."""
     _recorder: int = 0
-    _names: dict[str, str] = field(default_factory=dict)
-    """Of a login child."""
     _generations: list[DaemonOptions] = field(init=False)
     """What held outside Match since the start, the newest last: a session begins with what its login was judged by."""
 
@@ -240,7 +212,7 @@ class Spawner:
             if isinstance(request, SpawnLogin):
                 self._judge(request, sockets[0], *sockets[1:2])
             else:
-                self._become_session(request.number, request.grant, *sockets)
+                self._be_session(request.number, request.grant, *sockets)
         except StartupError as error:
             self.log.error(str(error))
         except BaseException as error:
@@ -256,85 +228,18 @@ class Spawner:
         """Be a login child: one judgement, then the end, or the session's keeper."""
         set_title("qshd-login")
         self.log.role = "qshd-login"
-        root = os.geteuid() == 0
-        if request.moved_from is not None:
-            self._judge_move(request, request.moved_from, to_monitor)
-        dialogue = None if to_front is None else Dialogue(to_front)
-        pam_login = self._pam_login(request.login, dialogue)
-        judge = Judge(
-            request.login,
-            request.host_key,
-            self._options_for,
-            wall_s(),
-            None if root else os.geteuid(),
-            request.resumes,
-            name_of=self._name_of,
-            deadline_s=monotonic_s() + commands_s(self.config.options.login_grace_time),
-            steps=request.steps,
-            pam=pam_login,
-        )
-        opinion = judge.judge()
-        for complaint in judge.complaints:
-            self.log.info(complaint)
-        grant = self._grant(request.login, request.steps, opinion)
-        if pam_login is not None and grant is not None:
-            opinion, grant = self._open(pam_login, opinion, grant)
-        if dialogue is not None:
-            dialogue.close()
-        monitor: PacketSocket[Any] = PacketSocket(to_monitor, Begin)
-        keeps = pam_login is not None and pam_login.opened
-        told = [] if pam_login is None or keeps or not pam_login.message else [pam_login.message]
-        monitor.send(
-            Judgement(
-                opinion.outcome,
-                list(opinion.acceptable),
-                grant if grant is None else msgspec.structs.replace(grant, environment=None),
-                opinion.reason,
-                opinion.key,
-                max_attempts=judge.max_attempts,
-                resumable=opinion.options is not None and opinion.options.resume,
-                methods=list(opinion.methods),
-                counts=opinion.counts,
-                keeps=keeps,
-                notices=told,
-            )
-        )
-        if keeps and pam_login is not None and grant is not None:
-            self._keep(pam_login, request.number, grant, monitor)
+        child = LoginChild(self.config, len(self._generations) - 1, self.log)
+        kept = child.judge(request, to_monitor, to_front)
+        if kept is not None:
+            self._keep(kept, request.number)
         os._exit(0)
 
-    def _pam_login(self, login: Login, dialogue: Dialogue | None) -> PamLogin | None:
-        options = self.config.options
-        if not options.use_pam or not pam.is_there():
-            return None
-        service = pam.service_of(options.pam_service_name)
-        return PamLogin(login, service, self._name_of(login.client[0]), dialogue)
-
-    def _open(
-        self, login: PamLogin, opinion: Opinion, grant: Grant
-    ) -> tuple[Opinion, Grant | None]:
-        """The PAM session of a login that was accepted, with what it gives to the session; or the refusal."""
-        reason = login.open(grant.account)
-        if reason is not None:
-            login.close()
-            return Opinion(Outcome.REFUSED, reason, methods=opinion.methods), None
-        groups = tuple(os.getgroups())
-        account = grant.account
-        if set(groups) != set(account.groups):  # pam_group
-            account = replace(account, groups=groups)
-        message, environment = login.message, login.environment()
-        return opinion, msgspec.structs.replace(
-            grant, account=account, environment=environment, message=message
-        )
-
-    def _keep(
-        self, login: PamLogin, number: int, grant: Grant, monitor: PacketSocket[Any]
-    ) -> NoReturn:
+    def _keep(self, kept: Kept, number: int) -> NoReturn:
         """Be the keeper, if the monitor wants the session still."""
-        descriptors = keeper.wait_for_begin(monitor)
-        monitor.close()
+        descriptors = keeper.wait_for_begin(kept.monitor)
+        kept.monitor.close()
         if len(descriptors) != 2:
-            login.close()
+            kept.pam.close()
             os._exit(0)
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
@@ -342,7 +247,7 @@ class Spawner:
             try:
                 image = {self.image.fileno()} if self.image is not None else set()
                 close_others({*descriptors, *self.log.descriptors, *image})  # what modules opened
-                self._become_session(number, grant, *sockets)
+                self._be_session(number, kept.grant, *sockets)
             except StartupError as error:
                 self.log.error(str(error))
             except BaseException as error:
@@ -356,144 +261,12 @@ class Spawner:
                 with contextlib.suppress(OSError):
                     self.image.pages().give_back()
 
-        keeper.keep(login, be_session, after_fork, self.log)
+        keeper.keep(kept.pam, be_session, after_fork, self.log)
 
-    def _grant(self, login: Login, steps: Sequence[Step], opinion: Opinion) -> Grant | None:
-        grant = grant_of(login, opinion, self.config.options, read_records=os.geteuid() == 0)
-        if grant is None:
-            return None
-        exposed = opinion.options is not None and opinion.options.expose_auth_info
-        return msgspec.structs.replace(
-            grant,
-            generation=len(self._generations) - 1,
-            auth_info=auth_info.describe(login, steps) if exposed else "",
-        )
-
-    def _judge_move(
-        self, request: SpawnLogin, before: Address, to_monitor: socket.socket
-    ) -> NoReturn:
-        """Be the child that judges a login that was accepted elsewhere."""
-        only = None if os.geteuid() == 0 else os.geteuid()
-
-        def judge_at(client: Address) -> Judge:
-            login = msgspec.structs.replace(request.login, client=client)
-            return Judge(
-                login,
-                request.host_key,
-                self._options_for,
-                request.then,
-                only,
-                name_of=self._name_of,
-                steps=request.steps,
-            )
-
-        opinion = judge_move(judge_at, before, request.login.client)
-        monitor: PacketSocket[Any] = PacketSocket(to_monitor, HostReport)
-        monitor.send(Judgement(opinion.outcome, reason=opinion.reason))
-        os._exit(0)
-
-    def _become_session(
+    def _be_session(
         self, number: int, grant: Grant, to_monitor: socket.socket, to_front: socket.socket
     ) -> NoReturn:
-        """Be the user's session host, as the user."""
-        set_title("qshd-session")  # before the ids change: /proc/self/comm is root's after that
-        self.log.role = "qshd-session"
-        rules = SessionRules(grant, self._generations[grant.generation])
-        recording = recorder.start(rules, number, self.log)
-        pages = self._idle_pages()
-        directory = ""
-        account = grant.account
-        root = chroot.directory_of(rules.options, account)
-        if root is not None:
-            inside = chroot.options_inside(rules.options)
-            rules = SessionRules(msgspec.structs.replace(grant, options=inside), inside)
-            chroot.enter(root)
-            become(account)
-        elif os.geteuid() == 0:
-            directory = self._session_directory(rules)
-            become(account)
-        os.umask(UMASK)
-        with contextlib.suppress(OSError):
-            os.chdir("/")
-        imports.forbid()
-        SessionHost(
-            PacketSocket(to_front, HostRequest),
-            PacketSocket(to_monitor, HostReport),
-            rules,
-            directory,
-            self.log.info,
-            pages,
-            recording,
-        ).run()
-        os._exit(0)
-
-    def _idle_pages(self) -> IdlePages | None:
-        """Opened before the ids change: /proc/self is root's after that."""
-        if self.image is None:
-            return None
-        try:
-            return IdlePages(self.image.pages().give_back)
-        except OSError:
-            return None
-
-    def _session_directory(self, rules: SessionRules) -> str:
-        """The user's directory of sockets, made by root; without it his sessions cannot be attached from elsewhere."""
-        setting, account = rules.options.session_directory, rules.grant.account
-        path = session_directory.path_of(account, setting, root=True)
-        try:
-            session_directory.make_root_directory(account.uid, account.gid, os.path.dirname(path))
-        except OSError as error:
-            self.log.error(f"session directory {path}: {error.strerror or error}")
-        return path
-
-    def _name_of(self, address: str) -> str:
-        """In a login child, which may wait for a name server."""
-        if not self.config.options.use_dns:
-            return address
-        if address not in self._names:
-            found = remote_name.look_up(address)
-            if found.reason:
-                self.log.info(found.reason)
-            self._names[address] = found.name
-        return self._names[address]
-
-    def _options_for(self, login: Login, account: Account | None) -> DaemonOptions:
-        return self.config.for_connection(
-            user=login.user,
-            groups=group_names(account) if account is not None else (),
-            host=self._name_of(login.client[0]),
-            address=login.client[0],
-            local_address=login.server[0],
-            local_port=login.server[1],
+        configuration = self._generations[grant.generation]
+        SessionStart(configuration, self.image, self.log).be_session(
+            number, grant, to_monitor, to_front
         )
-
-
-def grant_of(
-    login: Login, opinion: Opinion, configuration: DaemonOptions, *, read_records: bool
-) -> Grant | None:
-    """What the session host of an accepted login needs; None if it was not accepted."""
-    account = opinion.account
-    if (
-        opinion.outcome != Outcome.ACCEPTED
-        or account is None
-        or opinion.options is None
-        or opinion.key_options is None
-    ):
-        return None
-    last = login_records.read_last_login(account.uid) if read_records else None
-    options = None if opinion.options == configuration else opinion.options
-    key = None if opinion.key_options == PLAIN_KEY else opinion.key_options
-    return Grant(account, options, key, login.client, login.server, last)
-
-
-def become(account: Account) -> None:
-    """Drop to the user for good, and make sure of it (uidswap.c: permanently_set_uid). Raises PermissionError."""
-    os.setgroups(list(account.groups))
-    os.setresgid(account.gid, account.gid, account.gid)
-    os.setresuid(account.uid, account.uid, account.uid)
-    if account.uid != 0:
-        try:
-            os.setuid(0)
-        except PermissionError:
-            return
-        raise PermissionError("root rights could be had back")

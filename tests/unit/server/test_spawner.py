@@ -14,10 +14,10 @@ from qsh.server import spawner as module
 from qsh.server.account import Account
 from qsh.server.log import Log
 from qsh.server.login import Opinion
+from qsh.server.login_child import LoginChild
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.reloading import Reread, rules_of
 from qsh.server.requests import (
-    Grant,
     Login,
     LoginRecord,
     RecordLogout,
@@ -28,7 +28,6 @@ from qsh.server.requests import (
     SpawnFailed,
     StartFront,
 )
-from qsh.server.session_rules import SessionRules
 from qsh.server.spawner import Spawner
 
 if TYPE_CHECKING:
@@ -114,23 +113,8 @@ def test_a_session_begins_with_what_its_login_was_judged_by(
     someone = Account("anna", 1, 1, (1,), "/", "/bin/sh")
     login = Login(b"i" * 46, "anna", ("192.0.2.1", 1), ("192.0.2.2", 22))
     opinion = Opinion("accepted", "", (), someone, second.options, KeyOptions())
-    grant = spawner._grant(login, [], opinion)
+    child = LoginChild(spawner.config, len(spawner._generations) - 1, spawner.log)
+    grant = child._grant(login, [], opinion)
     assert grant is not None
     assert (grant.options, grant.generation) == (None, 1)
     assert spawner._generations == [first.options, second.options]
-
-
-def test_a_session_directory_that_cannot_be_made_is_named(
-    played: tuple[Spawner, PacketSocket[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_only(*_: object) -> NoReturn:
-        raise OSError(30, "Read-only file system", "/run/qshd")
-
-    spawner, _ = played
-    said: list[str] = []
-    monkeypatch.setattr(module.session_directory, "make_root_directory", read_only)
-    monkeypatch.setattr(spawner.log, "error", said.append)
-    someone = Account("anna", 1, 1, (1,), "/", "/bin/sh")
-    grant = Grant(someone, None, None, ("192.0.2.1", 1), ("192.0.2.2", 22))
-    path = spawner._session_directory(SessionRules(grant, spawner.config.options))
-    assert said == [f"session directory {path}: Read-only file system"]
