@@ -49,7 +49,7 @@ def _block(size: int) -> object:
     return complex(size, size) if size == 32 else bytes(size - BYTES_HEADER)
 
 
-def move_together(run: Callable[[], None]) -> int:
+def move_together(run: Callable[[], object]) -> int:
     """Call ``run``, then give every function whose code ran in it a copy of that code, one after the other; how many. Generators,
     lambdas and other code within a function's go with it.
     """

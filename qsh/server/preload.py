@@ -12,6 +12,7 @@ import contextlib
 import encodings.idna  # noqa: F401 - the name service's texts
 import glob  # noqa: F401
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from qsh.auth import authorized_keys, signatures, userauth
+from qsh.auth import authorized_keys, userauth
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.clock import monotonic_s
@@ -31,7 +32,8 @@ from qsh.server.account import Account
 from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.image_layout import fill_gaps, move_together
-from qsh.server.login import Judge
+from qsh.server.log import Log
+from qsh.server.login_child import LoginChild
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
     ChannelOpened,
@@ -39,10 +41,12 @@ from qsh.server.requests import (
     HostAnswer,
     HostReport,
     HostRequest,
+    Judgement,
     Login,
     OpenChannel,
     PathState,
     Resize,
+    SpawnLogin,
     SpawnSession,
 )
 from qsh.server.session_rules import SessionRules
@@ -81,10 +85,13 @@ def rehearse(config: DaemonConfig) -> None:
     _load_other_key_types()
     _read_authorized_keys()
     filling = fill_gaps()
-    move_together(lambda: _be_session(config))
-    for _ in range(ROUNDS):
-        _log_in(config)
-        _be_session(config)
+    with tempfile.TemporaryDirectory(prefix="qshd-rehearsal-") as folder:
+        attempt = _Attempt(config, folder)
+        move_together(attempt.judge)
+        move_together(lambda: _be_session(config))
+        for _ in range(ROUNDS):
+            attempt.judge()
+            _be_session(config)
     del filling
     signal.Signals(signal.SIGHUP)
 
@@ -104,19 +111,46 @@ def _read_authorized_keys() -> None:
     authorized_keys.authorize(f"{options} {public.line()}\n", public, visitor, 0.0)
 
 
-def _log_in(config: DaemonConfig) -> None:
-    text, public = generate_ed25519("rehearsal")
-    key = PrivateKey.load(text.encode(), None, "rehearsal")
-    blob = PublicKey.from_line(public.line()).blob
-    session_id = bytes(46)
-    data = userauth.signed_data(session_id, "root", "ssh-ed25519", blob, blob)
-    proof = Proof(0, "ssh-ed25519", key.sign(data))
-    signatures.verify(public, proof.signature, data, proof.algorithm)
-    login = Login(session_id, "root", CLIENT, SERVER, [blob], proof)
-    options = replace(
-        config.options, authorized_keys_command="none", authorized_principals_command="none"
-    )  # nobody logs in, and a program must not be told that somebody does
-    Judge(login, blob, lambda login, account: options, 0.0).judge()
+class _Attempt:
+    """A login with a key, all that a login child does with it; by a configuration without anything that would run or ask."""
+
+    def __init__(self, config: DaemonConfig, folder: str) -> None:
+        text, public = generate_ed25519("rehearsal")
+        key = PrivateKey.load(text.encode(), None, "rehearsal")
+        blob = PublicKey.from_line(public.line()).blob
+        path = os.path.join(folder, "authorized_keys")
+        with open(path, "w") as file:
+            file.write(f"{public.line()}\n")
+        options = replace(
+            config.options,
+            authorized_keys_file=(path,),
+            authorized_keys_command="none",
+            authorized_principals_command="none",
+            permit_root_login="yes",
+            strict_modes=False,
+            use_pam=False,
+            use_dns=False,
+        )  # nobody logs in, and a program must not be told that somebody does
+        self._child = LoginChild(replace(config, options=options, settings=()), 0, Log("QUIET"))
+        session_id, user = bytes(46), pwd.getpwuid(os.geteuid()).pw_name
+        data = userauth.signed_data(session_id, user, "ssh-ed25519", blob, blob)
+        proof = Proof(0, "ssh-ed25519", key.sign(data))
+        login = Login(session_id, user, CLIENT, SERVER, [blob], proof)
+        self._request = msgspec.msgpack.encode(SpawnLogin(1, login, blob, None))
+
+    def judge(self) -> str:
+        """The outcome."""
+        monitor, child = packet_pair()
+        try:
+            request = msgspec.msgpack.decode(self._request, type=SpawnLogin)
+            self._child.judge(request, child)
+            link: PacketSocket[HostReport] = PacketSocket(monitor, HostReport)
+            received = link.receive()
+        finally:
+            monitor.close()
+            child.close()
+        found = None if received is None else received[0]
+        return found.outcome if isinstance(found, Judgement) else ""
 
 
 def _be_session(config: DaemonConfig) -> None:

@@ -7,6 +7,7 @@ copy-on-write pages instead of an interpreter start, and whatever it will ever i
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what the module signal is made of
 import contextlib
 import gc
 import os
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Spawner"]
 
+_SIGCHLD, _SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
+"""For _signal, as in program.py: each child would pay for enumeration members."""
 MAX_RECORDS: Final = 1024
 """Login records that may wait for files that somebody holds locked; the oldest are dropped."""
 
@@ -167,7 +170,7 @@ class Spawner:
         if pid == 0:
             gc.enable()  # what is frozen stays untouched; a front without it would keep every closed connection
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _signal.signal(_SIGCHLD, _SIG_DFL)
         return pid
 
     def _start_recorder(self) -> None:

@@ -43,3 +43,10 @@ def test_nothing_of_the_administrators_runs(
     preload.rehearse(config)
     assert started, "the control: programs were started"
     assert not ran.exists()
+
+
+def test_the_rehearsed_login_goes_all_the_way(tmp_path: Path) -> None:
+    """One that is refused would leave the rest of a login child's work to be done for the first time by each of them."""
+    strict = "PermitRootLogin no\nUsePAM yes\nUseDNS yes\nAuthorizedKeysFile none\nMatch User *\nPermitTTY no\n"
+    config = daemon_parser.parse(strict, "config", lambda pattern: [])
+    assert preload._Attempt(config, str(tmp_path)).judge() == "accepted"
