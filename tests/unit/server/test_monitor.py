@@ -19,6 +19,7 @@ from qsh.auth.key_proof import proof_data
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.auth.signatures import verify
 from qsh.config.daemon_options import DaemonOptions
+from qsh.server import judging, login_children
 from qsh.server import monitor as module
 from qsh.server.account import Account
 from qsh.server.host_keys import CERTIFICATE_VERIFY, HostKeys, session_id_of
@@ -221,10 +222,10 @@ class World:
         self.end_signer()
         for each in self.open:
             each.close()
-        for session in self.monitor._sessions.values():
+        for session in self.monitor._children.sessions.values():
             session.link.close()
         for link in (
-            self.monitor._front,
+            self.monitor._front.link,
             self.monitor._signer._front,
             self.monitor._signer.link,
             self.monitor._selector,
@@ -263,7 +264,7 @@ def test_the_monitor_knows_of_a_signature_before_the_front_has_it(world: World) 
     world.signer.turn(1)
     assert len(world.sign.recv(4096)) > 100
     world.front.send(login(1))
-    world.monitor._read_front()
+    world.monitor._front.read()
     assert isinstance(world.asked()[0], SpawnLogin)
     assert not world.front_dropped
 
@@ -275,7 +276,7 @@ def test_a_monitor_that_is_stuck_delays_no_handshake(world: World) -> None:
         world.signer.turn(1)
         assert len(world.sign.recv(4096)) > 100
     world.turn()
-    assert len(world.monitor.table) == 200
+    assert len(world.monitor._judging.table) == 200
 
 
 def test_nothing_is_signed_that_a_stuck_monitor_cannot_learn_of(world: World) -> None:
@@ -289,7 +290,7 @@ def test_nothing_is_signed_that_a_stuck_monitor_cannot_learn_of(world: World) ->
         signed += 1
     assert 500 < signed < 20_000
     world.turn()
-    assert signed <= len(world.monitor.table) <= signed + 1
+    assert signed <= len(world.monitor._judging.table) <= signed + 1
     assert world.handshake(20_001)
 
 
@@ -340,7 +341,7 @@ def test_proofs_that_nobody_can_make_any_more_are_answered(world: World) -> None
     world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
     world.verdict()
     world.front.send(Prove(login(1).session_id))
-    world.monitor._read_front()
+    world.monitor._front.read()
     world.end_signer()
     world.turn()
     received = world.front.receive()
@@ -382,7 +383,7 @@ def test_a_signer_that_breaks_the_rules_is_replaced(
 )
 def test_nothing_else_is_signed(world: World, body: bytes) -> None:
     assert world.signature(body) == b"\0\0"
-    assert len(world.monitor.table) == 0, "what was not signed may not log in"
+    assert len(world.monitor._judging.table) == 0, "what was not signed may not log in"
 
 
 def test_a_login_for_a_handshake_that_no_key_signed_ends_the_front(world: World) -> None:
@@ -476,7 +477,7 @@ def test_another_front_cannot_use_it_either(world: World) -> None:
         os.close(descriptor)
     world.front.close()
     world.turn()
-    world.monitor._front_since -= 10
+    world.monitor._front.since_s -= 10
     world.monitor._front_ended()
     world.take_front()
     assert world.handshake(1)
@@ -541,7 +542,7 @@ def test_a_method_together_with_keys_ends_the_front(world: World, method: str) -
 
 def test_a_login_a_moment_late_is_refused_and_no_more(world: World) -> None:
     world.handshake(1)
-    world.monitor.table._entries[login(1).session_id].deadline_s = 0.0
+    world.monitor._judging.table._entries[login(1).session_id].deadline_s = 0.0
     world.ask(login(1))
     answer = world.verdict()
     assert answer is not None
@@ -561,7 +562,7 @@ def test_as_many_attempts_as_permitted(world: World) -> None:
 
 
 def test_a_flood_of_logins_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_JUDGING", 5)
+    monkeypatch.setattr(login_children, "MAX_JUDGING", 5)
     for number in range(8):
         world.handshake(number)
         world.ask(login(number))
@@ -607,7 +608,7 @@ def test_no_descriptors_left(world: World, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(24, "Too many open files")
 
     world.handshake(1)
-    monkeypatch.setattr(module, "packet_pair", none_left)
+    monkeypatch.setattr(login_children, "packet_pair", none_left)
     world.ask(login(1))
     answer = world.verdict()
     assert answer is not None
@@ -639,7 +640,7 @@ def test_a_stuck_login_child_ends_with_its_connection(
         world.spawner.send(Spawned(1, sleeper.pid))
         world.turn()
     assert sleeper.wait(5) == -9
-    assert not world.monitor._sessions
+    assert not world.monitor._children.sessions
 
 
 def test_a_stuck_login_child_ends_with_the_grace_time(
@@ -647,7 +648,7 @@ def test_a_stuck_login_child_ends_with_the_grace_time(
 ) -> None:
     world.handshake(1)
     world.child(1, sleeper.pid)
-    (session,) = world.monitor._sessions.values()
+    (session,) = world.monitor._children.sessions.values()
     session.deadline_s = 0.0
     world.monitor._expire()
     assert sleeper.wait(5) == -9
@@ -667,7 +668,7 @@ def test_a_login_child_that_ends_or_raves_is_a_refusal(world: World, packet: byt
     answer = world.verdict()
     assert answer is not None
     assert answer[0].outcome == Outcome.REFUSED
-    assert not world.monitor._sessions
+    assert not world.monitor._children.sessions
 
 
 def test_a_session_may_not_judge_again(world: World) -> None:
@@ -692,7 +693,7 @@ def test_a_forget_and_a_judgement_in_one_turn(world: World) -> None:
         world.front.send(Forget(login(number).session_id))
         child.send(Judgement(Outcome.REFUSED, reason="too late"))
     world.turn()
-    assert not world.monitor._sessions
+    assert not world.monitor._children.sessions
     assert not world.front_dropped
 
 
@@ -708,11 +709,11 @@ def test_the_end_of_the_front_and_its_judgements_in_one_turn(world: World) -> No
     for child in children:
         child.send(Judgement(Outcome.REFUSED, reason="too late"))
     world.turn()
-    assert not world.monitor._sessions
+    assert not world.monitor._children.sessions
 
 
 def test_a_front_that_could_not_be_forked_is_tried_again(world: World) -> None:
-    world.monitor._front_since -= 10
+    world.monitor._front.since_s -= 10
     world.front.close()
     world.monitor._front_ended()
     for descriptor in world.asked()[1]:
@@ -724,7 +725,7 @@ def test_a_front_that_could_not_be_forked_is_tried_again(world: World) -> None:
     timeout = world.monitor._timeout()
     assert timeout is not None
     assert timeout <= 1.0
-    world.monitor._front_due_s = 0.0
+    world.monitor._front.due_s = 0.0
     world.turn()
     world.take_front()
     assert world.handshake(1)
@@ -737,14 +738,14 @@ def test_a_login_child_that_could_not_be_forked_kills_nobody(world: World) -> No
     child.close()
     world.spawner.send(SpawnFailed(1))
     world.turn()
-    assert not world.monitor._abandoned
+    assert not world.monitor._children.abandoned
 
 
 def test_login_records_are_left_to_the_spawner(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "stat", lambda path: SimpleNamespace(st_uid=os.getuid()))
-    world.monitor.root = True
+    world.monitor._hosts.root = True
     world.handshake(1)
     world.judge(world.child(1), Judgement(Outcome.ACCEPTED, grant=grant()))
     _, (to_monitor, to_front) = world.asked()
@@ -769,7 +770,7 @@ def test_login_records_are_left_to_the_spawner(
 
 def test_what_the_front_could_not_take_comes_when_it_can(world: World) -> None:
     """A front that was busy or stopped: no verdict waits for the next one."""
-    front = world.monitor._front
+    front = world.monitor._front.link
     assert front is not None
     count = 0
     while not front.waiting:
@@ -961,7 +962,8 @@ def test_a_users_own_qshd_ends_when_nobody_has_been_there_for_long(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 100.0
-    monkeypatch.setattr(module, "monotonic_s", lambda: now_s)
+    for each in (module, judging):
+        monkeypatch.setattr(each, "monotonic_s", lambda: now_s)
     monitor = world.monitor
     monitor.idle_s = 50.0
     world.turn()
