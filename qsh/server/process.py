@@ -9,9 +9,10 @@ __all__ = ["close_others", "set_title"]
 
 
 def close_others(keep: set[int]) -> None:
-    """Close every descriptor above standard error except ``keep``."""
+    """Close every descriptor above standard error except ``keep``, of which no program gets any."""
     previous = 2
     for descriptor in sorted(keep):
+        os.set_inheritable(descriptor, False)
         os.closerange(previous + 1, descriptor)
         previous = descriptor
     most = os.sysconf("SC_OPEN_MAX")

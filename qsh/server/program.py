@@ -28,6 +28,7 @@ _SIG_BLOCK, _SIG_SETMASK = int(signal.SIG_BLOCK), int(signal.SIG_SETMASK)
 _ALL_SIGNALS: Final = frozenset(map(int, signal.valid_signals()))
 """For _signal: signal's own functions make an enumeration member or an exception of every signal, which dirties a quarter of a
 megabyte in each session host."""
+_TO_DEFAULT: Final = tuple(_ALL_SIGNALS - {int(signal.SIGKILL), int(signal.SIGSTOP)})
 EXIT_NOT_STARTED: Final = 1
 """Exit status when the shell cannot be executed (session.c: perror and exit 1)."""
 
@@ -76,9 +77,9 @@ def set_window(master: int, rows: int, cols: int, xpixel: int, ypixel: int) -> N
 def start(plan: Callable[[], Plan], terminal: Terminal | None) -> Program:
     """Start what ``plan`` says; with a terminal as leader of its session, else on pipes.
 
-    ``plan`` is called in the child, which ends with the memory that this takes. Closes the terminal's user side, unless it
-    raises OSError because there is no process or descriptor to be had; a program that cannot be executed says so on its own
-    stderr.
+    For a terminal ``plan`` is called in the child, which ends with the memory that this takes. Closes the terminal's user side,
+    unless it raises OSError because there is no process or descriptor to be had; a program that cannot be executed says so on
+    its own stderr.
     """
     if terminal is not None:
         theirs = (terminal.slave, terminal.slave, terminal.slave)
@@ -88,7 +89,11 @@ def start(plan: Callable[[], Plan], terminal: Terminal | None) -> Program:
         ours, theirs = _pipes()
         to_close = theirs
     try:
-        pid, pidfd = _fork(lambda: _run(plan, theirs, terminal is not None))
+        spawned = None if terminal is not None else _spawn(plan, theirs)
+        if spawned is None:
+            pid, pidfd = _fork(lambda: _run(plan, theirs, terminal is not None))
+        else:
+            pid, pidfd = spawned, _pidfd(spawned)
     except OSError:
         for descriptor in (*ours, *(theirs if terminal is None else ())):
             if descriptor >= 0:
@@ -122,14 +127,47 @@ def _fork(child: Callable[[], NoReturn]) -> tuple[int, int]:
         pid = os.fork()
         if pid == 0:
             child()
-        try:
-            return pid, os.pidfd_open(pid)
-        except OSError:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
+        return pid, _pidfd(pid)
     finally:
         _signal.pthread_sigmask(_SIG_SETMASK, mask)
+
+
+def _spawn(make_plan: Callable[[], Plan], descriptors: tuple[int, int, int]) -> int | None:
+    """Process id of a program on pipes before which nothing is to be done: started without a copy of this process, which costs
+    more than the program. None: it is to be forked, be it only to say in its own process what is wrong.
+    """
+    try:
+        plan, here = make_plan(), os.getcwd()
+        if plan.prepare is not None or plan.greeting() or min(descriptors) <= 2:
+            return None
+        os.chdir(plan.home)
+        try:
+            return os.posix_spawn(
+                plan.path,
+                plan.argv,
+                plan.env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, descriptor, number)
+                    for number, descriptor in enumerate(descriptors)
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_TO_DEFAULT,
+            )
+        finally:
+            os.chdir(here)
+    except Exception:
+        return None
+
+
+def _pidfd(pid: int) -> int:
+    """Raises OSError; then there is no process either."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

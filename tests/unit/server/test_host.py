@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,53 @@ def test_a_command_that_cannot_be_run_costs_only_itself(host: Played) -> None:
     assert ended(host, b"true") == Exited(4, status=0)
 
 
+def _is_inherited(descriptor: int) -> bool:
+    """By pytest from its caller; of a session host's own there are none (process.py)."""
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:
+        return False
+
+
+REPORT = """\
+import os, signal, sys
+for name in set(os.listdir("/proc/self/fd")) - {"0", "1", "2", *sys.argv[1:]}:
+    assert not os.path.exists(f"/proc/self/fd/{name}"), f"{name} is a descriptor of ours"
+print(os.getsid(0) == os.getpid(), os.getcwd(), signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)
+"""
+
+
+@pytest.mark.parametrize("other", ["fork", "posix_spawn"])
+def test_a_program_on_pipes_is_the_same_forked_and_not(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a copy of the host it has its own session, its home, the default signals and no descriptor of ours, too."""
+    monkeypatch.setattr(os, other, None)
+    theirs = [name for name in os.listdir("/proc/self/fd") if _is_inherited(int(name))]
+    plan = Plan(sys.executable, ("python", "-c", REPORT, *theirs), {}, str(tmp_path), str)
+    here, before = os.getcwd(), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        started = program.start(lambda: plan, None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.close(started.stdin)
+    with open(started.stdout) as output, open(started.stderr) as errors:
+        assert (output.read(), errors.read()) == (f"True {tmp_path} True\n", "")
+    os.waitpid(started.pid, 0)
+    os.close(started.pidfd)
+    assert os.getcwd() == here
+
+
+def test_what_is_to_be_done_before_a_program_is_done(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    plan = Plan("/bin/true", ("true",), {}, "/", str, lambda env: done.touch())
+    started = program.start(lambda: plan, None)
+    os.waitpid(started.pid, 0)
+    for descriptor in (started.pidfd, started.stdin, started.stdout, started.stderr):
+        os.close(descriptor)
+    assert done.exists()
+
+
 def test_a_users_file_that_cannot_be_read_costs_only_the_channel(tmp_path: Path) -> None:
     """~/.ssh/environment is a pipe that somebody holds open."""
     (tmp_path / ".ssh").mkdir()
@@ -169,13 +217,14 @@ def test_a_hang_up_that_comes_at_once_reaches_the_program() -> None:
 
 
 def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: object = None) -> int:
+    def fails(*_: object, **__: object) -> int:
         raise OSError(24, "Too many open files")
 
     before = set(os.listdir("/proc/self/fd"))
-    for name in ("fork", "pidfd_open"):
+    for names in (("posix_spawn", "fork"), ("pidfd_open",)):
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, fails)
+            for name in names:
+                patch.setattr(os, name, fails)
             with pytest.raises(OSError, match="Too many"):
                 program.start(lambda: SLEEP, None)
     assert "sleep" not in _children()
