@@ -49,7 +49,8 @@ __all__ = ["Cell", "Counters", "Overlay", "Predictor", "Setting"]
 MAX_PENDING: Final = 512
 """Keys under way for which guesses are kept; those beyond are held."""
 LOST_S: Final = 1.0
-"""Without word for so long (or three round trips) nothing is drawn."""
+"""Without word for so long (or three round trips) keys that the host has and that had no effect are not drawn, and those that it
+has not are underlined."""
 LOST_ROUND_TRIPS: Final = 3
 RTT_MATTERS: Final = 0.02
 """Part of the round trip by which it must have changed."""
@@ -114,6 +115,8 @@ class Predictor:
         """As made last; None: something has happened since."""
         self._overlay_until = NEVER
         """When it becomes another one by itself."""
+        self._silent = False
+        """It was made when nothing had been heard for long."""
         self._end = 0
         """Input offset behind the last key."""
         self._heard = 0.0
@@ -160,8 +163,8 @@ class Predictor:
             applied = min(applied, self._end)
         word = (settled, applied, self._tty)
         if word == self._word and not self._fed and self._line is not None:
-            if self._overlay is NOTHING:
-                self._overlay = None  # without word nothing was shown
+            if self._overlay is NOTHING or self._silent:
+                self._overlay = None
             return  # a copy of what was said
         self._overlay = None
         self._word, self._fed = word if applied is not None else None, False
@@ -223,7 +226,8 @@ class Predictor:
         guesses = self._guesses()
         if not guesses or not self._visible(guesses[0].typed_at, now):
             return NOTHING
-        underline = self._thresholds.underlined()
+        self._silent = now >= self._lost_at(guesses[0].typed_at)
+        underline = self._thresholds.underlined() or self._silent
         overlay, places = overlay_of(self._screen, guesses, underline=underline)
         self._count_shown(guesses, places, overlay.cursor is not None)
         return overlay
@@ -266,7 +270,7 @@ class Predictor:
         return (
             not self._astray
             and now >= self._opens_at()
-            and now < self._lost_at(oldest)
+            and (now < self._lost_at(oldest) or self._on_their_way())
             and not self._screen.cursor[2]
             and not self._screen.modes & _NO_DRAWING
             and self._thresholds.showing(oldest, now)
@@ -274,6 +278,13 @@ class Predictor:
 
     def _lost_at(self, oldest: float) -> float:
         return max(self._heard, oldest) + max(LOST_S, LOST_ROUND_TRIPS * self._rtt_s)
+
+    def _on_their_way(self) -> bool:
+        """Whether the host has none of the keys, as far as we were told: then it is the path that makes them wait."""
+        if self._word is None:
+            return False
+        settled, applied, _ = self._word
+        return applied is not None and applied <= settled
 
     def _opens_at(self) -> float:
         """From when on guesses of this class may be seen."""

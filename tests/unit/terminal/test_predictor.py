@@ -717,15 +717,34 @@ def test_adaptive_shows_late_echoes_only_and_underlines_the_latest() -> None:
         played.host(b"c", 1)
 
 
-def test_without_word_the_guesses_are_hidden() -> None:
+def test_keys_that_the_host_has_and_that_have_no_effect_are_hidden() -> None:
     played = at_prompt()
     played.predictor.rtt(0.1)
     played.type("ls")
+    played.predictor.state(2, None, played.now, applied=3)
     assert played.predictor.deadline() == pytest.approx(played.now + 1.0)
     played.pass_time(1.0)
     assert played.overlay() == NOTHING
-    played.host(b"")
+    played.host(b"l", 1)
     assert played.seen() == "host$ ls"
+
+
+def test_keys_that_wait_for_the_path_stay_and_are_underlined() -> None:
+    played = at_prompt()
+    played.predictor.rtt(0.05)
+    played.type("l")
+    assert not any(cell[4] for cell in played.overlay().cells)
+    assert played.predictor.deadline() == pytest.approx(played.now + 1.0)
+    played.pass_time(5.0)
+    played.type("s")
+    assert played.seen() == "host$ ls"
+    assert all(cell[4] for cell in played.overlay().cells)
+    played.host(b"")  # a word that says nothing new: the path works
+    assert played.seen() == "host$ ls"
+    assert not any(cell[4] for cell in played.overlay().cells)
+    played.host(b"ls", 2)
+    assert played.overlay() == NOTHING
+    assert played.wrong == 0
 
 
 def test_a_resize_waits_for_the_hosts_word() -> None:
