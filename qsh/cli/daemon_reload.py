@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Reloader"]
 
 AT_START: Final = (
-    "host_key",
-    "host_certificate",
     "pid_file",
     "syslog_facility",
     "qsh_congestion",
@@ -54,6 +52,8 @@ class Reloader:
         """``fixed``: a socket unit says where to listen, not the file."""
         self._arguments = arguments
         self.config = config
+        self.keys = b""
+        """As :func:`daemon_setup.try_host_keys` has it."""
         self._sockets, self._fixed = sockets, fixed
         if arguments.config_file is not None:  # we may go to another directory
             arguments.config_file = os.path.abspath(arguments.config_file)
@@ -80,6 +80,7 @@ class Reloader:
             daemon_setup.check_own_files(self._arguments)
             with self._where_it_was_started():
                 config = daemon_setup.read_config(self._arguments)
+                keys = daemon_setup.try_host_keys(config)
         except BadConfiguration as error:
             return Reread(None, tuple(error.report()))
         except (ConfigError, StartupError, OSError, ValueError) as error:
@@ -99,6 +100,7 @@ class Reloader:
             return Reread(None, (*errors, "there would be nothing to listen on"))
         self._drop(wanted)
         self.config, self._there = config, there
+        others, self.keys = keys != self.keys, keys
         options = config.options
         rules = rules_of(
             options,
@@ -111,6 +113,7 @@ class Reloader:
             (*config.warnings, *errors, *named_files.complaints(config)),
             rules,
             tuple(added),
+            others,
         )
 
     def _where_it_was_started(self) -> contextlib.AbstractContextManager[None]:

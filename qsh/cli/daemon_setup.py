@@ -121,9 +121,10 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"qshd: {text}\n")
 
 
-def try_host_keys(config: DaemonConfig) -> None:
+def try_host_keys(config: DaemonConfig) -> bytes:
     """Load them once in a child, which ends: what is wrong must be said before we go to the background, and the process that the
-    spawner is forked from must not have had them. Raises StartupError.
+    spawner is forked from must not have had them. What comes back is other bytes for other keys or certificates. Raises
+    StartupError.
     """
     read, write = os.pipe()
     pid = os.fork()
@@ -131,7 +132,7 @@ def try_host_keys(config: DaemonConfig) -> None:
         os.close(read)
         status = 0
         try:
-            load_host_keys(config)
+            os.write(write, load_host_keys(config).fingerprint())
         except StartupError as error:
             os.write(write, str(error).encode(errors="replace")[:60000])
             status = 1
@@ -139,10 +140,11 @@ def try_host_keys(config: DaemonConfig) -> None:
             os._exit(status)
     os.close(write)
     with open(read, "rb") as pipe:
-        reason = pipe.read().decode(errors="replace")
+        said = pipe.read()
     _, status = os.waitpid(pid, 0)
     if status:
-        raise StartupError(reason or "qshd: cannot load the host keys")
+        raise StartupError(said.decode(errors="replace") or "qshd: cannot load the host keys")
+    return said
 
 
 def _freeze(config: DaemonConfig, log: Log) -> Image | None:
@@ -182,7 +184,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
     else:
         bound = {("UDP", "", 0): instance}
     reloader = Reloader(arguments, config, bound, fixed=bool(service.inherited.given))
-    try_host_keys(config)
+    reloader.keys = try_host_keys(config)
     log = _open_log(options, arguments)
     for warning in config.warnings:
         log.info(warning)
@@ -199,7 +201,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         config,
         log,
         _front_starter(reloader, log, secrets),
-        _signer_starter(config, log),
+        _signer_starter(reloader, log),
         reload=reloader.reload if instance is None else None,
     )
     spawner.image = _freeze(config, log)
@@ -258,13 +260,13 @@ def _front_starter(
     return start_front
 
 
-def _signer_starter(config: DaemonConfig, log: Log) -> Callable[[socket.socket], NoReturn]:
+def _signer_starter(reloader: Reloader, log: Log) -> Callable[[socket.socket], NoReturn]:
     """What a fork of the spawner does to be the signer: no other process of qshd ever has a private key."""
 
     def start_signer(to_monitor: socket.socket) -> NoReturn:
         from qsh.server import signer
 
-        signer.run(to_monitor, lambda: load_host_keys(config), log)
+        signer.run(to_monitor, lambda: load_host_keys(reloader.config), log)
 
     return start_signer
 

@@ -29,14 +29,14 @@ from qsh.server.packets import raise_descriptor_limit
 from qsh.server.penalties import REASONS
 from qsh.server.process import close_others, set_title
 from qsh.server.reloading import address_of, set_level
-from qsh.server.requests import Counts, NewListener, Rules
+from qsh.server.requests import Counts, Identity, NewListener, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from qsh.quic import Endpoint, Incoming
     from qsh.server.log import Log
-    from qsh.server.requests import Address, Identity
+    from qsh.server.requests import Address
 
 __all__ = ["FrontSettings", "run"]
 
@@ -131,13 +131,8 @@ class _Front:
         link.reloaded = self._reloaded
         warm_up()
         driver = Driver(worker_threads=max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2)))
-        identity = await link.identity
-        signer = Signer(
-            [PublicKey.from_blob(key).spki() for key in identity.keys],
-            sign.fileno(),
-            SIGN_DEADLINE_MS,
-        )
-        serve = functools.partial(self._accept, signer=signer, identity=identity, link=link)
+        self._identify(await link.identity, sign)
+        serve = functools.partial(self._accept, link=link)
         self._open = functools.partial(self._open_endpoint, driver, serve, streams=bool(tcp))
         for sock in udp:
             self._open(sock)
@@ -155,6 +150,12 @@ class _Front:
                 for endpoint in every:
                     await endpoint.wait_idle()
         driver.close()
+
+    def _identify(self, identity: Identity, sign: socket.socket) -> None:
+        """Who we are to connections to come."""
+        keys = [PublicKey.from_blob(key).spki() for key in identity.keys]
+        self._identity, self._signer = identity, Signer(keys, sign.fileno(), SIGN_DEADLINE_MS)
+        sign.close()
 
     def _open_endpoint(
         self,
@@ -206,8 +207,12 @@ class _Front:
 
     # -- a configuration that was read again -----------------------------------------------------
 
-    def _reloaded(self, message: NewListener | Rules, descriptors: list[int]) -> None:
-        """One socket more, or the rules for what begins from now on."""
+    def _reloaded(self, message: NewListener | Rules | Identity, descriptors: list[int]) -> None:
+        """One socket more, or the rules or host keys for what begins from now on."""
+        if isinstance(message, Identity):
+            if descriptors:
+                self._identify(message, socket.socket(fileno=descriptors.pop()))
+            return
         if isinstance(message, Rules):
             set_level(self._log, message.level)
             self._admission.limits = message.limits
@@ -299,8 +304,6 @@ class _Front:
         self,
         endpoint: Endpoint,
         local: tuple[str, int],
-        signer: Signer,
-        identity: Identity,
         link: MonitorLink,
     ) -> None:
         while (incoming := await endpoint.accept()) is not None:
@@ -314,7 +317,7 @@ class _Front:
             if decision is Decision.ACCEPT:
                 self._numbers += 1
                 self._admission.begin(self._numbers, plain_ip(host))
-                self._spawn(self._serve(self._numbers, incoming, local, signer, identity, link))
+                self._spawn(self._serve(self._numbers, incoming, local, link))
             elif decision is Decision.RETRY:
                 incoming.retry()
             elif decision is Decision.REFUSE:
@@ -328,14 +331,13 @@ class _Front:
         number: int,
         incoming: Incoming,
         local: tuple[str, int],
-        signer: Signer,
-        identity: Identity,
         link: MonitorLink,
     ) -> None:
+        identity = self._identity
         address = plain_ip(incoming.remote_address[0])
         self._streams.begin(number, incoming)
         try:
-            connection = await incoming.accept(signer)
+            connection = await incoming.accept(self._signer)
             self._streams.connected(number, connection)
             await ServerConnection(
                 connection=connection,

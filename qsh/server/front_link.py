@@ -94,6 +94,15 @@ class FrontLink:
         self.since_s = monotonic_s()
         self._selector.register(front, selectors.EVENT_READ, self.read)
 
+    def identify(self, held: HeldKeys) -> None:
+        """Other keys, for connections to come, and a way of their own to the signer: the numbers of keys mean others now."""
+        if self.link is None:
+            return
+        sign_signer, sign_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._signer.drop_front()
+        self._signer.serve(sign_signer)
+        self.send(Identity(held.keys, held.certificates), [sign_front.detach()])
+
     def not_started(self) -> None:
         """The spawner could not. It must be had."""
         self.close()

@@ -74,6 +74,11 @@ class HostKeys:
         """Their public halves."""
         return tuple(key.public for key in self._keys)
 
+    def fingerprint(self) -> bytes:
+        """The same for the same keys and certificates in the same order."""
+        blobs = [*(key.blob for key in self.public), b"", *self.certificates]
+        return hashlib.sha256(b"".join(len(b).to_bytes(4, "big") + b for b in blobs)).digest()
+
     def sign(self, request: SigningRequest) -> tuple[bytes, bytes]:
         """The TLS signature, and the SSH signature over the session id. Raises RemoteProtocolError, KeyFormatError."""
         if request.key >= len(self._keys):

@@ -119,7 +119,7 @@ class MonitorLink(_Link):
         self._proofs: dict[bytes, Callable[[list[bytes]], None]] = {}
         self._moves: dict[bytes, Callable[[MoveVerdict], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
-        self.reloaded: Callable[[NewListener | Rules, list[int]], None] | None = None
+        self.reloaded: Callable[[NewListener | Rules | Identity, list[int]], None] | None = None
         """Gets what a configuration that was read again brings, and takes the descriptors over."""
 
     async def login(self, request: Login) -> tuple[Verdict, int]:
@@ -188,7 +188,7 @@ class MonitorLink(_Link):
             asked = self._dialogues.get(message.session_id)
             if asked is not None and not asked.done() and descriptors:
                 asked.set_result(descriptors.pop())
-        elif isinstance(message, NewListener | Rules) and self.reloaded is not None:
+        elif isinstance(message, NewListener | Rules | Identity) and self.reloaded is not None:
             self.reloaded(message, descriptors)
             return
         elif isinstance(message, MoveVerdict):

@@ -216,6 +216,8 @@ class Monitor:
         set_level(self.log, report.rules.level)
         self.log.info("the configuration was read again")
         self._front.send(report.rules)
+        if report.other_keys:
+            self._signer.renew()
 
     def _end(self) -> None:
         """The front sees its links end, tells its clients and goes; if it does not go, it is killed."""
@@ -286,8 +288,8 @@ class Monitor:
             self.keep(held.lasting)
             self._front.start()
         elif (before.keys, before.certificates) != (held.keys, held.certificates):
-            self.log.info("the host keys are others now; the front is started again")
-            self._front.drop()
+            self.log.info("the host keys or their certificates are others now")
+            self._front.identify(held)
 
     def signed(self, report: Signed) -> None:
         """A session id that may ask for a login."""

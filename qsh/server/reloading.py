@@ -1,7 +1,7 @@
 """The configuration read again on SIGHUP, in processes that run (docs/architecture.md 2.13).
 
     monitor ─ Reload ─► spawner reads and judges the file, binds what is new
-    front ◄─ NewListener (+ socket), Rules ─ monitor ◄─ NewListener (+ socket), Reloaded ─ spawner
+    front ◄─ NewListener (+ socket), Rules, Identity (+ socket) ─ monitor ◄─ NewListener (+ socket), Reloaded ─ spawner
 
 The spawner does it because all that is forked from now on is made of what it has, and because it has no keys and no peers. A file
 with an error changes nothing. Connections and sessions keep the rules that they began with.
@@ -36,6 +36,8 @@ class Reread:
     errors: tuple[str, ...] = ()
     rules: Rules | None = None
     added: tuple[socket.socket, ...] = field(default=())
+    other_keys: bool = False
+    """Host keys or certificates are not those that the signer has."""
 
 
 def address_of(sock: socket.socket) -> Address:
@@ -63,7 +65,7 @@ def send_reread(reread: Reread, monitor: PacketSocket[Any]) -> None:
     """From the spawner. Raises OSError when the monitor is gone."""
     for sock in reread.added:
         monitor.send(NewListener(), [os.dup(sock.fileno())])
-    monitor.send(Reloaded(list(reread.errors), reread.rules))
+    monitor.send(Reloaded(list(reread.errors), reread.rules, reread.other_keys))
 
 
 def set_level(log: Log, level: str) -> None:

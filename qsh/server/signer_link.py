@@ -68,10 +68,12 @@ class SignerLink:
         self._front: socket.socket | None = None
         """The signer's end of its socket with the front: a signer that is started again goes on with what waits there."""
         self._proving: set[bytes] = set()
+        self._renewing = False
 
     def start(self) -> None:
         """Or try again later."""
         self.due_s = None
+        self._renewing = False
         try:
             ours, theirs = packet_pair()
             self._spawner.send(StartSigner(), [theirs.detach()])
@@ -81,6 +83,14 @@ class SignerLink:
         self.link = PacketSocket(ours, SignerReport)
         self._selector.register(self.link, selectors.EVENT_READ, self.read)
         self._give_front()
+
+    def renew(self) -> None:
+        """The keys are to be read again: another signer, at once. Who asks meanwhile waits."""
+        if self.link is None and not self.pid:
+            self.start()
+            return
+        self._renewing = True
+        self.close()  # it sees that, and goes
 
     def expire(self, now: float) -> None:
         """Start it, if that is due."""
@@ -131,7 +141,10 @@ class SignerLink:
             return True
         if self.held is None:
             return False
-        self._retry()
+        if self._renewing:
+            self.start()
+        else:
+            self._retry()
         return True
 
     def read(self) -> None:

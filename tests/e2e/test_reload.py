@@ -184,6 +184,77 @@ def test_what_takes_a_start_is_said(server: LiveServer) -> None:
     assert server.run("echo in").stdout == b"in\n"
 
 
+def test_other_host_keys_are_for_connections_to_come(server: LiveServer, tmp_path: Path) -> None:
+    running = Running(server)
+    other = tmp_path / "other_key"
+    make_key(other)
+    told = reload(server, lambda text: f"HostKey {other}\n" + without_keys(text))
+    assert "takes effect when" not in told
+    until(
+        lambda: "the host keys or their certificates are others now" in "".join(server.log), server
+    )
+    until(lambda: server.run("true").returncode, server)
+    assert b"HAS CHANGED" in server.run("true").stderr
+    known = server.home / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{server.port} {other.with_suffix('.pub').read_text()}")
+    assert server.run("echo new").stdout == b"new\n"
+    running.echoes(b"still here\n")
+    running.end()
+
+
+def test_a_host_certificate_is_renewed(server: LiveServer, tmp_path: Path) -> None:
+    ca, public = tmp_path / "ca", server.home / "host_key.pub"
+    make_key(ca)
+    public.write_text(server.host_key.line() + "\n")
+    (server.home / "known_hosts").write_text(
+        f"@cert-authority * {ca.with_suffix('.pub').read_text()}"
+    )
+    line = f"HostCertificate {server.home}/host_key-cert.pub\n"
+    for number, valid in enumerate(("-2d:-1d", "-1d:+1d"), start=1):
+        words = [
+            "-q",
+            "-s",
+            str(ca),
+            "-I",
+            "host",
+            "-h",
+            "-V",
+            valid,
+            "-n",
+            "127.0.0.1",
+            str(public),
+        ]
+        subprocess.run(["ssh-keygen", *words], check=True)
+        reload(server, lambda text: text if line in text else line + text)
+
+        def told(count: int = number) -> bool:
+            return "".join(server.log).count("their certificates are others now") == count
+
+        until(told, server)
+        if number == 1:
+            assert server.run("true").returncode == 255
+        else:
+            until(lambda: server.run("echo in").stdout == b"in\n", server)
+
+
+def test_a_host_key_that_cannot_be_used_changes_nothing(server: LiveServer, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("no key\n")
+    told = reload(
+        server, lambda text: f"DenyUsers *\nHostKey {tmp_path}/bad\n" + without_keys(text)
+    )
+    assert f"{tmp_path}/bad" in told
+    assert "the old configuration stays in force" in told
+    assert server.run("echo in").stdout == b"in\n"
+
+
+def make_key(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+
+
+def without_keys(text: str) -> str:
+    return "".join(line for line in text.splitlines(True) if not line.startswith("HostKey"))
+
+
 def test_the_next_front_has_the_new_rules(server: LiveServer) -> None:
     old, new = server.port, free_port()
     (server.home / "banner").write_text("behave yourself\n")

@@ -83,7 +83,9 @@ FrontRequest = Login | Forget | Prove | Moved | Counts
 
 
 class Identity(Local, frozen=True, tag="identity"):
-    """The server's public keys, in order of preference, and their certificates."""
+    """The server's public keys, in order of preference, and their certificates. Not the first: for connections to come;
+    descriptor: the socket to who signs with them.
+    """
 
     keys: list[Blob]
     certificates: list[Blob] = []

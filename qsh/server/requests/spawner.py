@@ -148,6 +148,8 @@ class Reloaded(Local, frozen=True, tag="reloaded"):
 
     errors: list[Text] = []
     rules: Rules | None = None
+    other_keys: bool = False
+    """The signer is to read the host keys again."""
 
 
 SpawnerReport = Spawned | SpawnFailed | Reaped | NewListener | Reloaded

@@ -18,6 +18,7 @@ def reloader(path: Path, monkeypatch: pytest.MonkeyPatch) -> Reloader:
     """Of a qshd without -f, on sockets that a unit gave it."""
     for module in ("daemon", "daemon_setup", "daemon_reload"):
         monkeypatch.setattr(f"qsh.cli.{module}.default_config", lambda: str(path))
+    monkeypatch.setattr(daemon_setup, "try_host_keys", lambda _: b"")
     arguments = daemon.Arguments()
     config = daemon_setup.read_config(arguments)
     return Reloader(arguments, config, {("UDP", "", 22): None}, fixed=True)  # type: ignore[dict-item]
