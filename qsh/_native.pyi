@@ -254,6 +254,11 @@ class Endpoint:
         """
 
     def open_connections(self) -> int: ...
+    def withheld(self) -> int:
+        """Datagrams that a server did not send: more than three times what came from an address that has proven nothing
+        (RFC 9000 8.1, 9.3).
+        """
+
     def close(self, code: int = 0, reason: bytes | None = None) -> None:
         """Close every connection and accept no more; streams of packets when the connections have drained."""
 
@@ -308,6 +313,10 @@ class Connection:
     @property
     def remote_address(self) -> tuple[str, int]:
         """The peer's present address; changes when it migrates."""
+
+    @property
+    def proven_address(self) -> tuple[str, int] | None:
+        """Server: the peer's present address, if it is known to receive there (its port does not matter). Client: None."""
 
     @property
     def on_stream(self) -> int:

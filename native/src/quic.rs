@@ -11,6 +11,7 @@ pub(crate) mod incoming;
 pub(crate) mod keylog;
 pub(crate) mod login_packets;
 pub(crate) mod packet_stream;
+pub(crate) mod proven;
 pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod session;

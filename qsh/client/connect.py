@@ -224,6 +224,10 @@ class Connector:
             lines.append(f"ssh answers there on TCP port {target.ssh_port}: it may work.")
         elif tcp == "refused":
             lines.append(f"TCP port {target.ssh_port} is closed too: ssh would not get in either.")
+        elif tcp == "web":
+            lines.append(
+                f"TCP port {target.ssh_port} answers with a web page (HTTP), not ssh: a captive portal?"
+            )
         else:
             lines.append(f"Nor does ssh answer on TCP port {target.ssh_port}.")
         return "\n".join(lines)

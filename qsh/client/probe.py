@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +12,14 @@ if TYPE_CHECKING:
 
     from qsh.client.addresses import Address
 
-__all__ = ["refused", "ssh_greets"]
+__all__ = ["is_web", "refused", "ssh_greets"]
 
 _GREETING: Final = b"SSH-2.0-"
 _MAX_GREETING: Final = 8192
 """A server may send lines before its version (RFC 4253 4.2)."""
+_PATIENCE_S: Final = 1.0
+"""An SSH server speaks first. Who has said nothing after this is asked, as a web server wants it."""
+_ASKING: Final = b"SSH-2.0-qsh\r\n\r\n"
 
 
 async def refused(address: Address, port: int) -> None:
@@ -39,11 +43,11 @@ async def refused(address: Address, port: int) -> None:
 
 
 async def ssh_greets(addresses: Sequence[Address], port: int, limit_s: float) -> str:
-    """``ssh`` if one address answers on TCP with SSH's greeting, else why not (``refused``,
-    ``silent`` …).
+    """``ssh`` if one address answers on TCP with SSH's greeting, else why not: ``web`` (a web server answers, as a captive portal
+    has it), ``other``, ``refused``, ``silent``.
     """
     reasons = await asyncio.gather(*(_greets(address, port, limit_s) for address in addresses))
-    for reason in ("ssh", "other", "refused"):
+    for reason in ("ssh", "web", "other", "refused"):
         if reason in reasons:
             return reason
     return "silent"
@@ -66,12 +70,29 @@ async def _greeting(address: Address, port: int) -> str:
     with socket.socket(address.family, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         await loop.sock_connect(sock, (address.host, port))
+        asking = loop.call_later(_PATIENCE_S, _ask, sock)
         received = b""
-        while len(received) < _MAX_GREETING:
-            data = await loop.sock_recv(sock, 1024)
-            if not data:
-                break
-            received += data
-            if any(line.startswith(_GREETING) for line in received.split(b"\n")):
-                return "ssh"
+        try:
+            while len(received) < _MAX_GREETING:
+                data = await loop.sock_recv(sock, 1024)
+                if not data:
+                    break
+                received += data
+                if any(line.startswith(_GREETING) for line in received.split(b"\n")):
+                    return "ssh"
+                if is_web(received):
+                    return "web"
+        finally:
+            asking.cancel()
     return "other"
+
+
+def _ask(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.send(_ASKING)
+
+
+def is_web(head: bytes) -> bool:
+    """Whether this is how a web server begins."""
+    low = head.lower()
+    return low.startswith(b"http/") or b"<html" in low or b"<!doctype" in low

@@ -257,14 +257,15 @@ class Carrier:
         return connection
 
     async def _why(self, options: ClientOptions, error: Exception, *, first: bool) -> str:
-        said_something = isinstance(error, asyncssh.Error | ConnectionResetError | BrokenPipeError)
-        if first and options.proxy_command is None and said_something:
+        connected = isinstance(
+            error, asyncssh.Error | ConnectionResetError | BrokenPipeError | TimeoutError
+        )
+        if first and options.proxy_command is None and connected:
             greets = await probe.ssh_greets(self._addresses, options.port, PROBE_S)
+            if greets == "web":
+                return "what answers there is a web page (HTTP), and does not speak SSH: a captive portal?"
             if greets == "other":
-                return (
-                    "what answers there does not speak SSH "
-                    "(a network that wants you to log in on a web page first?)"
-                )
+                return "what answers there does not speak SSH"
         if isinstance(error, TimeoutError):
             return "Connection timed out"
         if isinstance(error, OSError) and error.errno:

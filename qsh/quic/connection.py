@@ -69,6 +69,11 @@ class Connection:
         return self.native.remote_address
 
     @property
+    def proven_address(self) -> tuple[str, int] | None:
+        """On a server: the peer's present address, if it is known to receive there."""
+        return self.native.proven_address
+
+    @property
     def on_stream(self) -> int:
         """The number of the added stream that it is on now; 0: UDP."""
         return self.native.on_stream

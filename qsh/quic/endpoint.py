@@ -86,6 +86,11 @@ class Endpoint:
         """Connections that have not drained."""
         return self.native.open_connections()
 
+    @property
+    def withheld(self) -> int:
+        """Datagrams kept back from addresses that have proven nothing."""
+        return self.native.withheld()
+
     async def connect(
         self,
         host: str,

@@ -1,10 +1,10 @@
 """Where the clients of a front are: who has moved is reported, once the new address is proven. Sans-IO, and the one timer for it.
 
 The engine moves a connection with the first packet from another address, proves that address meanwhile (RFC 9000 9.3), and
-moves back when that fails: whoever copies a packet and forges its sender could otherwise have a connection judged by an address
-that its client never had. The engine does not say when it is done; so an address counts as proven when the connection has been
-away from the last one for longer than proving takes. Time that was spent away adds up, until the connection has been back for
-as long: hopping about does not help.
+moves back when that fails: whoever forges a sender could otherwise have a connection judged by an address that its client never
+had, and written into the log. So nobody looks while an address is not proven (``Connection.proven_address``), and one is
+judged when the connection has been away from the last one for a while. Time that was spent away adds up, proven or not, until
+the connection has been back for as long: hopping about does not help.
 """
 
 from __future__ import annotations

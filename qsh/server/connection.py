@@ -325,9 +325,10 @@ class ServerConnection:
             self.log.info(f"Protocol error from {self._where()}: connection ids without end")
             self.connection.close(CODE_PROTOCOL, b"bad-connection-ids")
             return
-        if self._where_now is None or self._judging:
+        proven = self.connection.proven_address
+        if self._where_now is None or self._judging or proven is None:
             return
-        host, port = self.connection.remote_address
+        host, port = proven
         found = self._where_now.look(now, (plain_ip(host), port), self._rtt_s)
         if found is None:
             return
@@ -419,7 +420,7 @@ class ServerConnection:
         with contextlib.suppress(TransportError):
             while True:
                 changed = self.connection.path_changed()
-                host, port = self.connection.remote_address
+                host, port = self.connection.proven_address or known
                 if (now := (plain_ip(host), port)) != known:
                     self.log.info(
                         f"Connection of user {self._user} moved from {known[0]} port {known[1]} to {now[0]} port {now[1]}"

@@ -103,6 +103,9 @@ def run(
 
 
 COUNT_S: Final = 1.0
+WITHHELD: Final = 100
+"""Packets kept back that are worth a line in the log, and how long the next line waits. Who moves may lose a few."""
+WITHHELD_S: Final = 600.0
 
 
 class _Front:
@@ -119,6 +122,7 @@ class _Front:
         """Of listeners for packets in streams."""
         self._retired: set[Endpoint] = set()
         self._gone = asyncio.Event()
+        self._withheld, self._withheld_until = 0, 0.0
 
     async def run(
         self, monitor: socket.socket, sign: socket.socket, listeners: list[socket.socket]
@@ -267,7 +271,21 @@ class _Front:
                 with contextlib.suppress(ChannelError):
                     link.counts(counts)
                 before = counts
+            self._tell_withheld()
             await asyncio.sleep(COUNT_S)
+
+    def _tell_withheld(self) -> None:
+        """That somebody tries to have this host send to others, but not for each packet."""
+        now = monotonic_s()
+        if now < self._withheld_until:
+            return
+        withheld = sum(each.withheld for each in [*self._endpoints.values(), *self._retired])
+        if withheld - self._withheld < WITHHELD:
+            return
+        self._log.info(
+            f"{withheld - self._withheld} packets kept back from addresses at which no client is known to be"
+        )
+        self._withheld, self._withheld_until = withheld, now + WITHHELD_S
 
     def _stream_ended(self, host: str, end: asyncio.Future[tuple[str, bytes]]) -> None:
         if not end.cancelled() and end.exception() is None:

@@ -157,6 +157,58 @@ def test_nothing_there(env: dict[str, str]) -> None:
     assert "Traceback" not in text
 
 
+@pytest.fixture(params=["speaks first", "reads a line", "reads a request"])
+def portal(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A TCP port at which a network says that one must log in on a web page."""
+    until = {"speaks first": b"", "reads a line": b"\n", "reads a request": b"\r\n\r\n"}[
+        request.param
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer(peer: socket.socket) -> None:
+            with peer, contextlib.suppress(OSError):
+                read = b""
+                while until not in read and (data := peer.recv(1000)):
+                    read += data
+                peer.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n<html>")
+                peer.shutdown(socket.SHUT_WR)
+                peer.recv(1000)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=listener.accept()[:1]).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@pytest.mark.parametrize("fallback", ["auto", "no"])
+def test_a_captive_portal_where_ssh_should_be(
+    env: dict[str, str], silent: int, portal: int, fallback: str
+) -> None:
+    """As where its addresses are those that every name has, too."""
+    options = ("-o", f"QshPort={silent}", "-o", "ConnectTimeout=4", "-o", f"QshFallback={fallback}")
+    done = run(env, "-F", "none", *options, "-p", str(portal), "127.0.0.1", "true")
+    assert (done.returncode, done.stdout) == (255, b"")
+    told = done.stderr.decode()
+    assert f"TCP port {portal} answers with a web page (HTTP), not ssh: a captive portal?" in told
+    assert "<html>" not in told
+
+
+@pytest.mark.parametrize("option", ["QshTransport=ssh", "QshBootstrap=yes"])
+def test_a_captive_portal_on_the_way_through_ssh(
+    env: dict[str, str], portal: int, option: str
+) -> None:
+    options = ("-o", option, "-o", "ConnectTimeout=4", "-o", "QshFallback=no")
+    done = run(env, "-F", "none", *options, "-p", str(portal), "127.0.0.1", "true")
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert "a captive portal?" in done.stderr.decode()
+
+
 def test_connect_timeout(env: dict[str, str], silent: int) -> None:
     done = run(
         env, "-F", "none", "-o", "ConnectTimeout=1", "-o", f"QshPort={silent}",

@@ -39,7 +39,7 @@ from tests.support.watched import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from qsh.quic import Stream
@@ -54,6 +54,8 @@ GROWTH = 16 << 20
 """Bytes by which a front may grow under an attack."""
 THREE = 3
 """RFC 9000 8.1."""
+MIN_INITIAL = 1200
+"""Of a PATH_CHALLENGE, too (RFC 9000 8.2.1)."""
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,20 @@ async def echo(server: Watched, folder: Path) -> AsyncIterator[Echo]:
                 await found.start()
                 await found.hear()
                 yield found
+
+
+@contextlib.asynccontextmanager
+async def stranger(server: Watched, folder: Path) -> AsyncIterator[Echo]:
+    """Somebody who has shaken hands and does not log in."""
+    with Relay(server.port) as relay:
+        relay.keep()
+        log = folder / "keys"
+        async with asyncio.timeout(3 * LIMIT_S):
+            async with raw_client(relay.port, server.host_key, key_log=str(log)) as client:
+                await asyncio.to_thread(
+                    until, lambda: any(not each[0] & 0x80 for each in relay.sent)
+                )
+                yield Echo(server, relay, client, log)
 
 
 def mutated(data: bytes, source: random.Random) -> bytes:
@@ -331,6 +347,89 @@ def test_a_handshake_that_is_sent_twice(server: Watched) -> None:
     sizes = answers_to(server, flight + flight)
     assert len(sizes) > len(set(sizes)), "the control: copies"
     assert sum(sizes) <= THREE * 2 * sum(map(len, flight))
+
+
+def test_an_answer_that_is_forged_changes_nothing(server: Watched) -> None:
+    """Whoever does not receive knows no connection id of the server's."""
+    flight = asyncio.run(first_flight(server))
+    forged = [first + os.urandom(60) for first in (b"\x40", b"\xe0\0\0\0\1\x08")]
+    sizes = answers_to(server, [*flight, *forged])
+    assert sum(sizes) > 1000, "the control: it is answered"
+    assert sum(sizes) <= THREE * sum(map(len, [*flight, *forged]))
+
+
+def _probe(number: int) -> bytes:
+    return path_challenge(number.to_bytes(8, "big"))
+
+
+def _ping(number: int) -> bytes:
+    """Which moves the connection."""
+    return b"\x01" + bytes(4 + number % 2)
+
+
+def as_somebody_else(
+    server: Watched,
+    folder: Path,
+    victims: tuple[str, ...],
+    frame: Callable[[int], bytes],
+    logs_in: bool = True,
+) -> tuple[int, int]:
+    """Send a lot with these addresses in turn for the sender. Bytes sent, and what came there."""
+    sent = got = 0
+
+    async def run() -> None:
+        nonlocal sent
+        async with echo(server, folder) if logs_in else stranger(server, folder) as found:
+            forger = found.forger()
+            for number in range(1000):
+                packet = forger.packet(frame(number))
+                sockets[number % len(sockets)].sendto(packet, ("127.0.0.1", server.port))
+                sent += len(packet)
+                await asyncio.sleep(0.002)
+
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in victims
+        ]
+        for sock, address in zip(sockets, victims, strict=True):
+            sock.bind((address, 0))
+        asyncio.run(run())
+        while ready := select.select(sockets, [], [], 1.5)[0]:
+            got += sum(len(sock.recv(65536)) for sock in ready)
+    return sent, got
+
+
+@pytest.mark.parametrize(
+    ("victims", "frame"),
+    [
+        (("127.0.1.1",), _probe),
+        (("127.0.1.2",), _ping),
+        (("127.0.1.3", "127.0.1.4"), _ping),
+        (("127.0.1.5", "127.0.1.6"), _probe),
+    ],
+)
+@pytest.mark.parametrize("logs_in", [True, False], ids=["a user", "nobody"])
+def test_a_client_that_says_it_is_somebody_else(
+    server: Watched,
+    tmp_path: Path,
+    victims: tuple[str, ...],
+    frame: Callable[[int], bytes],
+    logs_in: bool,
+) -> None:
+    """It has shaken hands, and is believed; but not where it is. Whoever is there gets no more than three times what came."""
+    victims = tuple(address.replace(".1.", f".{2 + logs_in}.") for address in victims)
+    sent, got = as_somebody_else(server, tmp_path, victims, frame, logs_in)
+    assert got >= MIN_INITIAL, "the control: it is answered"
+    assert got <= THREE * sent + MIN_INITIAL * len(victims), "one question each for proof"
+    assert not [line for line in server.log if "moved" in line and victims[0] in line]
+
+
+def test_that_is_told_once(server: Watched, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        as_somebody_else(server, tmp_path / name, ("127.0.1.7", "127.0.1.8"), _ping)
+        until(lambda: server.lines("packets kept back"))
+    assert len(server.lines("packets kept back")) == 1
 
 
 def test_half_a_first_flight(server: Watched) -> None:

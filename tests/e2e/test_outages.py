@@ -6,7 +6,9 @@ Minutes and days are jumps of both sides' monotonic clocks (libfaketime), which 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,14 +49,15 @@ class Clock:
 
 
 @contextlib.contextmanager
-def faked(folder: Path, clock: Clock) -> Iterator[LiveServer]:
-    """A server that has the clock, and so have its clients."""
+def faked(folder: Path, clock: Clock, who: str = "both") -> Iterator[LiveServer]:
+    """A server that has the clock, and its clients have it, too: or only one side (``server``, ``client``)."""
 
     class Faked(LiveServer):
-        prefix = clock.prefix
+        prefix = clock.prefix if who != "client" else ()
 
         def command(self, *words: str, options: tuple[str, ...] = ()) -> list[str]:
-            return [*clock.prefix, *super().command(*words, options=options)]
+            prefix = clock.prefix if who != "server" else ()
+            return [*prefix, *super().command(*words, options=options)]
 
     home = folder / "qshd"
     home.mkdir()
@@ -96,11 +99,36 @@ def test_a_terminal_after_a_long_silence(tmp_path: Path, silence_s: int, told: s
             work.screen.close()
 
 
-def test_a_wall_clock_that_jumps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("away_s", [600, 24 * 3600])
+def test_a_client_that_sleeps(tmp_path: Path, away_s: int) -> None:
+    """Stopped, or its machine suspended: the clock is the server's alone, and what runs there writes all the while."""
+    clock = Clock(tmp_path / "clock")
+    source = random.Random(SEED)
+    with faked(tmp_path, clock, "server") as server, Relay(server.port, delay_ms=10) as relay:
+        work, typing = Work(server, tmp_path, relay.through), words(source)
+        try:
+            assert has_the_clock("qshd-front", server)
+            for _ in range(2):
+                work_on(work, source, 0.3, typing)
+                pid = work.client
+                work.type("asleep ")
+                os.kill(pid, signal.SIGSTOP)
+                clock.advance(away_s)
+                work.type("typed meanwhile ")
+                os.kill(pid, signal.SIGCONT)
+                work_on(work, source, 0.3, typing)
+                away_s *= 2
+            work.end()
+        finally:
+            work.screen.close()
+
+
+@pytest.mark.parametrize("who", ["both", "server", "client"])
+def test_a_wall_clock_that_jumps(tmp_path: Path, who: str) -> None:
     """Forward by a year, back by two days: nobody should care."""
     clock = Clock(tmp_path / "clock", wall_only=True)
     source = random.Random(SEED)
-    with faked(tmp_path, clock) as server, Relay(server.port, delay_ms=10) as relay:
+    with faked(tmp_path, clock, who) as server, Relay(server.port, delay_ms=10) as relay:
         work, typing = Work(server, tmp_path, relay.through), words(source)
         try:
             for ahead_s in (365 * 86400, -2 * 86400, 0):

@@ -17,6 +17,7 @@ use crate::quic::congestion::Closing;
 use crate::quic::endpoint::varint;
 use crate::quic::flow::{Flows, Refusal};
 use crate::quic::packet_stream;
+use crate::quic::proven::ProvenAt;
 use crate::quic::recv::RecvStream;
 use crate::quic::send::SendStream;
 use crate::quic::session::Seen;
@@ -44,6 +45,10 @@ impl Handshake {
         });
         Self(receiver)
     }
+
+    pub(crate) fn receiver(&self) -> watch::Receiver<bool> {
+        self.0.clone()
+    }
 }
 
 #[pyclass(frozen, module = "qsh._native")]
@@ -53,6 +58,8 @@ pub(crate) struct Connection {
     seen: Seen,
     handshake: Handshake,
     closing: Closing,
+    /// Of a server.
+    proven_at: ProvenAt,
     pub(crate) flows: Arc<Flows>,
     /// Datagrams sent when `close` was called.
     sent_at_close: AtomicU64,
@@ -67,6 +74,7 @@ impl Connection {
         seen: Seen,
         handshake: Handshake,
         closing: Closing,
+        proven_at: ProvenAt,
         largest: u16,
     ) -> Self {
         Self {
@@ -76,6 +84,7 @@ impl Connection {
             handshake,
             flows: Arc::new(Flows::new(closing.silence.clone())),
             closing,
+            proven_at,
             sent_at_close: AtomicU64::new(u64::MAX),
             largest,
         }
@@ -107,6 +116,14 @@ impl Connection {
     #[getter]
     fn remote_address(&self, py: Python<'_>) -> (String, u16) {
         address::show(py.detach(|| self.inner.remote_address()))
+    }
+
+    #[getter]
+    fn proven_address(&self, py: Python<'_>) -> Option<(String, u16)> {
+        let address = py.detach(|| self.inner.remote_address());
+        self.proven_at
+            .is_at(address)
+            .then(|| address::show(address))
     }
 
     #[getter]

@@ -18,6 +18,7 @@ use crate::quic::congestion::{Closing, Congestion};
 use crate::quic::connection::{Connection, Handshake};
 use crate::quic::incoming::Incoming;
 use crate::quic::packet_stream::{Carrier, Descriptors, Side};
+use crate::quic::proven::ProvenAt;
 use crate::quic::session::Slot;
 use crate::runtime::{Engine, Runtime, Value, lock, os_error};
 
@@ -222,7 +223,13 @@ impl Endpoint {
                 Ok(inner) => {
                     let done = Handshake::finished();
                     Ok(Value::Connection(Box::new(Connection::new(
-                        engine, inner, seen, done, closing, largest,
+                        engine,
+                        inner,
+                        seen,
+                        done,
+                        closing,
+                        ProvenAt::default(),
+                        largest,
                     ))))
                 }
                 Err(_) if seen.revoked => Err(Error::HostKeyRevoked),
@@ -254,14 +261,17 @@ impl Endpoint {
         let (engine, endpoint) = (self.engine.clone(), self.inner.clone());
         let (server, handshake) = (self.server.clone(), self.handshake);
         let closing = self.closing.another();
-        let streams = lock(&self.carrier).streams.clone();
+        let (streams, proven) = {
+            let carrier = lock(&self.carrier);
+            (carrier.streams.clone(), carrier.proven.clone())
+        };
         self.engine.complete(token, async move {
             let Some(parts) = server else {
                 return Err(Error::Setup("not a server endpoint".into()));
             };
             Ok(match endpoint.accept().await {
                 Some(inner) => Value::Incoming(Box::new(Incoming::new(
-                    engine, inner, parts, handshake, closing, streams,
+                    engine, inner, parts, handshake, closing, streams, proven,
                 ))),
                 None => Value::None,
             })
@@ -357,6 +367,15 @@ impl Endpoint {
 
     fn open_connections(&self, py: Python<'_>) -> usize {
         py.detach(|| self.inner.open_connections())
+    }
+
+    fn withheld(&self, py: Python<'_>) -> u64 {
+        py.detach(|| {
+            lock(&self.carrier)
+                .proven
+                .as_ref()
+                .map_or(0, |proven| proven.withheld())
+        })
     }
 
     #[pyo3(signature = (code = 0, reason = None))]

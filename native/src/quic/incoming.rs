@@ -12,6 +12,7 @@ use crate::quic::config::ServerParts;
 use crate::quic::congestion::Closing;
 use crate::quic::connection::{Connection, Handshake};
 use crate::quic::packet_stream::{self, Streams};
+use crate::quic::proven::{self, Proven, ProvenAt};
 use crate::quic::session::Slot;
 use crate::quic::signer::Signer;
 use crate::runtime::{Engine, Value, lock};
@@ -24,6 +25,7 @@ pub(crate) struct Incoming {
     handshake: Duration,
     closing: Closing,
     streams: Option<Arc<Streams>>,
+    proven: Option<Arc<Proven>>,
     remote: std::net::SocketAddr,
     validated: bool,
 }
@@ -36,6 +38,7 @@ impl Incoming {
         handshake: Duration,
         closing: Closing,
         streams: Option<Arc<Streams>>,
+        proven: Option<Arc<Proven>>,
     ) -> Self {
         let (remote, validated) = (inner.remote_address(), inner.remote_address_validated());
         Self {
@@ -45,6 +48,7 @@ impl Incoming {
             handshake,
             closing,
             streams,
+            proven,
             remote,
             validated,
         }
@@ -79,7 +83,7 @@ impl Incoming {
         let incoming = self.take()?;
         let (engine, parts) = (self.engine.clone(), self.parts.clone());
         let (keys, timeout, remote) = (signer.keys.clone(), self.handshake, self.remote);
-        let closing = self.closing.clone();
+        let (closing, proven) = (self.closing.clone(), self.proven.clone());
         if let Some(streams) = &self.streams {
             streams.carries(remote);
         }
@@ -98,8 +102,15 @@ impl Incoming {
                 () = tokio::time::sleep(timeout) => return Err(Error::Timeout),
             };
             let done = Handshake::watch(&engine, accepted);
+            let at = ProvenAt::default();
+            if let Some(proven) = proven {
+                let paths = closing.paths();
+                let watching =
+                    proven::watch(proven, inner.clone(), done.receiver(), paths, at.clone());
+                engine.handle.spawn(watching);
+            }
             Ok(Value::Connection(Box::new(Connection::new(
-                engine, inner, seen, done, closing, largest,
+                engine, inner, seen, done, closing, at, largest,
             ))))
         });
         Ok(())

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
+use crate::quic::proven::{FACTOR, Proven};
 use crate::runtime::lock;
 
 /// Packets that are kept to be sent again: the larger of a login's flights.
@@ -28,14 +29,16 @@ const COPIES: u8 = 4;
 const LOGIN_PACKETS: u32 = 64;
 /// The largest that is copied; a login has none that is larger, a search for the path's MTU has.
 const COPY_MAX: usize = 1472;
-/// RFC 9000 8.1.
-const FACTOR: u64 = 3;
 /// Addresses whose handshakes are watched, and for how long: a handshake takes half a minute at most.
 const ADDRESSES: usize = 4096;
 const WATCHED: Duration = Duration::from_secs(40);
 /// The seals of so many packets are remembered of each, to know a copy.
 const SEALS: usize = 4;
 const SEAL: usize = 16;
+/// Connection ids that we have told an address.
+const IDS: usize = 4;
+/// Of the ids that a server gives out.
+const ID: usize = 8;
 /// Packets after the handshake that go twice to who sends twice, and until when.
 const ANSWERS: u8 = 24;
 const ANSWERED: Duration = Duration::from_secs(5);
@@ -45,12 +48,21 @@ fn is_long(packet: &[u8]) -> bool {
     packet.first().is_some_and(|first| first & 0x80 != 0)
 }
 
-/// From a client such a one is in answer to what it was sent: the address is its own (RFC 9000 8.1). Anybody can send one that
-/// looks so; then the engine's own limit holds, which is one packet more.
-fn is_answer(packet: &[u8]) -> bool {
-    packet
-        .first()
-        .is_some_and(|first| first & 0x80 == 0 || first & 0x30 == 0x20)
+/// The connection ids in the header of a packet of a handshake: the receiver's, the sender's.
+fn ids(packet: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&size, rest) = packet.get(5..)?.split_first()?;
+    let (to, rest) = rest.split_at_checked(size.into())?;
+    let (&size, rest) = rest.split_first()?;
+    Some((to, rest.get(..size.into())?))
+}
+
+/// The connection id that a packet goes to.
+fn id_of(packet: &[u8]) -> Option<&[u8]> {
+    if is_long(packet) {
+        ids(packet).map(|(to, _)| to)
+    } else {
+        packet.get(1..=ID)
+    }
 }
 
 fn packets<'a>(transmit: &Transmit<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -152,11 +164,32 @@ struct Peer {
     since: Instant,
     received: u64,
     sent: u64,
-    /// A packet has come that only who got ours can make. Until then all packets count, later those of handshakes.
+    /// A packet has come with a connection id that only who got ours can know. Until then all packets count, later those of handshakes.
     answered: bool,
+    told: VecDeque<Vec<u8>>,
     seals: VecDeque<[u8; SEAL]>,
     /// Packets that still go twice.
     copies: u8,
+}
+
+impl Peer {
+    /// RFC 9000 8.1: the address is its own.
+    fn is_answer(&self, packet: &[u8]) -> bool {
+        id_of(packet).is_some_and(|id| self.told.iter().any(|told| told == id))
+    }
+
+    fn tell(&mut self, packet: &[u8]) {
+        let negotiates = packet.get(1..5) == Some(&[0; 4]); // which repeats an id of the client's choice
+        let Some((_, id)) = ids(packet).filter(|(_, id)| !id.is_empty() && !negotiates) else {
+            return;
+        };
+        if !self.told.iter().any(|told| told == id) {
+            if self.told.len() == IDS {
+                self.told.pop_front();
+            }
+            self.told.push_back(id.to_vec());
+        }
+    }
 }
 
 /// What a server knows of those who are shaking hands.
@@ -196,11 +229,12 @@ impl Peers {
                 received: 0,
                 sent: 0,
                 answered: false,
+                told: VecDeque::new(),
                 seals: VecDeque::with_capacity(SEALS),
                 copies: 0,
             }
         });
-        if !peer.answered && is_answer(packet) {
+        if !peer.answered && peer.is_answer(packet) {
             peer.answered = true;
             *unanswered -= 1;
         }
@@ -220,8 +254,8 @@ impl Peers {
         false
     }
 
-    /// How often a packet may go now, and is wanted: it counts as sent.
-    fn times(&mut self, address: SocketAddr, packet: &[u8]) -> u8 {
+    /// How often a packet may go now, and is wanted: it counts as sent. `proven`: the address is, by another connection perhaps.
+    fn times(&mut self, address: SocketAddr, packet: &[u8], proven: bool) -> u8 {
         let Some(peer) = self.known.get_mut(&address) else {
             return 1;
         };
@@ -231,7 +265,10 @@ impl Peers {
             1
         };
         let size = packet.len() as u64;
-        let counts = is_long(packet) || !peer.answered;
+        let counts = is_long(packet) || !(peer.answered || proven);
+        if is_long(packet) {
+            peer.tell(packet);
+        }
         let mut times = 0;
         while times < wanted {
             // A copy always counts: that the address has answered may be forged, and the engine's limit knows of no copies.
@@ -260,27 +297,46 @@ impl Peers {
         }
     }
 
-    /// A packet of an established connection has come.
-    fn answered(&mut self, address: SocketAddr) {
-        if let Some(peer) = self.known.get_mut(&address)
-            && !peer.answered
-        {
+    /// A packet of an established connection has come; whether its sender has answered, now or before.
+    fn answered(&mut self, address: SocketAddr, packet: &[u8]) -> bool {
+        let Some(peer) = self.known.get_mut(&address) else {
+            return false;
+        };
+        if !peer.answered && peer.is_answer(packet) {
             peer.answered = true;
             self.unanswered -= 1;
         }
+        peer.answered
     }
 
-    /// Whether packets of established connections, too, are looked at one by one.
-    fn is_watched(&self, address: SocketAddr) -> bool {
-        self.known
-            .get(&address)
-            .is_some_and(|peer| !peer.answered || peer.copies > 0)
+    /// What holds for packets of established connections.
+    fn stance(&self, address: SocketAddr, proven: bool) -> Stance {
+        match self.known.get(&address) {
+            Some(peer) if peer.copies > 0 => Stance::Watched,
+            Some(peer) if peer.answered => Stance::Free,
+            _ if proven => Stance::Free,
+            Some(_) => Stance::Unanswered,
+            None => Stance::Unknown,
+        }
     }
+}
+
+/// How packets of established connections go to an address.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stance {
+    /// As the engine says.
+    Free,
+    /// Some of them twice.
+    Watched,
+    /// Data beside a handshake.
+    Unanswered,
+    Unknown,
 }
 
 /// A server's socket.
 pub(crate) struct Bounded {
     inner: Arc<dyn AsyncUdpSocket>,
+    pub(crate) proven: Arc<Proven>,
     start: Instant,
     /// Milliseconds after `start` until which somebody may get packets twice.
     twice_until: AtomicU64,
@@ -294,6 +350,7 @@ impl Bounded {
         let start = Instant::now();
         Self {
             inner,
+            proven: Arc::default(),
             start,
             twice_until: AtomicU64::new(0),
             watching: AtomicBool::new(false),
@@ -317,10 +374,29 @@ impl Bounded {
         }
     }
 
-    fn note_answer(&self, address: SocketAddr) {
+    /// Packets of established connections have come from where nobody is proven to be.
+    fn note_short(&self, address: SocketAddr, packet: &[u8]) {
         let mut peers = lock(&self.peers);
-        peers.answered(address);
+        let answered = peers.answered(address, packet);
         self.watching.store(peers.unanswered > 0, Ordering::Relaxed);
+        drop(peers);
+        if !answered {
+            self.proven.stranger(address, packet.len());
+        }
+    }
+
+    /// Datagrams of established connections, each as far as it may go.
+    fn send_to_stranger(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        for packet in packets(transmit) {
+            if !self.proven.may_go(transmit.destination, packet.len()) {
+                continue; // lost, as a packet may be
+            }
+            if let Err(error) = self.inner.try_send(&part(transmit, packet)) {
+                self.proven.take_back(transmit.destination, packet.len());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Whether nobody gets anything twice, which is nearly always so.
@@ -383,21 +459,32 @@ impl AsyncUdpSocket for Bounded {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let watching = self.watching.load(Ordering::Relaxed);
-        if !is_long(transmit.contents)
-            && ((!watching && self.is_plain())
-                || !lock(&self.peers).is_watched(transmit.destination))
-        {
-            return self.inner.try_send(transmit);
+        let destination = transmit.destination;
+        let mut proven = false;
+        if !is_long(transmit.contents) {
+            let strange = self.proven.is_watching();
+            if !strange && !self.watching.load(Ordering::Relaxed) && self.is_plain() {
+                return self.inner.try_send(transmit);
+            }
+            proven = self.proven.has(destination);
+            let stance = lock(&self.peers).stance(destination, proven);
+            match stance {
+                Stance::Free => return self.inner.try_send(transmit),
+                Stance::Unknown => return self.send_to_stranger(transmit),
+                Stance::Unanswered if self.proven.is_strange(destination) => {
+                    return self.send_to_stranger(transmit);
+                }
+                Stance::Unanswered | Stance::Watched => {}
+            }
         }
         for packet in packets(transmit) {
-            let times = lock(&self.peers).times(transmit.destination, packet);
+            let times = lock(&self.peers).times(destination, packet, proven);
             for number in 0..times {
                 if let Err(error) = self.inner.try_send(&part(transmit, packet)) {
                     if number > 0 {
                         break; // a copy is not worth waiting for
                     }
-                    lock(&self.peers).take_back(transmit.destination, packet, times);
+                    lock(&self.peers).take_back(destination, packet, times);
                     return Err(error);
                 }
             }
@@ -415,11 +502,12 @@ impl AsyncUdpSocket for Bounded {
         if let Poll::Ready(Ok(count)) = &ready {
             for (buffer, meta) in bufs.iter().zip(meta.iter()).take(*count) {
                 let data = &buffer[..meta.len];
+                let mut proven = None;
                 for packet in data.chunks(meta.stride.max(1)) {
                     if is_long(packet) {
                         self.note(meta.addr, packet);
-                    } else if self.watching.load(Ordering::Relaxed) {
-                        self.note_answer(meta.addr);
+                    } else if !*proven.get_or_insert_with(|| self.proven.has(meta.addr)) {
+                        self.note_short(meta.addr, packet);
                     }
                 }
             }
@@ -464,9 +552,28 @@ mod tests {
         SocketAddr::from(([192, 0, 2, 1], port))
     }
 
+    const OURS: [u8; ID] = *b"of-qshd.";
+
     fn packet(first: u8, size: usize, seal: u8) -> Vec<u8> {
         let mut data = vec![seal; size];
         data[0] = first;
+        data
+    }
+
+    /// Of a handshake.
+    fn long(to: &[u8], from: &[u8], size: usize) -> Vec<u8> {
+        let mut data = [0xc0, 0, 0, 0, 1, 8].to_vec();
+        data.extend_from_slice(to);
+        data.push(8);
+        data.extend_from_slice(from);
+        data.resize(size, size.to_le_bytes()[0]); // so that none is a copy
+        data
+    }
+
+    fn short(to: &[u8], size: usize) -> Vec<u8> {
+        let mut data = vec![0x40];
+        data.extend_from_slice(to);
+        data.resize(size, 9);
         data
     }
 
@@ -477,27 +584,60 @@ mod tests {
         peers.received(now, address(1), &packet(0xc0, 1200, 1));
         let flight = packet(0xc0, 1150, 9);
         let sent: u64 = (0..9)
-            .map(|_| u64::from(peers.times(address(1), &flight)) * 1150)
+            .map(|_| u64::from(peers.times(address(1), &flight, false)) * 1150)
             .sum();
         assert_eq!(sent, 3 * 1150);
-        assert_eq!(peers.times(address(1), &packet(0xc0, 151, 9)), 0);
-        assert_eq!(peers.times(address(1), &packet(0xc0, 150, 9)), 1);
+        assert_eq!(peers.times(address(1), &packet(0xc0, 151, 9), false), 0);
+        assert_eq!(peers.times(address(1), &packet(0xc0, 150, 9), false), 1);
         assert_eq!(
-            peers.times(address(1), &packet(0x40, 1, 9)),
+            peers.times(address(1), &packet(0x40, 1, 9), false),
             0,
             "nor early data"
         );
-        assert!(peers.is_watched(address(1)));
-        peers.received(now, address(1), &packet(0xe0, 50, 2));
+        assert_eq!(peers.stance(address(1), false), Stance::Unanswered);
+        assert_eq!(peers.stance(address(1), true), Stance::Free);
         assert_eq!(
-            peers.times(address(1), &packet(0x40, 1200, 9)),
+            peers.times(address(2), &flight, false),
             1,
-            "it has answered"
+            "of nobody known"
         );
-        assert_eq!(peers.times(address(1), &packet(0xc0, 151, 9)), 0);
-        assert!(!peers.is_watched(address(1)));
+        assert_eq!(peers.stance(address(2), false), Stance::Unknown);
+    }
+
+    #[test]
+    fn an_answer_has_an_id_that_only_a_receiver_knows() {
+        let now = Instant::now();
+        let mut peers = Peers::new(now);
+        peers.received(now, address(1), &long(b"of-them.", b"theirs..", 1200));
+        let flight = long(b"theirs..", &OURS, 1200);
+        assert_eq!(peers.times(address(1), &flight, false), 1);
+        let mut versions = long(b"theirs..", b"of-them.", 60);
+        versions[1..5].fill(0);
+        peers.times(address(1), &versions, false);
+        for guess in [
+            short(b"of-them.", 40),
+            short(b"theirs..", 40),
+            short(b"", 4),
+        ] {
+            assert!(!peers.answered(address(1), &guess));
+        }
+        peers.received(now, address(1), &long(b"of-them.", b"theirs..", 50));
+        assert_eq!(peers.unanswered, 1);
+        assert!(!peers.answered(address(2), &short(&OURS, 40)), "elsewhere");
+        assert!(peers.answered(address(1), &short(&OURS, 40)));
+        assert_eq!(peers.stance(address(1), false), Stance::Free);
         assert_eq!(peers.unanswered, 0);
-        assert_eq!(peers.times(address(2), &flight), 1, "of nobody known");
+        assert_eq!(peers.times(address(1), &packet(0x40, 1200, 9), false), 1);
+    }
+
+    #[test]
+    fn a_packet_of_a_handshake_may_be_the_answer() {
+        let now = Instant::now();
+        let mut peers = Peers::new(now);
+        peers.received(now, address(1), &long(b"of-them.", b"theirs..", 1200));
+        peers.times(address(1), &long(b"theirs..", &OURS, 1200), false);
+        peers.received(now, address(1), &long(&OURS, b"theirs..", 50));
+        assert_eq!(peers.stance(address(1), false), Stance::Free);
     }
 
     #[test]
@@ -507,27 +647,28 @@ mod tests {
         let (one, two) = (packet(0xc0, 1200, 1), packet(0xc0, 1200, 2));
         assert!(!peers.received(now, address(1), &one));
         assert!(!peers.received(now, address(1), &two));
-        assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 1);
+        assert_eq!(peers.times(address(1), &packet(0x40, 100, 9), false), 1);
         assert!(peers.received(now, address(1), &one));
-        assert_eq!(peers.times(address(1), &packet(0xc0, 1200, 9)), 2);
-        peers.answered(address(1));
-        assert_eq!(peers.times(address(1), &packet(0x40, 5000, 9)), 1);
+        assert_eq!(peers.times(address(1), &packet(0xc0, 1200, 9), false), 2);
+        peers.times(address(1), &long(b"theirs..", &OURS, 100), false);
+        assert!(peers.answered(address(1), &short(&OURS, 40)));
+        assert_eq!(peers.stance(address(1), false), Stance::Watched);
+        assert_eq!(peers.times(address(1), &packet(0x40, 5000, 9), false), 1);
         for _ in 0..ANSWERS {
-            assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 2);
+            assert_eq!(peers.times(address(1), &packet(0x40, 100, 9), false), 2);
         }
-        assert_eq!(peers.times(address(1), &packet(0x40, 100, 9)), 1);
+        assert_eq!(peers.times(address(1), &packet(0x40, 100, 9), false), 1);
     }
 
     #[test]
-    fn an_answer_that_is_forged_gets_no_copies_beyond_the_limit() {
+    fn copies_stay_within_the_limit_whatever_is_proven() {
         let now = Instant::now();
         let mut peers = Peers::new(now);
         let one = packet(0xc0, 1200, 1);
         peers.received(now, address(1), &one);
         peers.received(now, address(1), &one);
-        peers.answered(address(1));
         let copies: u64 = (0..ANSWERS)
-            .map(|_| u64::from(peers.times(address(1), &packet(0x40, 1200, 9))) - 1)
+            .map(|_| u64::from(peers.times(address(1), &packet(0x40, 1200, 9), true)) - 1)
             .sum();
         assert_eq!(copies, 6, "three times the two that came");
     }

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::quic::login_packets::{Bounded, Repeating};
+use crate::quic::proven::Proven;
 use crate::raw;
 use crate::runtime::lock;
 use crate::splice::Port;
@@ -531,6 +532,8 @@ pub(crate) struct Carrier {
     pub(crate) socket: Arc<dyn AsyncUdpSocket>,
     /// A client's, while its login may be under way.
     pub(crate) login: Option<Arc<Repeating>>,
+    /// A server's.
+    pub(crate) proven: Option<Arc<Proven>>,
     pub(crate) streams: Option<Arc<Streams>>,
     /// Whether there may be more of them.
     pub(crate) beside: bool,
@@ -546,19 +549,25 @@ impl Carrier {
     ) -> io::Result<Self> {
         let mut socket = TokioRuntime.wrap_udp_socket(socket)?;
         let mut repeating = None;
+        let mut proven = None;
         match login {
             Some(Side::Client) => {
                 let client = Arc::new(Repeating::new(socket));
                 repeating = Some(client.clone());
                 socket = client;
             }
-            Some(Side::Server) => socket = Arc::new(Bounded::new(socket)),
+            Some(Side::Server) => {
+                let bounded = Arc::new(Bounded::new(socket));
+                proven = Some(bounded.proven.clone());
+                socket = bounded;
+            }
             None => {}
         }
         if !streams {
             return Ok(Self {
                 socket,
                 login: repeating,
+                proven,
                 streams: None,
                 beside: false,
                 end: None,
@@ -569,6 +578,7 @@ impl Carrier {
             streams: Some(socket.streams.clone()),
             socket,
             login: repeating,
+            proven,
             beside: true,
             end: None,
         })
@@ -583,6 +593,7 @@ impl Carrier {
             streams: Some(socket.streams.clone()),
             socket: Arc::new(socket),
             login: None,
+            proven: None,
             beside: false,
             end: Some(end),
         })
