@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from qsh.cli import daemon_setup
-from qsh.cli.daemon import default_config
+from qsh.cli.daemon_arguments import default_config
 from qsh.config.daemon_parser import BadConfiguration
 from qsh.config.daemon_schema import SCHEMA
 from qsh.errors import ConfigError, StartupError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from qsh.cli.daemon import Arguments
+    from qsh.cli.daemon_arguments import Arguments
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
 
 __all__ = ["Reloader"]

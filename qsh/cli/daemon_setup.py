@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from qsh.cli.daemon import default_config
+from qsh.cli.daemon_arguments import default_config
 from qsh.config import daemon_dump, daemon_parser
 from qsh.errors import StartupError
 from qsh.lean_imports import import_without
@@ -32,7 +32,7 @@ from qsh.server.spawner import Spawner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qsh.cli.daemon import Arguments
+    from qsh.cli.daemon_arguments import Arguments
     from qsh.cli.daemon_reload import Reloader
     from qsh.config.daemon_options import DaemonConfig, DaemonOptions
     from qsh.server.host_keys import HostKeys

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from qsh.cli.daemon import Arguments
+    from qsh.cli.daemon_arguments import Arguments
     from qsh.config.daemon_options import DaemonConfig
 
 __all__ = ["serve"]

@@ -11,7 +11,7 @@ import typer.main
 
 from qsh.cli.arguments import FLAGS, WITH_VALUE
 from qsh.cli.control import app
-from qsh.cli.daemon import GETOPT
+from qsh.cli.daemon_arguments import GETOPT
 from qsh.config.daemon_schema import SCHEMA, UNUSED
 from qsh.config.schema import KEYWORDS
 from qsh.terminal.escape import Action

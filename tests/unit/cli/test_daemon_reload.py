@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qsh.cli import daemon, daemon_setup
+from qsh.cli import daemon_setup
+from qsh.cli.daemon_arguments import Arguments
 from qsh.cli.daemon_reload import Reloader
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def reloader(path: Path, monkeypatch: pytest.MonkeyPatch) -> Reloader:
     """Of a qshd without -f, on sockets that a unit gave it."""
-    for module in ("daemon", "daemon_setup", "daemon_reload"):
+    for module in ("daemon_arguments", "daemon_setup", "daemon_reload"):
         monkeypatch.setattr(f"qsh.cli.{module}.default_config", lambda: str(path))
     monkeypatch.setattr(daemon_setup, "try_host_keys", lambda _: b"")
-    arguments = daemon.Arguments()
+    arguments = Arguments()
     config = daemon_setup.read_config(arguments)
     return Reloader(arguments, config, {("UDP", "", 22): None}, fixed=True)  # type: ignore[dict-item]
 
