@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,13 +11,13 @@ import pytest
 from qsh.channels.frames import read_frame
 from qsh.server.client_calls import MAX_OPEN
 from qsh.wire import framing
-from qsh.wire.channel import AnswerReader, OpenReader
-from qsh.wire.messages import X11, AuthAccepted, Failed, Hello, Open, Opened
+from qsh.wire.channel import OpenReader
+from qsh.wire.messages import X11, Failed, Open, Opened
 from tests.support.live_server import LiveServer
-from tests.support.raw_client import RawClient, load_key, raw_client
+from tests.support.raw_client import RawClient, logged_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from qsh.quic import Stream
 
@@ -46,22 +45,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server.stop()
 
 
-@contextlib.asynccontextmanager
-async def logged_in(server: LiveServer) -> AsyncIterator[RawClient]:
-    async with raw_client(server.port, server.host_key) as client:
-        await client.say(client.auth(server.user, load_key(server.home / "id")))
-        while not isinstance(message := await client.hear(), AuthAccepted):
-            assert isinstance(message, Hello)
-        yield client
-
-
-async def opened(client: RawClient, data: bytes) -> tuple[Stream, Opened | Failed]:
-    stream = await client.connection.open_bi()
-    await stream.send.write(data)
-    answer, _ = await asyncio.wait_for(read_frame(stream.recv, AnswerReader()), LIMIT_S)
-    return stream, answer
-
-
 async def output(stream: Stream, end: bytes) -> bytes:
     data = b""
     while not data.endswith(end):
@@ -78,7 +61,7 @@ async def called(client: RawClient) -> tuple[Stream, Open]:
 
 
 async def works(client: RawClient) -> None:
-    stream, answer = await opened(client, framing.encode(Open("exec", b"echo on")))
+    stream, answer = await client.asked(Open("exec", b"echo on"))
     assert answer == Opened(stderr=True)
     assert await output(stream, b"\n") == b"on\n"
 
@@ -117,7 +100,7 @@ def test_what_is_not_for_xauth_ends_the_connection(server: LiveServer, x11: obje
 def test_calls_come_from_the_host_only(server: LiveServer, kind: str) -> None:
     async def run() -> None:
         async with logged_in(server) as client:
-            _, answer = await opened(client, framing.encode(Open(kind, agent=True, x11=COOKIE)))
+            _, answer = await client.asked(Open(kind, agent=True, x11=COOKIE))
             assert isinstance(answer, Failed)
             assert answer.code == "unknown-kind"
             await works(client)
@@ -133,7 +116,7 @@ def test_programs_that_call_without_end(server: LiveServer) -> None:
     async def run() -> None:
         async with logged_in(server) as client:
             command = f"python3 -S -c '{code}'".encode()
-            stream, answer = await opened(client, framing.encode(Open("exec", command, agent=True)))
+            stream, answer = await client.asked(Open("exec", command, agent=True))
             assert isinstance(answer, Opened)
             assert await output(stream, b"\n") == b"called\n"
             calls = [await called(client) for _ in range(MAX_OPEN)]
@@ -156,7 +139,7 @@ def test_answers_that_are_none(server: LiveServer) -> None:
     async def run() -> None:
         async with logged_in(server) as client:
             request = Open("exec", command.format(done).encode(), agent=True)
-            stream, _ = await opened(client, framing.encode(request))
+            stream, _ = await client.asked(request)
             for answer in (b"\0\0\0\1\xc1", b"\xff" * 64, framing.encode(Failed("no")), b""):
                 call, request = await called(client)
                 assert (request.kind, request.x11, request.origin) == ("agent", None, None)
@@ -185,7 +168,7 @@ def test_displays_and_agents_of_one_login(server: LiveServer) -> None:
             seen, streams = set(), []
             for _ in range(5):
                 request = Open("exec", command, agent=True, x11=COOKIE)
-                stream, _ = await opened(client, framing.encode(request))
+                stream, _ = await client.asked(request)
                 streams.append(stream)  # one that is dropped hangs its program up
                 display, path = (await output(stream, b"\n")).split()
                 assert display.startswith(b"localhost:")

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qsh.channels.frames import read_frame
 from qsh.clock import monotonic_s
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import Call
 from qsh.server.session_directory import Opened as TerminalOpened
 from qsh.server.session_directory import PassCall, Question, SessionDirectory
 from qsh.wire import framing
-from qsh.wire.channel import AnswerReader
-from qsh.wire.messages import Attach, AuthAccepted, Failed, Hello, Open, Opened, Pty
+from qsh.wire.messages import Attach, Failed, Open, Opened, Pty
 from tests.support.live_server import LiveServer
-from tests.support.raw_client import RawClient, load_key, raw_client
+from tests.support.raw_client import RawClient, logged_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -43,26 +41,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     assert not [line for line in server.log if "Error" in line]
 
 
-@contextlib.asynccontextmanager
-async def logged_in(server: LiveServer) -> AsyncIterator[RawClient]:
-    async with raw_client(server.port, server.host_key) as client:
-        await client.say(client.auth(server.user, load_key(server.home / "id")))
-        async with asyncio.timeout(LIMIT_S):
-            while not isinstance(message := await client.hear(), AuthAccepted):
-                assert isinstance(message, Hello)
-        yield client
-
-
-async def asked(client: RawClient, request: Open) -> tuple[Stream, object]:
-    stream = await client.connection.open_bi()
-    await stream.send.write(framing.encode(request))
-    answer, _ = await asyncio.wait_for(read_frame(stream.recv, AnswerReader()), LIMIT_S)
-    return stream, answer
-
-
 async def others_are_served(server: LiveServer) -> None:
     async with logged_in(server) as client:
-        stream, answer = await asked(client, Open("exec", b"echo served"))
+        stream, answer = await client.asked(Open("exec", b"echo served"))
         assert isinstance(answer, Opened)
         assert await asyncio.wait_for(stream.recv.read(), LIMIT_S) == b"served\n"
 
@@ -93,7 +74,7 @@ async def attached(
             request = Open(
                 "attach", name.encode(), Pty("xterm", 24, 80), terminal=Attach(b"c" * 16)
             )
-            yield client, *await asked(client, request if not agent else calling(request))
+            yield client, *await client.asked(request if not agent else calling(request))
     finally:
         player.join(LIMIT_S)
         for door in doors:

@@ -11,11 +11,9 @@ import pytest
 
 from qsh.channels.frames import read_frame
 from qsh.wire import framing
-from qsh.wire.channel import AnswerReader, OpenReader
+from qsh.wire.channel import OpenReader
 from qsh.wire.messages import (
-    AuthAccepted,
     Failed,
-    Hello,
     Listen,
     Listening,
     Open,
@@ -25,10 +23,10 @@ from qsh.wire.messages import (
 )
 from tests.support.forwarding import free_tcp_port
 from tests.support.live_server import LiveServer
-from tests.support.raw_client import RawClient, load_key, raw_client
+from tests.support.raw_client import RawClient, logged_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
 LIMIT_S = 10.0
 
@@ -40,19 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server.stop()
 
 
-@contextlib.asynccontextmanager
-async def logged_in(server: LiveServer) -> AsyncIterator[RawClient]:
-    async with raw_client(server.port, server.host_key) as client:
-        await client.say(client.auth(server.user, load_key(server.home / "id")))
-        while not isinstance(message := await client.hear(), AuthAccepted):
-            assert isinstance(message, Hello)
-        yield client
-
-
 async def asked(client: RawClient, request: Open) -> Opened | Failed:
-    stream = await client.connection.open_bi()
-    await stream.send.write(framing.encode(request))
-    answer, _ = await asyncio.wait_for(read_frame(stream.recv, AnswerReader()), LIMIT_S)
+    stream, answer = await client.asked(request)
     stream.abort()
     return answer
 

@@ -14,11 +14,9 @@ from qsh.channels.frames import read_frame
 from qsh.clock import monotonic_s
 from qsh.errors import QshError
 from qsh.wire import flow, framing
-from qsh.wire.channel import AnswerReader, OpenReader
+from qsh.wire.channel import OpenReader
 from qsh.wire.messages import (
-    AuthAccepted,
     Failed,
-    Hello,
     Listen,
     Listening,
     Open,
@@ -28,10 +26,10 @@ from qsh.wire.messages import (
 )
 from tests.support.datagrams import UdpTarget
 from tests.support.live_server import LiveServer, free_port
-from tests.support.raw_client import RawClient, load_key, raw_client
+from tests.support.raw_client import RawClient, logged_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from qsh.quic import Stream
 
@@ -46,22 +44,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     assert not [line for line in server.log if "Error" in line]
 
 
-@contextlib.asynccontextmanager
-async def logged_in(server: LiveServer) -> AsyncIterator[RawClient]:
-    async with raw_client(server.port, server.host_key) as client:
-        await client.say(client.auth(server.user, load_key(server.home / "id")))
-        while not isinstance(message := await client.hear(), AuthAccepted):
-            assert isinstance(message, Hello)
-        yield client
-
-
-async def asked(client: RawClient, request: Open) -> tuple[Stream, Opened | Failed]:
-    stream = await client.connection.open_bi()
-    await stream.send.write(framing.encode(request))
-    answer, _ = await asyncio.wait_for(read_frame(stream.recv, AnswerReader()), LIMIT_S)
-    return stream, answer
-
-
 async def listen(client: RawClient, number: int, target: Target, *, udp: bool = True) -> Listening:
     await client.say(Listen(number, target, udp))
     answer = await asyncio.wait_for(client.hear(), LIMIT_S)
@@ -71,7 +53,7 @@ async def listen(client: RawClient, number: int, target: Target, *, udp: bool = 
 
 async def works(client: RawClient) -> None:
     with UdpTarget() as target:
-        stream, answer = await asked(client, Open("udp", target=Target("127.0.0.1", target.port)))
+        stream, answer = await client.asked(Open("udp", target=Target("127.0.0.1", target.port)))
         assert isinstance(answer, Opened)
         await stream.send.write(b"\0\x04work")
         async with asyncio.timeout(LIMIT_S):
@@ -95,7 +77,7 @@ async def works(client: RawClient) -> None:
 def test_odd_targets(server: LiveServer, target: Target | None, code: str) -> None:
     async def run() -> None:
         async with logged_in(server) as client:
-            _, answer = await asked(client, Open("udp", target=target))
+            _, answer = await client.asked(Open("udp", target=target))
             assert isinstance(answer, Failed)
             assert answer.code == code
             await works(client)
@@ -120,7 +102,7 @@ def test_streams_that_end_in_the_middle(server: LiveServer) -> None:
             with UdpTarget() as target:
                 for rest in (b"", b"\0", b"\0\x05ab", b"\xff\xff" + bytes(100), b"\0\0" * 1000):
                     request = Open("udp", target=Target("127.0.0.1", target.port))
-                    stream, _ = await asked(client, request)
+                    stream, _ = await client.asked(request)
                     await stream.send.write(rest)
                     stream.send.finish()
                     with contextlib.suppress(QshError):
@@ -136,16 +118,16 @@ def test_more_flows_than_there_may_be(server: LiveServer) -> None:
         async with logged_in(server) as client:
             with UdpTarget() as target:
                 request = Open("udp", target=Target("127.0.0.1", target.port))
-                streams = [await asked(client, request) for _ in range(512)]
+                streams = [await client.asked(request) for _ in range(512)]
                 assert all(isinstance(answer, Opened) for _, answer in streams)
-                stream, answer = await asked(client, request)
+                stream, answer = await client.asked(request)
                 assert isinstance(answer, Failed)
                 assert answer.code == "resources"
                 for stream, _ in streams:
                     stream.abort()
                 async with asyncio.timeout(LIMIT_S):
                     while isinstance(answer, Failed):
-                        _, answer = await asked(client, request)
+                        _, answer = await client.asked(request)
             await works(client)
 
     asyncio.run(run())
@@ -162,7 +144,7 @@ def test_streams_that_nobody_reads(server: LiveServer) -> None:
                     65507
                 )  # more than a QUIC datagram holds, also on loopback
                 for _ in range(40):
-                    stream, answer = await asked(client, request)
+                    stream, answer = await client.asked(request)
                     assert isinstance(answer, Opened)
                     for _ in range(30):
                         await stream.send.write(largest)
@@ -271,7 +253,7 @@ def test_empty_datagrams_without_end(server: LiveServer) -> None:
         async with logged_in(server) as client, logged_in(server) as other:
             with UdpTarget() as target:
                 request = Open("udp", target=Target("127.0.0.1", target.port))
-                streams = [(await asked(client, request))[0] for _ in range(4)]
+                streams = [(await client.asked(request))[0] for _ in range(4)]
                 pouring = [asyncio.ensure_future(pour(stream)) for stream in streams]
                 for _ in range(3):
                     await works(other)

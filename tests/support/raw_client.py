@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qsh.auth import userauth
 from qsh.auth.private import PrivateKey
+from qsh.channels.frames import read_frame
 from qsh.quic import Driver, client_endpoint, client_socket
 from qsh.wire import framing
+from qsh.wire.channel import AnswerReader
 from qsh.wire.control import ClientControl
-from qsh.wire.messages import Auth, Offer, Proof
+from qsh.wire.messages import Auth, AuthAccepted, Hello, Offer, Proof
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,9 +22,12 @@ if TYPE_CHECKING:
 
     from qsh.auth.keys import PublicKey
     from qsh.quic import Closed, Connection, Stream
-    from qsh.wire.messages import Message
+    from qsh.wire.messages import Failed, Message, Open, Opened
+    from tests.support.live_server import LiveServer
 
-__all__ = ["RawClient", "raw_client"]
+__all__ = ["RawClient", "logged_in", "raw_client"]
+
+LIMIT_S = 20.0
 
 
 @dataclass
@@ -49,6 +55,13 @@ class RawClient:
         await self.control.send.write(hello + b"".join(map(framing.encode, messages)))
         if any(isinstance(message, Auth) for message in messages):
             self.wire._state = type(self.wire.state).PENDING
+
+    async def asked(self, request: Open) -> tuple[Stream, Opened | Failed]:
+        """A new stream that begins with this, and the answer."""
+        stream = await self.connection.open_bi()
+        await stream.send.write(framing.encode(request))
+        answer, _ = await asyncio.wait_for(read_frame(stream.recv, AnswerReader()), LIMIT_S)
+        return stream, answer
 
     async def hear(self) -> Message:
         """The server's next message."""
@@ -88,3 +101,14 @@ async def raw_client(
 def load_key(path: Path) -> PrivateKey:
     """A private key file."""
     return PrivateKey.load(path.read_bytes(), None, str(path))
+
+
+@contextlib.asynccontextmanager
+async def logged_in(server: LiveServer) -> AsyncIterator[RawClient]:
+    """As the server's own user."""
+    async with raw_client(server.port, server.host_key) as client:
+        await client.say(client.auth(server.user, load_key(server.home / "id")))
+        async with asyncio.timeout(LIMIT_S):
+            while not isinstance(message := await client.hear(), AuthAccepted):
+                assert isinstance(message, Hello)
+        yield client
