@@ -156,7 +156,7 @@ def _spawn(make_plan: Callable[[], Plan], descriptors: tuple[int, int, int]) -> 
             )
         finally:
             os.chdir(here)
-    except Exception:
+    except Exception:  # whatever it is, a child of a fork says it where the user sees it
         return None
 
 
