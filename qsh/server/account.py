@@ -7,6 +7,8 @@ import pwd
 from dataclasses import dataclass
 from typing import Final
 
+from qsh.server.safe_files import read_whole
+
 __all__ = ["Account", "lookup", "unusable"]
 
 SHADOW: Final = "/etc/shadow"
@@ -70,11 +72,14 @@ def unusable(
 
 def _shadow_reason(name: str, now: float, path: str, *, locked_counts: bool) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.rstrip("\n").split(":") for line in file if line.startswith(name + ":")]
+        data = read_whole(path)
     except OSError:
         return None  # no shadow file, or not ours to read: the account has no such limits
-    for fields in lines:
+    own = os.fsencode(name) + b":"
+    for line in data.split(b"\n"):
+        if not line.startswith(own):
+            continue
+        fields = line.decode("utf-8", "surrogateescape").split(":")
         if len(fields) < 8:
             continue
         if locked_counts and fields[1].startswith(LOCKED_PREFIX):

@@ -104,17 +104,19 @@ class KeyJudge:
     # -- what the configuration asks of every key ------------------------------------------------
 
     def _unwanted(self, key: PublicKey, certificate: Certificate | None) -> str | None:
-        name = f"key {key.fingerprint()}"
         if _names("keys", self.options.pubkey_accepted_algorithms).isdisjoint(
             userauth.request_algorithms(key.type)
         ):
-            return f"{name} is of a type ({key.type}) not in PubkeyAcceptedAlgorithms"
+            return (
+                f"key {key.fingerprint()} is of a type ({key.type}) not in PubkeyAcceptedAlgorithms"
+            )
         if certificate is not None:
             allowed = _names("signatures", self.options.ca_signature_algorithms)
             if certificate.signature_type not in allowed:
-                return f"{name}: its certificate is signed by {certificate.signature_type}, not in CASignatureAlgorithms"
+                signed = f"its certificate is signed by {certificate.signature_type}"
+                return f"key {key.fingerprint()}: {signed}, not in CASignatureAlgorithms"
         if key.plain_type == "ssh-rsa" and key.bits < self.options.required_rsa_size:
-            return f"{name} is shorter ({key.bits} bits) than RequiredRSASize"
+            return f"key {key.fingerprint()} is shorter ({key.bits} bits) than RequiredRSASize"
         return self._revoked_reason(key, certificate)
 
     def _revoked_reason(self, key: PublicKey, certificate: Certificate | None) -> str | None:
@@ -139,7 +141,7 @@ class KeyJudge:
     # -- where keys and authorities are looked for -----------------------------------------------
 
     def _search(self, key: PublicKey, certificate: Certificate | None) -> KeyOptions | str:
-        reasons = [f"key {key.fingerprint()} is not authorized"]
+        reasons = []
         for name, text in self._texts("keys"):
             grant = authorized_keys.authorize(text, key, self.visitor, self.now)
             if grant.options is not None:
@@ -158,7 +160,8 @@ class KeyJudge:
             if grant.options is not None:
                 return grant.options
             reasons += [f"AuthorizedKeysCommand: {reason}" for reason in grant.reasons]
-        return "; ".join(reasons)[:MAX_REASON]
+        missing = f"key {key.fingerprint()} is not authorized"
+        return "; ".join((missing, *reasons))[:MAX_REASON]
 
     def _trusted(self, certificate: Certificate) -> bool:
         path = self.options.trusted_user_ca_keys

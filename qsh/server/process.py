@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 __all__ = ["close_others", "set_title"]
@@ -23,9 +22,11 @@ def set_title(title: str) -> None:
     """The process's name in ps -o comm and top (15 bytes on Linux). Not with open(): to make a text file takes a fresh fork a
     hundred pages of its own.
     """
-    with contextlib.suppress(OSError):
+    try:
         descriptor = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, title[:15].encode())
-        finally:
-            os.close(descriptor)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, title[:15].encode())
+    finally:
+        os.close(descriptor)

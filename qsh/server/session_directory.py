@@ -174,16 +174,18 @@ Answer = Described | Opened | PassCall | Refused | Done | HistoryPart
 
 def make_root_directory(uid: int, gid: int, parent: str = ROOT_PARENT) -> str:
     """As root, before rights are dropped: the user's directory below one that only root can change. Raises OSError."""
-    os.makedirs(os.path.dirname(parent), 0o755, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(parent, 0o711)
-        os.chmod(parent, 0o711)  # noqa: S103 - whatever the umask; each looks for his own name
+    if not os.path.lexists(parent):
+        os.makedirs(os.path.dirname(parent), 0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(parent, 0o711)
+            os.chmod(parent, 0o711)  # noqa: S103 - whatever the umask; each looks for his own name
     found = os.lstat(parent)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise PermissionError(errno.EPERM, f"{parent} is not safe")
     path = os.path.join(parent, str(uid))
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
+    if not os.path.lexists(path):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():  # new, or left so by an end in between

@@ -11,6 +11,7 @@ from qsh.config.lexer import split_words
 from qsh.errors import ConfigError
 from qsh.server import environment
 from qsh.server.forward_rules import ForwardRules
+from qsh.server.safe_files import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -262,9 +263,7 @@ def _system_environment() -> dict[str, str]:
 
 def _read_text(path: str) -> str:
     try:
-        with open(
-            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), errors="replace"
-        ) as file:
-            return file.read(MAX_TEXT)
+        data = read_whole(path, MAX_TEXT)
     except OSError:
         return ""
+    return data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")

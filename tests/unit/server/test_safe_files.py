@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qsh.server.safe_files import Checked, check_private, read_checked
+from qsh.server.safe_files import Checked, check_private, read_checked, read_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,3 +156,11 @@ def test_the_words_are_openssh_s(tmp_path: Path) -> None:
 
 def test_a_private_key_that_is_not_there_is_for_the_opener(tmp_path: Path) -> None:
     assert check_private(str(tmp_path / "no")) is None
+
+
+def test_a_file_of_the_systems_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    (path := tmp_path / "text").write_bytes(b"x" * 100_000)
+    assert read_whole(str(path)) == b"x" * 100_000
+    assert read_whole(str(path), 70_000) == b"x" * 70_000
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert read_whole(str(pipe)) == b"", "it is not waited for"
