@@ -17,7 +17,7 @@ from qsh.errors import (
     StreamReset,
     TransportError,
 )
-from qsh.forward.windows import BASE_BYTES, MAX_STREAMS, ReceiveWindow
+from qsh.forward.windows import FIRST_STREAMS, ReceiveWindow
 from qsh.server.address_watch import AddressWatch, Whereabouts
 from qsh.server.channel import ServerChannel
 from qsh.server.channel_audit import audit_channel
@@ -308,12 +308,10 @@ class ServerConnection:
     def _let_in(self, descriptor: int) -> None:
         self._host = HostLink(descriptor)
         self._path = PathReporter(self.connection, self._host)
-        self.connection.set_limits(
-            bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI, connection_window=BASE_BYTES
-        )
         self._receives = ReceiveWindow(
-            self.connection, bidi_streams=MAX_STREAMS, uni_streams=OPEN_UNI
+            self.connection, bidi_streams=FIRST_STREAMS, uni_streams=OPEN_UNI
         )
+        self._receives.begin()
         self.authenticated()
         self._where_now = Whereabouts(self._client)
 
@@ -433,6 +431,8 @@ class ServerConnection:
     async def _accept_channels(self, control: Stream) -> None:
         while True:
             stream = await self.connection.accept_bi()
+            if self._receives is not None:
+                self._receives.accepted()
             self._spawn(self._run_channel(control, stream))
 
     async def _run_channel(self, control: Stream, stream: Stream) -> None:
