@@ -26,6 +26,7 @@ from bench.roles import Roles
 from bench.stage import Stage, quantile
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey
+from qsh.cli.daemon_setup import limits_of
 from qsh.config import daemon_parser
 from qsh.errors import QshError
 from qsh.server import front, host_keys
@@ -225,7 +226,7 @@ def idle_connections(count: int) -> dict[str, Any]:
     limits = "MaxStartups 100000\nPerSourceMaxStartups none\nQshMaxConnections 100000\n"
     options = daemon_parser.parse(limits, "bench", lambda _: []).options
     settings = front.FrontSettings(
-        60.0, 0.0, "own", "", Admission.from_options(options), bytes(64), bytes(32), bytes(16)
+        60.0, 0.0, "own", "", Admission(limits_of(options)), bytes(64), bytes(32), bytes(16)
     )
     front_pid = os.fork()
     if front_pid == 0:
