@@ -329,6 +329,10 @@ class Connection:
         """
 
     @property
+    def movements(self) -> int:
+        """The paths so far, and the connection ids that the peer has retired, added up: it changes when either has grown."""
+
+    @property
     def local_ip(self) -> str | None:
         """The address that the peer's packets came to, where the system tells."""
 

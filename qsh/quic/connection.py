@@ -84,6 +84,11 @@ class Connection:
         return self.native.ids_retired
 
     @property
+    def movements(self) -> int:
+        """Another number when the peer has moved to another address or retired a connection id."""
+        return self.native.movements
+
+    @property
     def local_ip(self) -> str | None:
         """The address that the peer's packets came to, where the system tells."""
         return self.native.local_ip

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AddressWatch", "Whereabouts"]
 
 LOOK_S: Final = 0.5
-"""A look is two cheap calls for each login; the front does nothing else while all are idle."""
+"""A look is one cheap call for each login that has not moved; the front does nothing else while all are idle."""
 PROVEN_S: Final = 2.0
 PROVEN_RTTS: Final = 6.0
 """The engine gives an address three probe time-outs: a second where nothing is known of its round trip, else about three."""
@@ -34,7 +34,15 @@ class Whereabouts:
     def __init__(self, approved: IpAddress) -> None:
         self._approved = approved[0]
         self._away_s = self._home_s = 0.0
+        self._is_home = False
         self._looked_s: float | None = None
+
+    def still(self, now: float) -> bool:
+        """Instead of :meth:`look`, where the client has not moved since that; False: it must be looked at all the same."""
+        if not self._is_home or self._away_s:
+            return False
+        self._looked_s = now
+        return True
 
     def look(self, now: float, address: IpAddress, rtt_s: Callable[[], float]) -> IpAddress | None:
         """The address that is to be judged now, if any. ``rtt_s`` is asked for where it matters.
@@ -43,7 +51,8 @@ class Whereabouts:
         """
         passed_s = 0.0 if self._looked_s is None else now - self._looked_s
         self._looked_s = now
-        if address[0] == self._approved:
+        self._is_home = address[0] == self._approved
+        if self._is_home:
             self._home_s += passed_s
             if self._away_s and self._home_s >= max(PROVEN_S, PROVEN_RTTS * rtt_s()):
                 self._away_s = 0.0
@@ -59,6 +68,7 @@ class Whereabouts:
         """It was judged, and may stay."""
         self._approved = address[0]
         self._away_s = self._home_s = 0.0
+        self._is_home = False  # it may have gone on meanwhile
 
 
 class AddressWatch:

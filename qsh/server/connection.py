@@ -130,6 +130,8 @@ class ServerConnection:
     _proves: bool = False
     _since_s: float = field(default_factory=monotonic_s)
     _where_now: Whereabouts | None = None
+    _movements: int = -1
+    """At the last look: as long as it stays, there is nothing to see."""
     _judging: bool = False
     """Whether the client may stay where it is."""
 
@@ -319,6 +321,9 @@ class ServerConnection:
 
     def _look(self, now: float) -> None:
         """Does it behave? Has it moved, and may it?"""
+        before, self._movements = self._movements, self.connection.movements
+        if before == self._movements and (self._where_now is None or self._where_now.still(now)):
+            return
         if self.connection.ids_retired > MAX_RETIRED + now - self._since_s:
             self.log.info(f"Protocol error from {self._where()}: connection ids without end")
             self.connection.close(CODE_PROTOCOL, b"bad-connection-ids")

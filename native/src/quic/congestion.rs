@@ -67,6 +67,11 @@ impl Closing {
         self.paths.0.subscribe()
     }
 
+    /// On how many paths the connection has been so far, its first one included.
+    pub(crate) fn paths_made(&self) -> u64 {
+        *self.paths.0.borrow()
+    }
+
     pub(crate) fn connection_closes(&self) {
         self.own.store(true, Ordering::SeqCst);
     }

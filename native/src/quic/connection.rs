@@ -142,6 +142,11 @@ impl Connection {
         py.detach(|| self.inner.stats().frame_rx.retire_connection_id)
     }
 
+    #[getter]
+    fn movements(&self, py: Python<'_>) -> u64 {
+        self.closing.paths_made() + self.ids_retired(py)
+    }
+
     fn handshake_done(&self, token: u64) {
         let mut done = self.handshake.0.clone();
         let connection = self.inner.clone();

@@ -325,7 +325,7 @@ def test_rebind_migrates() -> None:
     async def main() -> None:
         async with engine_pair() as pair:
             client, server = await pair.connect()
-            before = server.remote_address
+            before, movements = server.remote_address, server.movements
             with client_socket("127.0.0.1") as udp:
                 pair.client_end.rebind(udp)
             stream = await client.open_bi()
@@ -333,6 +333,7 @@ def test_rebind_migrates() -> None:
             theirs = await server.accept_bi()
             assert await theirs.recv.read() == b"from elsewhere"
             assert server.remote_address != before
+            assert server.movements > movements
             await theirs.send.write(b"seen")
             assert await stream.recv.read() == b"seen"
             stats = client.stats()

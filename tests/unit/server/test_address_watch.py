@@ -84,3 +84,43 @@ def test_who_is_approved_is_at_home_there(looks: Looks) -> None:
 def test_without_an_answer_it_is_asked_again(looks: Looks) -> None:
     looks.at(AWAY, 2 * PROVEN_S + STEP_S)
     assert looks.judged == [AWAY, AWAY]
+
+
+def test_who_has_not_moved_need_not_be_looked_at(looks: Looks) -> None:
+    assert looks.found.still(looks.now)
+
+
+def test_time_before_a_move_does_not_count_as_away(looks: Looks) -> None:
+    for _ in range(100):
+        looks.now += STEP_S
+        assert looks.found.still(looks.now)
+    looks.now += STEP_S
+    looks.at(AWAY, PROVEN_S - STEP_S)
+    assert looks.judged == []
+    looks.at(AWAY, 2 * STEP_S)
+    assert looks.judged == [AWAY]
+
+
+def test_who_was_never_seen_at_home_is_looked_at() -> None:
+    assert not Whereabouts(HOME).still(100.0)
+
+
+def test_who_is_away_is_looked_at(looks: Looks) -> None:
+    looks.at(AWAY, STEP_S)
+    assert not looks.found.still(looks.now)
+
+
+def test_who_was_away_is_looked_at_until_that_is_forgotten(looks: Looks) -> None:
+    looks.at(AWAY, 1.0)
+    looks.at(HOME, PROVEN_S / 2)
+    assert not looks.found.still(looks.now)
+    looks.at(HOME, PROVEN_S)
+    assert looks.found.still(looks.now)
+
+
+def test_who_was_approved_elsewhere_is_looked_at_once(looks: Looks) -> None:
+    looks.at(AWAY, PROVEN_S + STEP_S)
+    looks.found.approve(AWAY)
+    assert not looks.found.still(looks.now)
+    looks.at(AWAY, STEP_S)
+    assert looks.found.still(looks.now)
