@@ -137,6 +137,11 @@ class Clients:
             raise QshError(f"no terminal: {answer}")
         return ManySession(connection, control, stream, client, typed=attach.typed if attach else 0)
 
+    @property
+    def open_connections(self) -> int:
+        """Those that live."""
+        return sum(endpoint.open_connections for endpoint in self._endpoints)
+
     def close(self) -> None:
         """All of them."""
         for endpoint in self._endpoints:

@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
-from bench.idle import STARTUPS, pss_mb
+from bench.idle import SHELLS, STARTUPS, pss_mb
 from bench.many import Clients, at_a_time
 from bench.roles import Roles
 from bench.stage import Stage, quantile
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey
-from qsh.cli.daemon_setup import limits_of
 from qsh.config import daemon_parser
 from qsh.errors import QshError
 from qsh.server import front, host_keys
-from qsh.server.admission import Admission
+from qsh.server.admission import Admission, limits_of
 from qsh.server.log import Log
 from qsh.server.packets import PacketSocket, packet_pair, raise_descriptor_limit
 from qsh.server.requests import FrontRequest, Identity, Login, Outcome, Verdict
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
 
 FULL = ((50, 200, 500, 1000), 10_000, 300, 200)
 """Sessions, connections, logins, sessions of a front that is killed."""
+PROGRAMS = {"bash": b"", "cat": b"exec cat"}
+"""What runs in the sessions: the user's shell, which echoes keys itself, and what leaves that to the kernel."""
 QUICK = ((5, 10), 100, 20, 10)
 TYPING_S = 10.0
 IDLE_S = 10.0
@@ -63,8 +64,9 @@ def measure(
     rows = [idle_connections(connections)]  # first: it forks, and the engine has threads
     with Stage(server=MANY) as stage:
         rows.append(asyncio.run(_restart(stage, restarted)))
-    with Stage(server=MANY) as stage:
-        rows += asyncio.run(_sweep(stage, sweep))
+    for program in PROGRAMS:
+        with Stage(server=MANY) as stage:
+            rows += asyncio.run(_sweep(stage, sweep, program))
     for tool in ("ssh", "qsh"):
         with Stage(server=MANY) as stage:
             rows.append(asyncio.run(_logins(stage, tool, logins)))
@@ -96,14 +98,14 @@ class _Cost:
 # -- sessions ----------------------------------------------------------------------------------
 
 
-async def _sweep(stage: Stage, sweep: tuple[int, ...]) -> list[dict[str, Any]]:
+async def _sweep(stage: Stage, sweep: tuple[int, ...], program: str) -> list[dict[str, Any]]:
     clients, sessions, rows = _clients(stage), list["ManySession"](), list[dict[str, Any]]()
     serving: set[asyncio.Task[None]] = set()
     try:
         for count in sweep:
-            await _open(clients, sessions, serving, count - len(sessions))
+            await _open(clients, sessions, serving, count - len(sessions), PROGRAMS[program])
             await asyncio.sleep(SETTLE_S)
-            total_mb, names = pss_mb(stage.server_cost["qshd"].pids())
+            total_mb, names = pss_mb(stage.server_cost["qshd"].pids(), SHELLS | {program})
             cost = _Cost(stage)
             await asyncio.sleep(IDLE_S)
             idle, _ = cost.shares()
@@ -118,6 +120,7 @@ async def _sweep(stage: Stage, sweep: tuple[int, ...]) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "kind": "sessions",
+                    "program": program,
                     "sessions": count,
                     "keys": len(echoes),
                     "missing": missing,
@@ -140,12 +143,16 @@ QUANTILES = (("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
 
 async def _open(
-    clients: Clients, sessions: list[ManySession], serving: set[asyncio.Task[None]], count: int
+    clients: Clients,
+    sessions: list[ManySession],
+    serving: set[asyncio.Task[None]],
+    count: int,
+    command: bytes = b"",
 ) -> None:
     async def one() -> None:
-        session = await clients.session()
+        session = await clients.session(command)
         serving.add(asyncio.ensure_future(session.serve()))
-        await session.ready.wait()
+        await (session.attached if command else session.ready).wait()
         sessions.append(session)
 
     await at_a_time(count, OPENING, one)
@@ -309,11 +316,13 @@ async def _connect_many(port: int, key: PrivateKey, front_pid: int, count: int) 
         before = _cpu_s(home)
         await asyncio.sleep(IDLE_S)
         idle = (_cpu_s(home) - before) / IDLE_S
+        alive = clients.open_connections
     finally:
         clients.close()
     return {
         "kind": "connections",
         "connections": count,
+        "alive": alive,
         "first_mb": round(first_mb, 1),
         "all_mb": round(all_mb, 1),
         "kb_each": round((all_mb - first_mb) * 1024 / max(1, count - 1), 1),

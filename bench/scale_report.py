@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["curves", "lines", "table"]
 
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE = 320, 220, 46, 28, 26
-COLOUR = "#d1495b"
+COLOURS = {"bash": "#d1495b", "cat": "#30638e"}
 
 
 def lines(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
@@ -31,25 +31,30 @@ def lines(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 def _sessions(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     count, echo = row["sessions"], row["echo_ms"]
     goal = count == 1000
+    what = f"{count} sessions ({_program(row)})"
     return [
         (
-            f"{count} sessions, a key/s each: echo median / p99 ms",
+            f"{what}, a key/s each: echo median / p99 ms",
             f"{echo['median']} / {echo['p99']}",
             "p99 ≤ 20" if goal else "",
         ),
         (
-            f"{count} sessions: CPU % of a core, server / load",
+            f"{what}: CPU % of a core, server / load",
             f"{row['typing_cpu_percent']:.0f} / {row['client_cpu_percent']:.0f}",
             "",
         ),
-        (f"{count} sessions: PSS MB each", str(row["pss_per_session_mb"]), "≤ 3" if goal else ""),
+        (f"{what}: PSS MB each", str(row["pss_per_session_mb"]), "≤ 3" if goal else ""),
         (
-            f"{count} sessions, idle: CPU % of a core",
+            f"{what}, idle: CPU % of a core",
             str(row["idle_cpu_percent"]),
             "≤ 1" if goal else "",
         ),
-        (f"{count} sessions: one more login with a command, ms", str(row["login_ms"]), ""),
+        (f"{what}: one more login with a command, ms", str(row["login_ms"]), ""),
     ]
+
+
+def _program(row: dict[str, Any]) -> str:
+    return str(row.get("program", "bash"))
 
 
 def _connections(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -121,8 +126,13 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
         return
     panels = []
     for number, (title, value) in enumerate(PANELS):
-        points = [(row["sessions"], float(value(row))) for row in rows]
-        panels.append(_panel(title, points, number * WIDTH))
+        curve = {
+            program: [
+                (row["sessions"], float(value(row))) for row in rows if _program(row) == program
+            ]
+            for program in COLOURS
+        }
+        panels.append(_panel(title, curve, number * WIDTH))
     width = WIDTH * len(PANELS)
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" font-family="sans-serif" font-size="11">\n'
@@ -132,7 +142,8 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
     )
 
 
-def _panel(title: str, points: Sequence[tuple[int, float]], left: int) -> str:
+def _panel(title: str, lines: dict[str, list[tuple[int, float]]], left: int) -> str:
+    points = [point for line in lines.values() for point in line]
     right, top = max(x for x, _ in points), max(y for _, y in points) or 1.0
     wide, high = WIDTH - LEFT - 24, HEIGHT - BELOW - ABOVE - 14
     base = HEIGHT - BELOW
@@ -144,15 +155,35 @@ def _panel(title: str, points: Sequence[tuple[int, float]], left: int) -> str:
         f'<text x="{left + LEFT}" y="16" font-size="12">{title}</text>',
         f'<path d="M{left + LEFT} {ABOVE + 8}V{base}H{left + WIDTH - 20}" fill="none" stroke="#8d99ae"/>',
     ]
-    places = [at(x, y) for x, y in points]
-    drawn.append(
-        f'<polyline points="{" ".join(f"{x},{y}" for x, y in places)}" fill="none" stroke="{COLOUR}" stroke-width="2"/>'
-    )
-    for (count, value), (x, y) in zip(points, places, strict=True):
-        drawn.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOUR}"/>')
-        drawn.append(f'<text x="{x}" y="{y - 6}" text-anchor="end">{value:g}</text>')
-        drawn.append(f'<text x="{x}" y="{base + 15}" text-anchor="middle">{count}</text>')
+    for number, (program, line) in enumerate(lines.items()):
+        if line:
+            beside = number * 14 - 6  # above its point, or below the other line's
+            drawn += _line(line, [at(x, y) for x, y in line], COLOURS[program], beside)
+            drawn.append(
+                f'<text x="{left + LEFT + 8}" y="{ABOVE + 18 + 13 * number}" fill="{COLOURS[program]}">{program}</text>'
+            )
+    drawn += [
+        f'<text x="{at(x, 0)[0]}" y="{base + 15}" text-anchor="middle">{x}</text>'
+        for x in sorted({x for x, _ in points})
+    ]
     return "\n".join(drawn)
+
+
+def _line(
+    points: Sequence[tuple[int, float]],
+    places: Sequence[tuple[float, float]],
+    colour: str,
+    beside: int,
+) -> list[str]:
+    drawn = [
+        f'<polyline points="{" ".join(f"{x},{y}" for x, y in places)}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    ]
+    for (_, value), (x, y) in zip(points, places, strict=True):
+        drawn.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
+        drawn.append(
+            f'<text x="{x}" y="{y + beside}" text-anchor="end" fill="{colour}">{value:g}</text>'
+        )
+    return drawn
 
 
 def table(rows: list[dict[str, Any]]) -> str:
