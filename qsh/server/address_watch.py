@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["AddressWatch", "Whereabouts"]
 
 LOOK_S: Final = 0.5
-"""A look is one cheap call for each login that has not moved; the front does nothing else while all are idle."""
+"""For who has moved, or does something else that bears watching."""
+TURNS: Final = 4
+"""Who does nothing is looked at every so many times: a cheap call, but where there are 10,000 all that it needs has left the
+processor's caches. The front does nothing else while all are idle."""
 PROVEN_S: Final = 2.0
 PROVEN_RTTS: Final = 6.0
 """The engine gives an address three probe time-outs: a second where nothing is known of its round trip, else about three."""
@@ -37,11 +40,11 @@ class Whereabouts:
         self._is_home = False
         self._looked_s: float | None = None
 
-    def still(self, now: float) -> bool:
+    def still(self) -> bool:
         """Instead of :meth:`look`, where the client has not moved since that; False: it must be looked at all the same."""
         if not self._is_home or self._away_s:
             return False
-        self._looked_s = now
+        self._looked_s = None  # however long ago it was: none of that is time away
         return True
 
     def look(self, now: float, address: IpAddress, rtt_s: Callable[[], float]) -> IpAddress | None:
@@ -72,28 +75,50 @@ class Whereabouts:
 
 
 class AddressWatch:
-    """Calls each watcher twice a second while there are some."""
+    """Calls each watcher now and then while there are some: twice a second who says that there may be more to see (true), the
+    others in turns.
+    """
 
     def __init__(self) -> None:
-        self._watchers: set[Callable[[float], None]] = set()
+        self._busy: dict[Callable[[float], bool], None] = {}
+        self._calm: list[dict[Callable[[float], bool], None]] = [{} for _ in range(TURNS)]
+        self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, look: Callable[[float], None]) -> None:
-        """``look`` gets the time."""
-        self._watchers.add(look)
+    def add(self, look: Callable[[float], bool]) -> None:
+        """Look at once, or as good as that. ``look`` gets the time."""
+        self.discard(look)
+        self._busy[look] = None
         self._arm()
 
-    def discard(self, look: Callable[[float], None]) -> None:
+    def discard(self, look: Callable[[float], bool]) -> None:
         """Harmless if it is not there."""
-        self._watchers.discard(look)
+        for watchers in (self._busy, *self._calm):
+            watchers.pop(look, None)
 
     def _arm(self) -> None:
-        if self._timer is None and self._watchers:
+        if self._timer is None and (self._busy or any(self._calm)):
             self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
 
     def _look(self) -> None:
         self._timer = None
         now = monotonic_s()
-        for look in list(self._watchers):
-            look(now)
+        calm = self._calm[self._turn]
+        for watchers in (self._busy, calm):
+            for look in list(watchers):
+                if look in watchers:  # else one before it has ended it
+                    self._place(look, calm, busy=look(now))
+        self._turn = (self._turn + 1) % TURNS
         self._arm()
+
+    def _place(
+        self,
+        look: Callable[[float], bool],
+        calm: dict[Callable[[float], bool], None],
+        *,
+        busy: bool,
+    ) -> None:
+        before, after = (calm, self._busy) if busy else (self._busy, calm)
+        if look in before:
+            del before[look]
+            after[look] = None

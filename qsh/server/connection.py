@@ -319,27 +319,29 @@ class ServerConnection:
 
     # -- a client that moves ---------------------------------------------------------------------
 
-    def _look(self, now: float) -> None:
-        """Does it behave? Has it moved, and may it?"""
-        before, self._movements = self._movements, self.connection.movements
-        if before == self._movements and (self._where_now is None or self._where_now.still(now)):
-            return
+    def _look(self, now: float) -> bool:
+        """Does it behave? Has it moved, and may it? False: there is nothing to see, for now."""
+        movements = self.connection.movements
+        if movements == self._movements and (self._where_now is None or self._where_now.still()):
+            return False
         if self.connection.ids_retired > MAX_RETIRED + now - self._since_s:
             self.log.info(f"Protocol error from {self._where()}: connection ids without end")
             self.connection.close(CODE_PROTOCOL, b"bad-connection-ids")
-            return
+            return True
         proven = self.connection.proven_address
         if self._where_now is None or self._judging or proven is None:
-            return
+            return True
+        self._movements = movements  # not before: where it is not proven there is nothing to see yet
         host, port = proven
         found = self._where_now.look(now, (plain_ip(host), port), self._rtt_s)
         if found is None:
-            return
+            return True
         self._judging = True
         with contextlib.suppress(ChannelError):
             self.monitor.moved(
                 self.connection.session_id, found, lambda verdict: self._move(found, verdict)
             )
+        return True
 
     def _rtt_s(self) -> float:
         return self.connection.stats()["rtt_us"] / 1e6
@@ -430,6 +432,7 @@ class ServerConnection:
                     )
                     known = now
                 await changed
+                self.watch.add(self._look)
                 rtt_s = self.connection.stats()["rtt_us"] / 1e6
                 await asyncio.sleep(SETTLE_S + SETTLE_ROUND_TRIPS * rtt_s)
 
