@@ -11,10 +11,10 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from qsh.client.addresses import stream_socket, udp_socket
+from qsh.client.addresses import stream_socket
 from qsh.client.log import log
-from qsh.client.udp_watch import udp_answers
-from qsh.errors import ConnectError, QshError
+from qsh.client.mover import Dialed, Mover, Patience
+from qsh.errors import ConnectError
 from qsh.quic import stream_endpoint, suit_packets
 
 if TYPE_CHECKING:
@@ -25,19 +25,12 @@ if TYPE_CHECKING:
     from qsh.client.host_key import KnownHost
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
-    from qsh.quic import Closed, Connection, Driver, Endpoint
+    from qsh.quic import Connection, Driver, Endpoint
 
 __all__ = ["Way", "tcp_port", "ways"]
 
 _STAGGER_S: Final = 0.25
 """Between attempts at one address and the next."""
-_FIRST_LOOK_S: Final = 2.0
-_LOOK_S: Final = 10.0
-"""How often UDP is tried beside a stream: at first, and later. One packet each way."""
-_PROOF_S: Final = 3.0
-"""After a move to UDP something must be heard within this, or the connection goes back to TCP."""
-_REDIAL_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
-"""Waits before a stream that broke is replaced."""
 
 
 class Carried(NamedTuple):
@@ -97,9 +90,18 @@ async def _by_tcp(reach: Reach, port: int, *, moves: bool) -> Carried:
         endpoint.close()
         raise
     log.debug(f"Connection established through TCP port {port}.")
-    mover = _Mover(reach, port, address, Carried(endpoint, connection), moves=moves)
+    dial = _dialer(reach, port)
+    mover = Mover(reach.target, connection, dial, Patience(), moves=moves)
     mover.task = asyncio.ensure_future(mover.run(ended))
     return Carried(endpoint, connection)
+
+
+def _dialer(reach: Reach, port: int) -> Callable[[], Awaitable[Dialed]]:
+    async def dial() -> Dialed:
+        address, sock = await _dial(reach, port)
+        return Dialed(sock, ("tcp", f"{address.host}:{port}"))
+
+    return dial
 
 
 async def _dial(reach: Reach, port: int) -> tuple[Address, socket.socket]:
@@ -156,80 +158,3 @@ def _stranger(host: str, port: int, why: str, head: bytes) -> str:
     if head:
         return f"{where} answers, but is not qsh"
     return f"{where} closes the connection ({why})"
-
-
-class _Mover:
-    """Keeps a connection that began in a stream on the best path there is: UDP, if it works, else a new stream."""
-
-    def __init__(
-        self, reach: Reach, port: int, address: Address, carried: Carried, *, moves: bool
-    ) -> None:
-        self._moves = moves
-        self._reach, self._port, self._address = reach, port, address
-        self._endpoint, self._connection = carried
-        self.task: asyncio.Task[None] | None = None
-        """Ends with the connection."""
-        self._left = False
-        """The stream was left for UDP, which carries nothing."""
-
-    async def run(self, ended: asyncio.Future[tuple[str, bytes]]) -> None:
-        """Until the connection is gone."""
-        closed = asyncio.ensure_future(self._connection.closed())
-        look_s = _FIRST_LOOK_S
-        try:
-            while not closed.done():
-                waited: set[asyncio.Future[Any]] = {closed, ended}
-                await asyncio.wait(waited, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
-                if closed.done():
-                    return
-                look_s = _LOOK_S
-                if self._moves and await self._udp_answers() and await self._move():
-                    return
-                if ended.done() or self._left:
-                    ended = await self._redial(closed) or ended
-                    self._left = False
-        except QshError as error:
-            log.debug(f"transport: {error}")
-        finally:
-            closed.cancel()
-
-    async def _udp_answers(self) -> bool:
-        target = self._reach.target
-        return await udp_answers(target, self._address, target.udp_port)
-
-    async def _move(self) -> bool:
-        """Go on over UDP; False: it did not carry, and all is as before."""
-        with udp_socket(self._reach.target, self._address.family) as sock:
-            heard = self._connection.stats()["received_packets"]
-            before = self._endpoint.carried or ("tcp", "")
-            self._endpoint.rebind(sock)
-            self._left = True
-        log.debug("UDP works: moving the connection there")
-        await asyncio.sleep(_PROOF_S)
-        if self._connection.stats()["received_packets"] > heard:
-            if self._endpoint.moved is not None:
-                host, port = self._connection.remote_address
-                self._endpoint.moved(" ".join(before), f"udp {host}:{port}")
-            return True
-        log.debug("nothing comes over UDP: back to TCP")
-        return False
-
-    async def _redial(
-        self, closed: asyncio.Future[Closed]
-    ) -> asyncio.Future[tuple[str, bytes]] | None:
-        """Another stream in place of one that broke."""
-        for wait_s in _REDIAL_S:
-            await asyncio.wait({closed}, timeout=wait_s)
-            if closed.done():
-                return None
-            try:
-                address, sock = await _dial(self._reach, self._port)
-            except ConnectError as error:
-                log.debug(str(error))
-                continue
-            with sock:
-                peer = (self._address.host, self._reach.target.port_of(self._address))
-                self._endpoint.rebind_stream(sock.fileno(), peer)
-            self._endpoint.carried = ("tcp", f"{address.host}:{self._port}")
-            return self._endpoint.stream_ended()
-        return None

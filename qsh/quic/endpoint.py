@@ -58,6 +58,8 @@ class Endpoint:
         """For people, where it is not UDP: what carries the packets, and to where."""
         self.moved: Callable[[str, str], None] | None = None
         """Told from what to what its connections have moved, in words for people, by who has moved them."""
+        self.minded = False
+        """Somebody decides what carries the packets, and nobody else has to."""
         self.in_login = True
         """A client has not said that its login is over."""
         self._accept: Pending[_native.Incoming | None] = Pending(lambda: driver.call(native.accept))
