@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qsh.client.background import Background
     from qsh.client.host_key import KnownHost
     from qsh.client.host_state import HostState
+    from qsh.client.leaving_udp import Dial
     from qsh.client.record_lookup import Lookup
     from qsh.client.request import Request
     from qsh.client.transports import Way
@@ -120,6 +121,8 @@ class Conversation:
             login.remember = self._remember
             login.addresses = addresses
             login.connect_to = lambda address: self._connect_to(driver, address)
+            if self._options.qsh_transport == "auto":
+                login.streams = self._streams
             login.prepare()
             connection = await connecting
             self._answered_at = connection.remote_address[0]
@@ -196,6 +199,13 @@ class Conversation:
 
         target, _, known, tuning = self._reach
         return await Connector(driver, target, [address], known, tuning).again(CONNECT_S)
+
+    def _streams(self, connection: Connection) -> Sequence[Dial]:
+        """For one that UDP does not carry any more."""
+        from qsh.client import transports
+
+        port = transports.tcp_port(self._options)
+        return [] if port is None else [transports.to_same_host(self._reach[0], port, connection)]
 
     def _connector(
         self,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from qsh.client.addresses import Address, Target
     from qsh.client.authenticate import Authenticator
+    from qsh.client.leaving_udp import Streams
     from qsh.client.resume import Reopen
     from qsh.client.resume_key import ResumeFirst
     from qsh.client.roaming import Roaming
@@ -208,10 +209,12 @@ class Link:
         *,
         choosy: bool = False,
         seek: Callable[[Address], None] | None = None,
+        streams: Streams | None = None,
     ) -> None:
         """Follow the network's changes from soon on: what a short command does is over before.
 
         ``choosy``: a way that is merely better is taken, too. ``seek`` begins a second connection, to this address.
+        ``streams``: what may carry the connection where UDP does not.
         """
         loop = asyncio.get_running_loop()
 
@@ -220,7 +223,7 @@ class Link:
                 return
             from qsh.client.roaming import Elsewhere, Roaming
 
-            elsewhere = Elsewhere(seek, self.forwards, choosy=choosy)
+            elsewhere = Elsewhere(seek, self.forwards, streams, choosy=choosy)
             roaming = self.roaming = Roaming(
                 self.connection, self.history, target, source, others, self._strand, elsewhere
             )

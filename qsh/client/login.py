@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qsh.client.host_state import HostState
     from qsh.client.identities import Candidate
     from qsh.client.key_files import SigningKey
+    from qsh.client.leaving_udp import Streams
     from qsh.client.prompt import Prompter
     from qsh.client.questions import Questions
     from qsh.client.request import Request
@@ -88,6 +89,8 @@ class Login:
         """All of the host's that are known."""
         self.connect_to: Callable[[Address], Awaitable[Connection]] | None = None
         """A later connection, to this one of them."""
+        self.streams: Streams | None = None
+        """What may carry a connection where UDP does not."""
         self._options, self._state, self._through = options, state, through
         self._connect_again = connect_again
         self._known: KnownHost | None = None
@@ -284,6 +287,7 @@ class Login:
             self.addresses,
             choosy=self._plan.pty or self._owner is not None,
             seek=self._seek if alone and self.connect_to is not None else None,
+            streams=self.streams,
         )
 
     def _logged_in(self, link: Link, accepted: AuthAccepted, method: str) -> None:

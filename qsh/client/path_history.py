@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from qsh.client.leaving_udp import Leavings
     from qsh.client.path_choice import Moves
 
 __all__ = ["PathHistory"]
@@ -22,6 +23,8 @@ class PathHistory:
 
         self.moves: Moves | None = None
         """To better ways; None: there was no thought of any yet."""
+        self.leavings: Leavings | None = None
+        """Of UDP, for a stream; None: as above."""
 
     def migrated(self, before: str, after: str) -> None:
         """A connection has moved: the new path is validated. ``before`` and ``after`` are for people: ``192.0.2.1:40000``."""

@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qsh.client.addresses import Address, route_source, udp_socket
+from qsh.client.leaving_udp import Leavings, LeavingUdp
 from qsh.client.log import log
 from qsh.client.network_watch import NetworkWatch, interfaces_everywhere
 from qsh.client.path_choice import Moves, Way
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qsh.client.addresses import Target
+    from qsh.client.leaving_udp import Streams
+    from qsh.client.mover import Dialed
     from qsh.client.path_history import PathHistory
     from qsh.quic import Connection
 
@@ -48,6 +51,8 @@ class Elsewhere(NamedTuple):
     """A second connection to this address, to which the terminal goes."""
     forwards: Callable[[], list[str]] = list
     """What would stay behind."""
+    streams: Streams | None = None
+    """What carries packets where UDP does not."""
     choosy: bool = False
     """A person waits for answers: a way that is merely better is taken, too."""
 
@@ -92,6 +97,7 @@ class Roaming:
         moves = history.moves = history.moves or Moves()
         here = WaysFrom(self._ways_now, self._home, self._go)
         self._uplinks = Uplinks(connection, target, moves, here, only_silence=not elsewhere.choosy)
+        self._leaving = self._leaving_udp()
         self._watch = NetworkWatch(self._changed)
         self._look_timer = self._loop.call_soon(self._look)
         self._changed()
@@ -100,6 +106,8 @@ class Roaming:
         """Stay where it is from now on. Idempotent."""
         self._watch.close()
         self._uplinks.close()
+        if self._leaving is not None:
+            self._leaving.close()
         self._look_timer.cancel()
         if self._pads is not None:
             self._pads.cancel()
@@ -114,7 +122,7 @@ class Roaming:
     # -- the network changes
 
     def _changed(self) -> None:
-        if self._connection.endpoint.carried is not None:  # whoever carries it knows what to do
+        if self._is_carried:  # whoever carries it knows what to do
             return
         source = route_source(self._target, self._address, self._port)
         if source is None:
@@ -156,7 +164,7 @@ class Roaming:
         due = self._rebinding.look(
             now, stats["sent_packets"], stats["received_packets"], other_way=bool(others)
         )
-        if self._connection.endpoint.carried is not None:
+        if self._is_carried:
             pass  # SSH would not take packets from a fresh port, for one
         elif due and others and self._interface is None:
             log.debug(f"no answer: going on by {others[0]}")
@@ -166,6 +174,8 @@ class Roaming:
             self._move_and_tell()
         else:
             self._uplinks.look(silent=self._rebinding.silent)
+        if self._leaving is not None:
+            self._leaving.look()
         self._look_timer = self._loop.call_later(self._rebinding.next_s(now), self._look)
 
     def _other_interfaces(self) -> list[str]:
@@ -235,25 +245,67 @@ class Roaming:
             log.debug(f"another socket: {error}")
             return False
         self._interface = interface
-        self._moved_s = self._loop.time()
-        self._goes = self._mark(route_source(target, self._address, self._port))
+        self._begin_move(self._mark(route_source(target, self._address, self._port)))
+        return True
+
+    def _begin_move(self, goes: str) -> None:
+        """It goes on from there."""
+        self._moved_s, self._goes = self._loop.time(), goes
         self._heard = self._connection.stats()["received_packets"]
         for _ in range(AT_ONCE):
             self._pad()
         self._pad_later()
-        return True
 
     def _move_and_tell(self, interface: str | None = None) -> None:
         """Whatever was being compared."""
         self._move(interface)
         self._uplinks.moved()
 
+    # -- where UDP carries nothing
+
+    @property
+    def _is_carried(self) -> bool:
+        """By something else than UDP, or somebody tries whether UDP will do."""
+        endpoint = self._connection.endpoint
+        return endpoint.carried is not None or endpoint.minded
+
+    def _leaving_udp(self) -> LeavingUdp | None:
+        streams = self._elsewhere.streams
+        if streams is None:
+            return None
+        leavings = self._history.leavings = self._history.leavings or Leavings()
+        return LeavingUdp(
+            self._connection,
+            self._target,
+            streams,
+            leavings,
+            ask=lambda: self._connection.probe_path(PAD_FLOW),
+            left=self._left_udp,
+            back=self._back_on_udp,
+        )
+
+    def _left_udp(self, dialed: Dialed) -> None:
+        self._interface = None
+        self._uplinks.moved()
+        self._begin_move(" ".join(dialed.carried))
+
+    def _back_on_udp(self) -> None:
+        """Told to the history already."""
+        self._moved_s = None
+        self._goes = self._went = self._mark(self._source)
+        self._uplinks.moved()
+        self._changed()
+
+    # -- what leaves
+
     def sent_datagram(self, *, typed: bool = False) -> None:
         """Something small has left that wants a quick answer: from an address that it does not know, the host answers with three
         times as much as it has got.
         """
-        if self._connection.endpoint.carried is None:
+        if not self._is_carried:
             self._uplinks.asked()
+            if self._leaving is not None:
+                self._leaving.asked()
         if self._moved_s is None or self._is_heard():
             return
         now = self._loop.time()

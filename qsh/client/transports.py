@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from qsh.client.addresses import stream_socket
+from qsh.client.addresses import Address, stream_socket
 from qsh.client.log import log
 from qsh.client.mover import Dialed, Mover, Patience
 from qsh.errors import ConnectError
 from qsh.quic import stream_endpoint, suit_packets
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Sequence
 
-    from qsh.client.addresses import Address, Target
+    from qsh.client.addresses import Target
     from qsh.client.host_key import KnownHost
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection, Driver, Endpoint
 
-__all__ = ["Way", "tcp_port", "ways"]
+__all__ = ["Way", "tcp_port", "to_same_host", "ways"]
+
+GREETING: Final = b"qsh/1 packets\r\n\r\n"
+"""Who takes packets says this first (docs/protocol.md 15.1)."""
+_HEAD_BYTES: Final = 512
+_DIAL_S: Final = 5.0
+"""For a stream that takes the place of something else: the connection, and the greeting."""
 
 _STAGGER_S: Final = 0.25
 """Between attempts at one address and the next."""
@@ -71,7 +77,7 @@ def ways(options: ClientOptions, reach: Reach) -> list[Way]:
 
 async def _by_tcp(reach: Reach, port: int, *, moves: bool) -> Carried:
     """A connection to qshd's own TCP port. ``moves``: to UDP, when that works."""
-    address, sock = await _dial(reach, port)
+    address, sock = await _dial(reach.target, reach.addresses, port)
     with sock:
         peer = (address.host, reach.target.port_of(address))
         options = reach.tuning.endpoint()
@@ -90,25 +96,64 @@ async def _by_tcp(reach: Reach, port: int, *, moves: bool) -> Carried:
         endpoint.close()
         raise
     log.debug(f"Connection established through TCP port {port}.")
-    dial = _dialer(reach, port)
+    dial = _dialer(reach.target, reach.addresses, port)
     mover = Mover(reach.target, connection, dial, Patience(), moves=moves)
     mover.task = asyncio.ensure_future(mover.run(ended))
     return Carried(endpoint, connection)
 
 
-def _dialer(reach: Reach, port: int) -> Callable[[], Awaitable[Dialed]]:
+def to_same_host(
+    target: Target, port: int, connection: Connection
+) -> Callable[[], Awaitable[Dialed]]:
+    """Makes streams to this TCP port of the host that the connection is with."""
+    return _dialer(target, [Address.of(connection.remote_address[0])], port)
+
+
+def _dialer(
+    target: Target, addresses: Sequence[Address], port: int
+) -> Callable[[], Awaitable[Dialed]]:
     async def dial() -> Dialed:
-        address, sock = await _dial(reach, port)
+        try:
+            async with asyncio.timeout(_DIAL_S):
+                address, sock = await _dial(target, addresses, port)
+                await _await_greeting(sock, target.host, port)
+        except TimeoutError:
+            text = f"TCP port {port} of {target.host}: Connection timed out"
+            raise ConnectError(text, kind="timeout") from None
         return Dialed(sock, ("tcp", f"{address.host}:{port}"))
 
     return dial
 
 
-async def _dial(reach: Reach, port: int) -> tuple[Address, socket.socket]:
+async def _await_greeting(sock: socket.socket, host: str, port: int) -> None:
+    """Until the other side has said that it takes packets. Raises ConnectError; then the socket is closed, as when cancelled."""
+    loop = asyncio.get_running_loop()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(GREETING))
+    readable = asyncio.Event()
+    loop.add_reader(sock.fileno(), readable.set)
+    try:
+        await readable.wait()
+        try:
+            head = sock.recv(_HEAD_BYTES, socket.MSG_PEEK)
+        except OSError as error:
+            raise ConnectError(_stranger(host, port, os.strerror(error.errno or 0), b"")) from None
+        if not head.startswith(GREETING):
+            raise ConnectError(_stranger(host, port, "end", head), kind="stranger")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    except BaseException:
+        loop.remove_reader(sock.fileno())
+        sock.close()
+        raise
+    loop.remove_reader(sock.fileno())
+
+
+async def _dial(
+    target: Target, addresses: Sequence[Address], port: int
+) -> tuple[Address, socket.socket]:
     """The first address that accepts. Raises ConnectError."""
     attempts = [
-        asyncio.ensure_future(_attempt(reach.target, address, port, number * _STAGGER_S))
-        for number, address in enumerate(reach.addresses)
+        asyncio.ensure_future(_attempt(target, address, port, number * _STAGGER_S))
+        for number, address in enumerate(addresses)
     ]
     error: Exception | None = None
     try:
@@ -123,7 +168,7 @@ async def _dial(reach: Reach, port: int) -> tuple[Address, socket.socket]:
             task.cancel()
     number = getattr(error, "errno", None)  # asyncio puts a text of its own beside it
     text = os.strerror(number) if number else str(error)
-    raise ConnectError(f"TCP port {port} of {reach.target.host}: {text}", kind="unreachable")
+    raise ConnectError(f"TCP port {port} of {target.host}: {text}", kind="unreachable")
 
 
 def _close_late(task: asyncio.Task[tuple[Address, socket.socket]]) -> None:

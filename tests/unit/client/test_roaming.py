@@ -23,6 +23,7 @@ class FakeConnection:
     def __init__(self) -> None:
         self.endpoint = self
         self.carried: tuple[str, str] | None = None
+        self.minded = False
         self.local_address = ("0.0.0.0", 4000)
         self.remote_address = ("127.0.0.1", 22)
         self.max_datagram_size = 1162
