@@ -32,6 +32,7 @@ from qsh.wire.messages import (
     Banner,
     Exit,
     ExitAck,
+    GoBack,
     HostAuth,
     KeyProofs,
     Listening,
@@ -375,6 +376,9 @@ class Link:
             self._answers.put_nowait(message)
         elif isinstance(message, Listening):
             self.listening(message)
+        elif isinstance(message, GoBack):
+            if self.roaming is not None:
+                self.roaming.refused_here()
         elif isinstance(message, KeyProofs):
             if not self._proofs.done():
                 self._proofs.set_result(message)

@@ -217,6 +217,8 @@ class Moves:
         """When the last look was over that led to nothing: for silence, and for other reasons."""
         self._away_s = 0.0
         self._home_looks = 0
+        self.refused: set[str] = set()
+        """Interfaces from which the server does not take the login."""
 
     def may_move(self, now: float, *, silent: bool) -> bool:
         """Not too soon after the last move."""

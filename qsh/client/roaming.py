@@ -94,9 +94,11 @@ class Roaming:
         """Packets received when it moved."""
         self._padded_s = self._accompanied_s = 0.0
         self._pads: asyncio.TimerHandle | None = None
-        moves = history.moves = history.moves or Moves()
+        self._moves = history.moves = history.moves or Moves()
         here = WaysFrom(self._ways_now, self._home, self._go)
-        self._uplinks = Uplinks(connection, target, moves, here, only_silence=not elsewhere.choosy)
+        self._uplinks = Uplinks(
+            connection, target, self._moves, here, only_silence=not elsewhere.choosy
+        )
         self._leaving = self._leaving_udp()
         self._watch = NetworkWatch(self._changed)
         self._look_timer = self._loop.call_soon(self._look)
@@ -180,7 +182,7 @@ class Roaming:
 
     def _other_interfaces(self) -> list[str]:
         """Those that lead everywhere and are not used, the best first."""
-        return self._interfaces()[1:]
+        return [each for each in self._interfaces()[1:] if each not in self._moves.refused]
 
     # -- better ways
 
@@ -192,7 +194,7 @@ class Roaming:
         mine = {self._source_by(way.interface) for way in found}
         for interface in self._interfaces():
             source = self._source_by(interface)
-            if source is not None and source not in mine:
+            if interface not in self._moves.refused and source is not None and source not in mine:
                 mine.add(source)
                 found.append(Way(self._address, interface))
         if self._elsewhere.seek is not None and (silent or not self._elsewhere.forwards()):
@@ -260,6 +262,14 @@ class Roaming:
         """Whatever was being compared."""
         self._move(interface)
         self._uplinks.moved()
+
+    def refused_here(self) -> None:
+        """The host does not take this login from where it has moved to. What was our choice is undone, and not made again."""
+        if self._interface is None or self._home() is None:
+            return
+        log.debug(f"the server's rules forbid the way by {self._interface}: going back")
+        self._moves.refused.add(self._interface)
+        self._move_and_tell()
 
     # -- where UDP carries nothing
 

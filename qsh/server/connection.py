@@ -36,6 +36,7 @@ from qsh.wire.messages import (
     AuthContinue,
     AuthRefused,
     Banner,
+    GoBack,
     HostAuth,
     KeyProofs,
     Listen,
@@ -134,6 +135,9 @@ class ServerConnection:
     """At the last look: as long as it stays, there is nothing to see."""
     _judging: bool = False
     """Whether the client may stay where it is."""
+    _warned: str = ""
+    """It has been told that it may not stay at this address."""
+    _warn: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         host, port = self.connection.remote_address
@@ -336,6 +340,9 @@ class ServerConnection:
         found = self._where_now.look(now, (plain_ip(host), port), self._rtt_s)
         if found is None:
             return True
+        if self._warned == found[0]:
+            self.connection.close(CODE_ADDRESS, b"address-refused")
+            return True
         self._judging = True
         with contextlib.suppress(ChannelError):
             self.monitor.moved(
@@ -354,6 +361,9 @@ class ServerConnection:
             self._where_now.approve(address)
         elif verdict.rules:
             self.connection.close(CODE_SERVER, b"address-rules")
+        elif not self._warned and self._warn is not None:
+            self._warned = address[0]
+            self._warn()
         else:
             self.connection.close(CODE_ADDRESS, b"address-refused")
 
@@ -373,6 +383,8 @@ class ServerConnection:
                 lambda message: control.send.begin_write(self._wire.send(message)),
                 self._spawn,
             )
+        if "go-back" in self._wire.features:
+            self._warn = lambda: control.send.put(self._wire.send(GoBack()))
         self._spawn(self._accept_channels(control))
         self._spawn(self._watch_host())
         self._spawn(self._watch_path())

@@ -34,6 +34,7 @@ from qsh.wire.messages import (
     ClientMessage,
     Exit,
     ExitAck,
+    GoBack,
     Hello,
     KeyProofs,
     Listen,
@@ -58,6 +59,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "x11",
     "prove-keys",
     "resume",
+    "go-back",
 )
 """What this version offers in HELLO; names are listed in docs/protocol.md 4.1."""
 
@@ -102,7 +104,12 @@ _SERVER_SENDS: Final[_Moves] = {
         AuthAccepted: State.OPEN,
     },
     State.ASKED: {},
-    State.OPEN: {Exit: State.OPEN, Listening: State.OPEN, KeyProofs: State.OPEN},
+    State.OPEN: {
+        Exit: State.OPEN,
+        Listening: State.OPEN,
+        KeyProofs: State.OPEN,
+        GoBack: State.OPEN,
+    },
 }
 
 
@@ -256,7 +263,8 @@ class ServerControl(_Control):
         | Banner
         | Exit
         | Listening
-        | KeyProofs,
+        | KeyProofs
+        | GoBack,
     ) -> bytes:
         """Raises LocalProtocolError ``out-of-state``."""
         return self._send(message)

@@ -28,6 +28,7 @@ __all__ = [
     "Exit",
     "ExitAck",
     "Failed",
+    "GoBack",
     "Hello",
     "HostAuth",
     "KeyProofs",
@@ -218,6 +219,10 @@ class KeyProofs(Message, frozen=True, tag="key-proofs"):
     signatures: Annotated[list[Blob], Meta(max_length=8)] = []
 
 
+class GoBack(Message, frozen=True, tag="go-back"):
+    """This login may not be where the client has moved to: it is closed if it stays there."""
+
+
 class Listening(Message, frozen=True, tag="listening"):
     """The answer to Listen: it does, on this port; or not, with a ``code`` as in Failed."""
 
@@ -301,6 +306,7 @@ ServerMessage = (
     | Exit
     | Listening
     | KeyProofs
+    | GoBack
 )
 
 # -- channel streams -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -66,13 +67,26 @@ class TwoUplinks(Uplink):
 
 @pytest.fixture
 def uplink() -> Iterator[TwoUplinks]:
-    with LoginUser() as user, Files(user.name, server="LogLevel INFO\n") as files:
-        with Network.link(delay_ms=DELAY_MS) as network:
-            second = network.second_link(delay_ms=DELAY_MS)
-            with Daemon.qshd(files, side=network.server) as daemon:
-                found = TwoUplinks(network, files, daemon, user)
-                found.second = second
-                yield found
+    with two_uplinks() as found:
+        yield found
+
+
+@contextlib.contextmanager
+def two_uplinks(denied: str = "192.0.2.9") -> Iterator[TwoUplinks]:
+    with LoginUser() as user:
+        rules = f"LogLevel INFO\nDenyUsers {user.name}@{denied}\n"
+        with Files(user.name, server=rules) as files, _hosts(files, user) as found:
+            yield found
+
+
+@contextlib.contextmanager
+def _hosts(files: Files, user: LoginUser) -> Iterator[TwoUplinks]:
+    with Network.link(delay_ms=DELAY_MS) as network:
+        second = network.second_link(delay_ms=DELAY_MS)
+        with Daemon.qshd(files, side=network.server) as daemon:
+            found = TwoUplinks(network, files, daemon, user)
+            found.second = second
+            yield found
 
 
 def typing(work: Work, until: Callable[[], bool], what: str, word: str = "typed") -> None:
@@ -142,6 +156,27 @@ def test_the_first_family_goes_bad(uplink: TwoUplinks, bad: dict[str, float]) ->
         work.end()
     finally:
         work.screen.close()
+
+
+def test_a_better_way_that_the_servers_rules_forbid() -> None:
+    """The connection goes back, and does not try that way again; nothing has ended."""
+    with two_uplinks(denied=SECOND_IP4) as uplink:
+        work = uplink.work(uplink.network.server.ip4)
+        try:
+            typing(work, lambda: len(work.typed) > 300, "work", "before")
+            uplink.network.set(delay_ms=200)
+            typing(work, lambda: SECOND_IP4 in uplink.moves(), "the move")
+            home = uplink.network.client.ip4
+            typing(work, lambda: uplink.moves()[-1] == home, "the way back", "back")
+            typing(work, lambda: len(work.typed) > 4000, "more work", "later")
+            assert uplink.moves()[-1] == home
+            assert len(uplink.choices()) == 1
+            assert uplink.logins() == SINGLE_LOGIN
+            work.type("after ")
+            work.screen.wait_for("heard after", LIMIT_S)
+            work.end()
+        finally:
+            work.screen.close()
 
 
 def test_a_second_uplink_that_dies_after_the_move(uplink: TwoUplinks) -> None:

@@ -237,3 +237,21 @@ def test_the_way_of_a_socket_is_known() -> None:
     assert route_source(TARGET, Address.of("127.0.0.1"), 22) == "127.0.0.1"
     nowhere = Target("host", 22, 22, bind_address="192.0.2.77")
     assert route_source(nowhere, Address.of("127.0.0.1"), 22) is None
+
+
+def test_a_way_of_its_own_choice_that_is_refused_is_left_and_not_taken_again(
+    monkey: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        stage = Stage(monkey)
+        stage.roaming.refused_here()
+        assert not stage.connection.ports, "where the system leads is no choice"
+        monkey.setattr(module, "interfaces_everywhere", lambda _: ["wan0", "wan1"])
+        stage.roaming._interface = "wan1"
+        stage.roaming.refused_here()
+        assert len(stage.connection.ports) == 1
+        assert stage.roaming._interface is None
+        assert stage.roaming._other_interfaces() == []
+        stage.roaming.close()
+
+    asyncio.run(run())
