@@ -16,7 +16,7 @@ from qsh import __version__
 from qsh.clock import wall_s
 from qsh.errors import KeyFormatError, StartupError
 from qsh.server.instance import InstanceDirectory, Running, began
-from qsh.wire.instance import VARIABLE, Here, answer_line, parse_request
+from qsh.wire.instance import VARIABLE, Here, answer_line, parse_bridge, parse_request
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +37,10 @@ def serve(read_config: Callable[[], DaemonConfig], arguments: Arguments, *, pack
     """The exit status. Raises StartupError."""
     if os.isatty(0):
         raise StartupError("qshd: -I and -i are for qsh, which runs them through ssh")
-    key = parse_request(os.environ.pop(VARIABLE, "").encode(errors="replace"))
+    line = os.environ.pop(VARIABLE, "").encode(errors="replace")
+    if packets and (where := parse_bridge(line)) is not None:
+        return _carry(Here(where[1], (), __version__), where[0])
+    key = parse_request(line)
     if key is None:
         raise StartupError("qshd: the client speaks another version of this")
     directory = InstanceDirectory()
@@ -48,14 +51,24 @@ def serve(read_config: Callable[[], DaemonConfig], arguments: Arguments, *, pack
             running = directory.running() or _start(read_config(), arguments, directory)
     except OSError as error:
         raise StartupError(f"qshd: {error.strerror or error}") from None
-    data = answer_line(Here(running.port, running.keys, __version__))
+    here = Here(running.port, running.keys, __version__)
+    if packets:
+        return _carry(here)
+    _say(here)
+    return 0
+
+
+def _say(here: Here) -> None:
+    data = answer_line(here)
     while data:
         data = data[os.write(1, data) :]
-    if not packets:
-        return 0
+
+
+def _carry(here: Here, moved_to: str = "") -> int:
     from qsh.server.stdio_packets import carry
 
-    return carry(0, 1, running.port)
+    _say(here)
+    return carry(0, 1, here.port, moved_to)
 
 
 def _usable(key: str) -> str:

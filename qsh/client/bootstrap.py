@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from qsh.client.addresses import Address, Target
     from qsh.client.background import Background
+    from qsh.client.leaving_udp import Dial
     from qsh.client.request import Request
     from qsh.client.ssh_carrier import Carrier
+    from qsh.client.ssh_stream import SshStreams
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
     from qsh.quic import Connection
@@ -111,6 +113,7 @@ class Bootstrap:
         self._known: KnownHost | None = None
         self._here = instance_of(state)
         self._in_use: Login | None = None
+        self._ssh: SshStreams | None = None
         self._udp_only = False
         """The next connection is wanted only if it goes by UDP."""
 
@@ -162,7 +165,16 @@ class Bootstrap:
             through=self._only_packets,
         )
         login.remember = lambda connection, _: self._remember(connection)
+        if self._options.qsh_transport == "auto":
+            login.streams = self._streams
         return login
+
+    def _streams(self, connection: Connection) -> Sequence[tuple[str, Dial]]:
+        """For one that UDP does not carry any more."""
+        from qsh.client.ssh_stream import SshStreams
+
+        ssh = self._ssh = self._ssh or SshStreams(lambda: (self._way, self._addresses))
+        return [("ssh", lambda: ssh.dial(connection.remote_address))]
 
     async def _converse(self, login: Login, connection: Connection) -> int:
         assert self._known is not None  # noqa: S101 - whoever connected has set it

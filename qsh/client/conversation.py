@@ -15,7 +15,7 @@ from qsh.quic import Driver
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from qsh.client import hops
     from qsh.client.addresses import Address, Target
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qsh.client.leaving_udp import Dial
     from qsh.client.record_lookup import Lookup
     from qsh.client.request import Request
+    from qsh.client.ssh_stream import Reached, SshStreams
     from qsh.client.transports import Way
     from qsh.client.tuning import Tuning
     from qsh.config.options import ClientOptions
@@ -49,8 +50,13 @@ class Conversation:
         owner: socket.socket | None = None,
         hops: Sequence[hops.Reach] = (),
         records: Lookup | None = None,
+        by_ssh: Callable[[], Reached] | None = None,
     ) -> None:
-        """``hops``: jump hosts, the nearest first. ``records``: what may still say where the host is."""
+        """``hops``: jump hosts, the nearest first. ``records``: what may still say where the host is. ``by_ssh``: the way
+        that SSH takes, if it may be needed.
+        """
+        self._by_ssh = by_ssh
+        self._ssh: SshStreams | None = None
         self._records = records
         self._hops = hops
         self._options, self._state, self._background = options, state, background
@@ -200,12 +206,20 @@ class Conversation:
         target, _, known, tuning = self._reach
         return await Connector(driver, target, [address], known, tuning).again(CONNECT_S)
 
-    def _streams(self, connection: Connection) -> Sequence[Dial]:
+    def _streams(self, connection: Connection) -> Sequence[tuple[str, Dial]]:
         """For one that UDP does not carry any more."""
         from qsh.client import transports
 
-        port = transports.tcp_port(self._options)
-        return [] if port is None else [transports.to_same_host(self._reach[0], port, connection)]
+        target, remote = self._reach[0], connection.remote_address
+        found: list[tuple[str, Dial]] = []
+        if (port := transports.tcp_port(self._options)) is not None:
+            found.append(("tcp", transports.to_same_host(target, port, connection)))
+        if self._by_ssh is not None:
+            from qsh.client.ssh_stream import SshStreams
+
+            ssh = self._ssh = self._ssh or SshStreams(self._by_ssh)
+            found.append(("ssh", lambda: ssh.dial(remote)))
+        return found
 
     def _connector(
         self,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from qsh.quic import Connection
 
     Dial = Callable[[], Awaitable[Dialed]]
-    Streams = Callable[[Connection], Sequence[Dial]]
-    """What may carry a connection's packets instead, the best first."""
+    Streams = Callable[[Connection], Sequence[tuple[str, Dial]]]
+    """What may carry a connection's packets instead, the best first, with their names."""
 
 __all__ = ["LeavingUdp", "Leavings"]
 
@@ -41,6 +41,8 @@ RESENT: Final = 2
 PROBE_S: Final = 0.6
 EVERY_S: Final = 0.1
 """UDP is asked for so long at least, and so often: some of these come back where half of all packets get lost."""
+PROOF_S: Final = 5.0
+"""Within this something must have arrived by the stream, or UDP is waited for as if there were none."""
 PAUSE_S: Final = (5.0, 60.0)
 """After an attempt that led nowhere: at first, twice that after each further one, and at most."""
 FORGET_S: Final = 300.0
@@ -51,6 +53,8 @@ class Leavings:
 
     def __init__(self) -> None:
         self.patience = Patience()
+        self.refused: set[str] = set()
+        """Streams by which the server does not take this login."""
         self._vain = 0
         self._tried_s = float("-inf")
 
@@ -66,8 +70,6 @@ class Leavings:
             self._vain = 0
         self._tried_s = now
         self._vain = 0 if left else min(self._vain + 1, 10)
-        if left:
-            self.patience.failed(now)
 
 
 class Arrival:
@@ -130,11 +132,14 @@ class LeavingUdp:
         ask: Callable[[], None],
         left: Callable[[Dialed], None],
         back: Callable[[], None],
+        forsake: Callable[[], None],
     ) -> None:
-        """``ask`` sends what wants an answer. ``left``: it goes on by this stream; ``back``: by UDP again."""
+        """``ask`` sends what wants an answer. ``left``: it goes on by this stream; ``back``: by UDP again. ``forsake``: the
+        stream is of no use.
+        """
         self._connection, self._target, self._streams = connection, target, streams
         self._leavings, self._ask = leavings, ask
-        self._left, self._back = left, back
+        self._left, self._back, self._forsake = left, back, forsake
         self._loop = asyncio.get_running_loop()
         host, port = connection.remote_address
         self._way = Way(Address.of(host)._replace(port=port))
@@ -176,6 +181,16 @@ class LeavingUdp:
             self._trying = asyncio.ensure_future(self._try())
             self._trying.add_done_callback(log_failure)
 
+    def refused(self) -> bool:
+        """The host does not take the login by this stream: whether that was left, and will not be taken again."""
+        carried = self._connection.endpoint.carried
+        if carried is None or self._trying is None:
+            return False
+        log.debug(f"the server's rules forbid the way through {carried[0]}")
+        self._leavings.refused.add(carried[0])
+        self._trying.cancel()
+        return True
+
     @property
     def _is_elsewhere(self) -> bool:
         return self._connection.endpoint.carried is not None or self._connection.endpoint.minded
@@ -183,30 +198,31 @@ class LeavingUdp:
     async def _try(self) -> None:
         try:
             dialed, dial = await self._find() or (None, None)
-            self._leavings.tried(self._loop.time(), left=dialed is not None)
-            if dialed is not None and dial is not None:
-                await self._go(dialed, dial)
+            left = dialed is not None and dial is not None and await self._go(dialed, dial)
+            self._leavings.tried(self._loop.time(), left=left)
         finally:
             self._trying, self._arrival = None, Arrival()
+        if not left and self._connection.endpoint.carried is not None:
+            self._forsake()
 
     async def _find(self) -> tuple[Dialed, Dial] | None:
         """A stream that is of use while UDP is not."""
         before = self._delivered()
         answers: list[int] = []
+        begun_s = self._loop.time()
         probing = asyncio.ensure_future(self._probe(answers))
         try:
-            for dial in self._streams(self._connection):
-                begun_s = self._loop.time()
+            for name, dial in self._streams(self._connection):
+                if name in self._leavings.refused:
+                    continue
                 try:
                     dialed = await dial()
                 except ConnectError as error:
                     log.debug(f"no answer by UDP; {error}")
                     continue
-                took_s = (
-                    self._loop.time() - begun_s
-                )  # a round trip at least, which probes need, too
+                took_s = self._loop.time() - begun_s  # two round trips at least
                 try:
-                    await asyncio.sleep(max(PROBE_S, took_s))
+                    await asyncio.sleep(max(0.0, PROBE_S - took_s / 2))
                 except BaseException:
                     dialed.sock.close()
                     raise
@@ -235,18 +251,31 @@ class LeavingUdp:
         finally:
             probe.close()
 
-    async def _go(self, dialed: Dialed, dial: Dial) -> None:
-        """By this stream, as long as UDP does not work."""
+    async def _go(self, dialed: Dialed, dial: Dial) -> bool:
+        """By this stream, as long as UDP does not work; False: nothing arrives by it."""
         connection, endpoint = self._connection, self._connection.endpoint
         log.debug(f"no answer by UDP: going on through {' '.join(dialed.carried)}")
         with dialed.sock as sock:
             endpoint.rebind_stream(sock.fileno(), connection.remote_address)
         endpoint.carried = dialed.carried
         ended = endpoint.stream_ended()
+        before, patience = self._delivered(), self._leavings.patience
+        patience.failed(self._loop.time())
         self._left(dialed)
-        await Mover(self._target, connection, dial, self._leavings.patience, moves=True).run(ended)
+        mover = Mover(self._target, connection, dial, patience, moves=True)
+        keeping = asyncio.ensure_future(mover.run(ended))
+        try:
+            await asyncio.wait({keeping}, timeout=PROOF_S)
+            if not keeping.done() and self._delivered() == before:
+                log.debug(f"nothing arrives through {dialed.carried[0]}")
+                return False
+            await keeping
+        finally:
+            if not keeping.done():
+                keeping.cancel()
         if endpoint.carried is None:
             self._back()
+        return True
 
     def _delivered(self) -> int:
         return self._connection.stats()["delivered_bytes"]

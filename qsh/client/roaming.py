@@ -265,6 +265,9 @@ class Roaming:
 
     def refused_here(self) -> None:
         """The host does not take this login from where it has moved to. What was our choice is undone, and not made again."""
+        if self._leaving is not None and self._leaving.refused():
+            self._move_and_tell()
+            return
         if self._interface is None or self._home() is None:
             return
         log.debug(f"the server's rules forbid the way by {self._interface}: going back")
@@ -292,6 +295,7 @@ class Roaming:
             ask=lambda: self._connection.probe_path(PAD_FLOW),
             left=self._left_udp,
             back=self._back_on_udp,
+            forsake=self._move_and_tell,
         )
 
     def _left_udp(self, dialed: Dialed) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qsh.client.hops import Reach
     from qsh.client.record_lookup import Lookup
     from qsh.client.request import Request
+    from qsh.client.ssh_stream import Reached
     from qsh.client.through_ssh import ByHost
     from qsh.config.options import ClientOptions
     from qsh.quic import Early
@@ -128,6 +129,7 @@ class Client:
             owner=self._owner,
             hops=_reaches(self._hops) if self._hops else (),
             records=records,
+            by_ssh=None if self._is_led else self._way_of_ssh,
         )
         status = conversation.run(early)
         if status is None and self._state.answered and options.qsh_transport == "auto":
@@ -171,6 +173,10 @@ class Client:
     def _is_led(self) -> bool:
         options = self._options
         return bool(self._hops) or options.proxy_jump is not None or bool(options.proxy_command)
+
+    def _way_of_ssh(self) -> Reached:
+        host = self._reach_by_ssh()
+        return host.way, host.reach[1]
 
     def _reach_by_ssh(self) -> ByHost:
         from qsh.client.through_ssh import ByHost

@@ -23,7 +23,7 @@ from qsh.client.identities import Keyring, wanted_methods
 from qsh.client.log import log
 from qsh.client.text import visible
 from qsh.errors import AgentError, ConnectError, HostKeyError, KeyFormatError
-from qsh.wire.instance import MAX_LINE, VARIABLE, parse_answer, request_line
+from qsh.wire.instance import MAX_LINE, VARIABLE, bridge_line, parse_answer, request_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -274,18 +274,22 @@ class Carrier:
 
     async def instance(self, key: str) -> Here:
         """The user's instance on the host, which is started if need be; ``key`` is let in. Raises ConnectError."""
-        process = await self._start("-I", key)
+        process = await self._start("-I", request_line(key))
         here = await self.answer(process)
         process.close()
         return here
 
     async def packets(self, key: str) -> Any:
         """A process whose standard input and output carry packets to it, after its :meth:`answer`. Raises ConnectError."""
-        return await self._start("-i", key)
+        return await self._start("-i", request_line(key))
 
-    async def _start(self, flag: str, key: str) -> Any:
+    async def bridge(self, port: int, *, ipv6: bool) -> Any:
+        """The same to whatever qshd has this UDP port; its :meth:`answer` names no keys."""
+        return await self._start("-i", bridge_line(port, ipv6=ipv6))
+
+    async def _start(self, flag: str, request: str) -> Any:
         options = self._way[-1][0]
-        line = f"{VARIABLE}='{request_line(key)}'; export {VARIABLE}"
+        line = f"{VARIABLE}='{request}'; export {VARIABLE}"
         script = f'PATH="$PATH:{PLACES}"; {line}; exec {options.qsh_bootstrap_command} {flag}'
         try:
             return await self._connections[-1].create_process(
@@ -295,13 +299,13 @@ class Carrier:
             text = f"{visible(options.hostname)}: {visible(str(error))}"
             raise ConnectError(text, kind="ssh") from None
 
-    async def answer(self, process: Any) -> Here:
-        """What the process says first. Raises ConnectError."""
+    async def answer(self, process: Any, *, keys: bool = True) -> Here:
+        """What the process says first, with ``keys`` or without. Raises ConnectError."""
         options = self._way[-1][0]
         host = options.hostname
         try:
             async with asyncio.timeout(options.connect_timeout or TIMEOUT_S):
-                here = await _answer(process)
+                here = await _answer(process, keys=keys)
             if here is not None:
                 return here
             try:
@@ -331,13 +335,13 @@ class Carrier:
         self._connections = []
 
 
-async def _answer(process: Any) -> Here | None:
+async def _answer(process: Any, *, keys: bool) -> Here | None:
     with contextlib.suppress(asyncio.LimitOverrunError, ValueError):
         for _ in range(MAX_NOISE):
             line = await process.stdout.readline()
             if not line:
                 return None
-            if len(line) <= MAX_LINE and (here := parse_answer(line)) is not None:
+            if len(line) <= MAX_LINE and (here := parse_answer(line, keys=keys)) is not None:
                 return here
     return None
 

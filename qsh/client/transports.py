@@ -17,6 +17,7 @@ from qsh.client.log import log
 from qsh.client.mover import Dialed, Mover, Patience
 from qsh.errors import ConnectError
 from qsh.quic import stream_endpoint, suit_packets
+from qsh.wire.packet_frames import GREETING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Way", "tcp_port", "to_same_host", "ways"]
 
-GREETING: Final = b"qsh/1 packets\r\n\r\n"
-"""Who takes packets says this first (docs/protocol.md 15.1)."""
 _HEAD_BYTES: Final = 512
 _DIAL_S: Final = 5.0
 """For a stream that takes the place of something else: the connection, and the greeting."""

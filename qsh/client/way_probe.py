@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from qsh.client.addresses import Target
     from qsh.client.path_choice import Way
 
-__all__ = ["WayProbe", "answer_number", "probe"]
+__all__ = ["TOKEN_BYTES", "WayProbe", "answer_number", "probe"]
 
 _HEAD: Final = b"\xc0\x0a\x1a\x2a\x3a\x08"
 _ID_BYTES: Final = 8
-_TOKEN_BYTES: Final = 6
+TOKEN_BYTES: Final = 6
 _SIZE: Final = 1200
 """The least that a server answers."""
 _ANSWER_BYTES: Final = 2048
@@ -28,7 +28,7 @@ _ANSWER_BYTES: Final = 2048
 
 def probe(token: bytes, number: int) -> bytes:
     """``token``: six bytes that nobody else knows."""
-    mark = token + number.to_bytes(_ID_BYTES - _TOKEN_BYTES)
+    mark = token + number.to_bytes(_ID_BYTES - TOKEN_BYTES)
     return (_HEAD + mark + bytes([_ID_BYTES]) + mark).ljust(_SIZE, b"\0")
 
 
@@ -36,9 +36,9 @@ def answer_number(data: bytes, token: bytes) -> int | None:
     """Of the probe that this answers; None: it is something else."""
     mark = data[6 : 6 + _ID_BYTES]
     head = len(data) > 2 * _ID_BYTES + 7 and data[0] & 0x80 and data[1:6] == b"\0\0\0\0\x08"
-    if not head or mark[:_TOKEN_BYTES] != token:
+    if not head or mark[:TOKEN_BYTES] != token:
         return None
-    return int.from_bytes(mark[_TOKEN_BYTES:])
+    return int.from_bytes(mark[TOKEN_BYTES:])
 
 
 class WayProbe:
@@ -47,7 +47,7 @@ class WayProbe:
     def __init__(self, target: Target, way: Way, answered: Callable[[Way, int], None]) -> None:
         """Raises ConnectError, OSError: there is no such way now."""
         self._way, self._answered = way, answered
-        self._token = os.urandom(_TOKEN_BYTES)
+        self._token = os.urandom(TOKEN_BYTES)
         if way.interface is not None:
             target = target._replace(bind_interface=way.interface)
         self._socket = udp_socket(target, way.address.family)

@@ -20,17 +20,27 @@ AT_ONCE: Final = 64
 """Packets in one write: fewer turns of the ssh server."""
 
 
-def carry(source: int, sink: int, port: int) -> int:
-    """Until either side ends; the exit status."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.connect(("127.0.0.1", port))
+def carry(source: int, sink: int, port: int, moved_to: str = "") -> int:
+    """Until either side ends; the exit status.
+
+    ``moved_to``: a connection that came to another address of this machine goes on at this one. It is answered from there: so
+    whoever is on this machine may send us packets, of which QUIC takes only those that are the other end's.
+    """
+    host = moved_to or "127.0.0.1"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        where = (host, port)
+        if moved_to:
+            udp.bind((host, 0))
+        else:
+            udp.connect(where)
         answers = Thread(target=_answers, args=(udp, sink), daemon=True)
         answers.start()
         reader = PacketReader()
         with contextlib.suppress(OSError):
             while data := os.read(source, READ_BYTES):
                 for packet in reader.feed(data):
-                    udp.send(packet)
+                    udp.sendto(packet, where) if moved_to else udp.send(packet)
             return 0
     return 1
 

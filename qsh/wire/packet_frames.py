@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MAX_PACKET", "PacketReader", "frame"]
+__all__ = ["GREETING", "MAX_PACKET", "PacketReader", "frame"]
+
+GREETING: Final = b"qsh/1 packets\r\n\r\n"
+"""What both sides of a stream that is not SSH's say first (docs/protocol.md 15.1)."""
 
 MAX_PACKET: Final = 0xFFFF
 _HEADER: Final = 2

@@ -26,10 +26,12 @@ class Uplink:
 
     def __init__(self, network: Network, files: Files, daemon: Daemon, user: LoginUser) -> None:
         self.network, self.files, self.daemon, self.user = network, files, daemon, user
+        self.port = daemon.port
+        """The one that clients name."""
 
     def words(self, host: str, *command: str, options: tuple[str, ...] = ()) -> list[str]:
         """A client's; it knows the host by its name, too."""
-        words = self.files.qsh(host, self.daemon.port, *command, options=options)
+        words = self.files.qsh(host, self.port, *command, options=options)
         hosts = self.files.home / "hosts"
         server = self.network.server
         hosts.write_text(f"{server.ip4} {NAME}\n{server.ip6} {NAME}\n")

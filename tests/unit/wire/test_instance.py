@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from qsh.wire.instance import Here, answer_line, parse_answer, parse_request, request_line
+from qsh.wire.instance import (
+    Here,
+    answer_line,
+    bridge_line,
+    parse_answer,
+    parse_bridge,
+    parse_request,
+    request_line,
+)
 from qsh.wire.packet_frames import MAX_PACKET, PacketReader, frame
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM"
@@ -66,3 +74,35 @@ def test_a_version_is_shown_to_the_user_and_must_be_one() -> None:
     line = answer_line(Here(60001, (KEY,), "0.1.0"))
     assert parse_answer(line) is not None
     assert parse_answer(line.replace(b"0.1.0", b"\x1b[31m")) is None
+
+
+def test_a_bridge_names_a_port_and_a_family() -> None:
+    assert parse_bridge(bridge_line(4433, ipv6=False).encode()) == ("127.0.0.1", 4433)
+    assert parse_bridge(bridge_line(1, ipv6=True).encode()) == ("::1", 1)
+    assert parse_request(bridge_line(4433, ipv6=False).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"qsh-instance 1",
+        b"qsh-instance 1 to 22",
+        b"qsh-instance 1 to 0 4",
+        b"qsh-instance 1 to 65536 4",
+        b"qsh-instance 1 to -1 4",
+        b"qsh-instance 1 to 22 5",
+        b"qsh-instance 2 to 22 4",
+        b"qsh-instance 1 to 22 4 x",
+        b"qsh-instance 1 to \xb2 4",
+    ],
+)
+def test_what_is_no_bridge(line: bytes) -> None:
+    assert parse_bridge(line) is None
+
+
+def test_the_answer_to_a_bridge_has_no_keys() -> None:
+    line = answer_line(Here(22, (), "0.1.0"))
+    assert line == b"qsh-instance 1 0.1.0 22\n"
+    assert parse_answer(line) is None
+    assert parse_answer(line, keys=False) == Here(22, (), "0.1.0")
