@@ -258,7 +258,7 @@ class Bootstrap:
         carrying.add_done_callback(
             lambda _: connection.lose("the SSH connection is gone", ABANDONED)
         )
-        if not self._only_packets:
+        if self._direct and self._options.qsh_transport != "ssh":
             watching = asyncio.ensure_future(
                 tell_when_udp_answers(self._target, self._addresses, here.port, self._seek_udp)
             )

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 BOOTSTRAP = ("-oQshBootstrap=yes",)
 BY_SSH = ("-oQshTransport=ssh",)
+QUIETLY = ("-oQshFallback=exec",)
 BLOCK_UDP = """\
 add table inet t
 add chain inet t c { type filter hook input priority 0; }
@@ -40,6 +41,19 @@ HELLO = ("echo hello; exit 7",)
 def host() -> Iterator[SshHost]:
     with SshHost() as host:
         yield host
+
+
+def has_answered(host: SshHost) -> None:
+    """The client knows that there is a qshd."""
+    state = host_state.HostState(rtt_ms=10.0, answered=True)
+    old = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = host.env["XDG_STATE_HOME"]
+    try:
+        host_state.save("root", host.address, host.sshd.port, state)
+    finally:
+        os.environ.pop("XDG_STATE_HOME")
+        if old is not None:
+            os.environ["XDG_STATE_HOME"] = old
 
 
 def check(done: subprocess.CompletedProcess[str]) -> None:
@@ -221,11 +235,13 @@ def test_udp_is_blocked() -> None:
         check(host.qsh(*HELLO, options=BY_SSH))
 
 
-def test_a_terminal_leaves_ssh_when_udp_works_again() -> None:
+@pytest.mark.parametrize("options", [BOOTSTRAP, QUIETLY], ids=["bootstrap", "auto"])
+def test_a_terminal_leaves_ssh_when_udp_works_again(options: tuple[str, ...]) -> None:
     """Nothing typed is lost or doubled, and then SSH is needed no more: TCP is blocked instead."""
     with Network.link(delay_ms=5) as net, SshHost(net) as host:
+        has_answered(host)
         net.server.run(["nft", BLOCK_UDP], check=True)
-        words = host.words("env PS1='ready$ ' sh -i", options=(*BOOTSTRAP, "-t"))
+        words = host.words("env PS1='ready$ ' sh -i", options=(*options, "-t"))
         with OnTerminal(words, {**host.env, "TERM": "xterm-256color"}) as terminal:
             terminal.expect(b"ready$ ")
 
@@ -250,18 +266,9 @@ def test_a_terminal_leaves_ssh_when_udp_works_again() -> None:
 def test_a_host_with_a_qshd_is_reached_by_ssh_without_asking_where_udp_is_blocked() -> None:
     """``auto``: its qshd has answered before; UDP is dropped from now on."""
     with Network.link(delay_ms=5) as net, SshHost(net) as host:
-        port = host.sshd.port
-        state = host_state.HostState(rtt_ms=10.0, answered=True)
-        old = os.environ.get("XDG_STATE_HOME")
-        os.environ["XDG_STATE_HOME"] = host.env["XDG_STATE_HOME"]
-        try:
-            host_state.save("root", host.address, port, state)
-        finally:
-            os.environ.pop("XDG_STATE_HOME")
-            if old is not None:
-                os.environ["XDG_STATE_HOME"] = old
+        has_answered(host)
         net.server.run(["nft", BLOCK_UDP], check=True)
-        check(host.qsh(*HELLO, options=("-oQshFallback=exec",), PATH="/usr/bin:/bin"))
+        check(host.qsh(*HELLO, options=QUIETLY, PATH="/usr/bin:/bin"))
         assert host.instance()
 
 
