@@ -32,6 +32,7 @@ from qsh.server.requests import (
     Forget,
     Grant,
     HostReport,
+    Identity,
     Judgement,
     Local,
     Login,
@@ -314,7 +315,8 @@ def test_a_signer_that_died_is_replaced_and_the_front_does_not_notice(world: Wor
     assert len(world.kept) == 1
 
 
-def test_other_keys_after_a_restart_of_the_signer_need_another_front(world: World) -> None:
+def test_other_keys_after_a_restart_of_the_signer_are_told_to_the_front(world: World) -> None:
+    """With another socket to the signer: the numbers of keys mean others now."""
     world.end_signer()
     world.turn()
     world.monitor._signer_ended()
@@ -323,8 +325,17 @@ def test_other_keys_after_a_restart_of_the_signer_need_another_front(world: Worl
     world.keys.reverse()
     world.take_signer()
     world.turn()
-    assert world.front_dropped
-    assert "the host keys are others now" in world.log()
+    received = world.front.receive()
+    assert received is not None
+    identity, (sign,) = received
+    assert identity == Identity([key.public.blob for key in world.keys])
+    world.sign.close()
+    world.sign = socket.socket(fileno=sign)
+    world.sign.setblocking(False)
+    world.open.append(world.sign)
+    assert world.handshake(1)
+    assert "the host keys or their certificates are others now" in world.log()
+    assert not world.front_dropped
 
 
 def test_a_signer_that_never_had_keys_ends_qshd() -> None:
