@@ -1,6 +1,6 @@
 //! Judges congestion controllers on simulated links (docs/congestion.md); bench/congestion.py runs it and keeps its rows.
 //!
-//! `congestion_grid grid|aside|odd|busy|share|many|goals CONTROLLER` prints a JSON object per line;
+//! `congestion_grid grid|aside|odd|busy|share|share-aside|many|goals CONTROLLER` prints a JSON object per line;
 //! `congestion_grid trace CONTROLLER,... MBIT RTT_MS LOSS QUEUE_BDP SECONDS STEP_S [SEED
 //! [STALLS_EVERY_MS STALLS_MS [JITTER_MS]]]` what happens on one link.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
@@ -155,16 +155,11 @@ fn busy(name: &str) {
     }
 }
 
-fn shares(name: &str) {
+fn shares(name: &str, links: &[Link], seed: u64) {
     let mut cases = Vec::new();
     for peer in ["cubic", "bbr", "own"] {
-        for link in product(
-            &[10.0, 50.0],
-            &[20.0, 40.0, 100.0],
-            &[0.0],
-            &[0.5, 1.0, 2.0, 4.0],
-        ) {
-            cases.extend([true, false].map(|first| (peer, link, first)));
+        for link in links {
+            cases.extend([true, false].map(|first| (peer, *link, first)));
         }
     }
     let outcomes = all(&cases, |(peer, link, first)| {
@@ -174,7 +169,7 @@ fn shares(name: &str) {
             vec![(flow(name), ours), (flow(peer), theirs)],
             10.0,
             40.0,
-            SEED,
+            seed,
         )
     });
     for ((peer, link, first), outcome) in cases.iter().zip(outcomes) {
@@ -328,7 +323,16 @@ fn main() {
         ["odd", name] => odd(name),
         ["goals", name] => goals(name),
         ["busy", name] => busy(name),
-        ["share", name] => shares(name),
+        ["share", name] => {
+            let (rates, trips) = ([10.0, 50.0], [20.0, 40.0, 100.0]);
+            let links = product(&rates, &trips, &[0.0], &[0.5, 1.0, 2.0, 4.0]);
+            shares(name, &links, SEED);
+        }
+        // Nothing was chosen by these.
+        ["share-aside", name] => {
+            let links = product(&[20.0, 35.0], &[30.0, 70.0], &[0.0], &[0.7, 1.5, 3.0]);
+            shares(name, &links, SEED + 1);
+        }
         ["many", name] => many(name),
         ["trace", names, numbers @ ..] => {
             let numbers: Vec<f64> = numbers.iter().map(|word| word.parse().unwrap()).collect();
