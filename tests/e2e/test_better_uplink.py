@@ -168,7 +168,7 @@ def test_a_better_way_that_the_servers_rules_forbid() -> None:
             typing(work, lambda: SECOND_IP4 in uplink.moves(), "the move")
             home = uplink.network.client.ip4
             typing(work, lambda: uplink.moves()[-1] == home, "the way back", "back")
-            typing(work, lambda: len(work.typed) > 4000, "more work", "later")
+            typing(work, lambda: len(work.typed) > 2500, "more work", "later")
             assert uplink.moves()[-1] == home
             assert len(uplink.choices()) == 1
             assert uplink.logins() == SINGLE_LOGIN
