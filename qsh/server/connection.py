@@ -335,7 +335,8 @@ class ServerConnection:
         proven = self.connection.proven_address
         if self._where_now is None or self._judging or proven is None:
             return True
-        self._movements = movements  # not before: where it is not proven there is nothing to see yet
+        # Not before: where it is not proven there is nothing to see yet.
+        self._movements = movements
         host, port = proven
         found = self._where_now.look(now, (plain_ip(host), port), self._rtt_s)
         if found is None:
