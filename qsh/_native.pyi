@@ -301,6 +301,10 @@ class Connection:
         """``b"qsh/1 session\\0"`` + SHA-256 of the TLS 1.3 CertificateVerify input: 46 bytes, equal on both sides."""
 
     @property
+    def first_id(self) -> bytes:
+        """Server: the connection id in the peer's packets until it takes another, as when it moves. Client: empty."""
+
+    @property
     def host_signature(self) -> bytes:
         """Server: the SSH signature blob over the session id, as the signer gave it. Client: empty."""
 

@@ -5,6 +5,7 @@ pub(crate) mod backlog;
 pub(crate) mod config;
 pub(crate) mod congestion;
 pub(crate) mod connection;
+pub(crate) mod connection_ids;
 pub(crate) mod endpoint;
 pub(crate) mod flow;
 pub(crate) mod incoming;

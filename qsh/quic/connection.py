@@ -49,6 +49,11 @@ class Connection:
         return self.native.session_id
 
     @property
+    def first_id(self) -> bytes:
+        """On a server: the connection id in the peer's packets, until it takes another."""
+        return self.native.first_id
+
+    @property
     def host_signature(self) -> bytes:
         """On a server: the signing process's SSH signature over the session id."""
         return self.native.host_signature

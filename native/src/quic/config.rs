@@ -8,7 +8,6 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerCo
 use quinn::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
 };
-use quinn_proto::HashedConnectionIdGenerator;
 use rustls::SignatureScheme;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -19,6 +18,7 @@ use crate::error::Error;
 use crate::quic::ALPN;
 use crate::quic::backlog;
 use crate::quic::congestion::{Closing, Congestion, Factory};
+use crate::quic::connection_ids::Generator;
 use crate::quic::keylog::{KeyLogFile, open_private};
 use crate::quic::session::Slot;
 use crate::quic::signer::{Keys, NoKeys, Resolver};
@@ -114,9 +114,10 @@ fn random() -> Result<[u8; 32], Error> {
     Ok(bytes)
 }
 
-/// Between two stateless resets. quinn's own 20 ms has the clients of a front that ended wait for each other: 200 of them for 4 s.
+/// Between two stateless resets: nothing. quinn takes the time once for all packets that it finds waiting, so any interval leaves
+/// one reset for what the clients of a front that ended have sent until there is another; most then ask seconds later.
 /// A reset is shorter than what asks for it, so a flood gets no more than it sends.
-const RESET_INTERVAL: Duration = Duration::from_micros(200);
+const RESET_INTERVAL: Duration = Duration::ZERO;
 
 pub(crate) fn endpoint(keys: &PersistentKeys<'_>) -> Result<EndpointConfig, Error> {
     let secret = match keys.reset {
@@ -136,7 +137,7 @@ pub(crate) fn endpoint(keys: &PersistentKeys<'_>) -> Result<EndpointConfig, Erro
     let mut seed = [0; 8];
     seed.copy_from_slice(&hash.as_ref()[..8]);
     let seed = u64::from_be_bytes(seed);
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(seed)));
+    config.cid_generator(move || Box::new(Generator::from_key(seed)));
     Ok(config)
 }
 

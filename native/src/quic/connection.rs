@@ -99,6 +99,11 @@ impl Connection {
     }
 
     #[getter]
+    fn first_id(&self) -> &[u8] {
+        &self.seen.connection_id
+    }
+
+    #[getter]
     fn host_signature(&self) -> &[u8] {
         &self.seen.host_signature
     }

@@ -11,6 +11,7 @@ use crate::quic::address;
 use crate::quic::config::ServerParts;
 use crate::quic::congestion::Closing;
 use crate::quic::connection::{Connection, Handshake};
+use crate::quic::connection_ids::first_of;
 use crate::quic::packet_stream::{self, Streams};
 use crate::quic::proven::{self, Proven, ProvenAt};
 use crate::quic::session::Slot;
@@ -91,16 +92,18 @@ impl Incoming {
             let slot = Arc::new(Slot::default());
             let largest = address::largest_payload(remote);
             let config = parts.connection(keys, slot.clone(), largest, closing.clone())?;
-            let connecting = incoming.accept_with(Arc::new(config))?;
+            let (connecting, connection_id) = first_of(|| incoming.accept_with(Arc::new(config)));
+            let connecting = connecting?;
             let Ok((inner, accepted)) = connecting.into_0rtt() else {
                 return Err(Error::Setup("no 0.5-RTT".into()));
             };
             // Dropping the connection, also by returning an error here, closes it.
-            let seen = tokio::select! {
+            let mut seen = tokio::select! {
                 seen = slot.signed() => seen,
                 error = inner.closed() => return Err(error.into()),
                 () = tokio::time::sleep(timeout) => return Err(Error::Timeout),
             };
+            seen.connection_id = connection_id;
             let done = Handshake::watch(&engine, accepted);
             let at = ProvenAt::default();
             if let Some(proven) = proven {

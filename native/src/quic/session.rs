@@ -23,6 +23,7 @@ pub(crate) struct Seen {
     pub(crate) host_signature: Vec<u8>,
     pub(crate) trusted: bool,
     pub(crate) revoked: bool,
+    pub(crate) connection_id: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
