@@ -15,12 +15,23 @@ from typing import TYPE_CHECKING
 from qsh.auth import userauth
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.channels.frames import read_frame
+from qsh.client.resume_key import ResumeKey
 from qsh.errors import QshError, TransportError
 from qsh.quic import Driver, client_endpoint, client_socket
 from qsh.wire import flow, framing
 from qsh.wire.channel import AnswerReader
 from qsh.wire.control import ClientControl
-from qsh.wire.messages import Attach, Auth, AuthAccepted, Offer, Open, Opened, Proof, Pty
+from qsh.wire.messages import (
+    Attach,
+    Auth,
+    AuthAccepted,
+    AuthRefused,
+    Offer,
+    Open,
+    Opened,
+    Proof,
+    Pty,
+)
 from qsh.wire.terminal import (
     Attached,
     Frame,
@@ -69,13 +80,23 @@ class Clients:
         self._count += 1
         return self._endpoints[-1]
 
-    async def login(self) -> tuple[Connection, Stream]:
-        """A connection that is logged in, with its control stream."""
+    async def login(
+        self, resume: ResumeKey | None = None, message: Open | None = None
+    ) -> tuple[Connection, Stream]:
+        """A connection that is logged in, with its control stream; resumed, to send ``message``, with a key that has a record."""
         connection, control = await self._connect()
         hello = ClientControl()
-        data = hello.send_hello("bench") + hello.send(self._auth(connection))
-        await control.send.write(data)
-        await self._accepted(hello, control)
+        auth = None if resume is None else resume.auth(self.user, connection.session_id, message)
+        if auth is None:
+            auth = self._auth(connection, b"" if resume is None else resume.public)
+        try:
+            await control.send.write(hello.send_hello("bench") + hello.send(auth))
+            accepted = await self._accepted(hello, control)
+        except BaseException:
+            connection.close(0, b"")
+            raise
+        if resume is not None:
+            resume.granted(accepted.resume, self.key.public.blob)
         return connection, control
 
     async def _connect(self) -> tuple[Connection, Stream]:
@@ -89,27 +110,29 @@ class Clients:
         )
         return connection, await connection.open_bi()
 
-    def _auth(self, connection: Connection) -> Auth:
+    def _auth(self, connection: Connection, resume_key: bytes) -> Auth:
         blob, host = self.key.public.blob, self.host_key.blob
         algorithm = userauth.default_algorithm(self.key.public.type)
         text = userauth.signed_data(connection.session_id, self.user, algorithm, blob, host)
         proof = Proof(0, algorithm, self.key.sign(text))
-        return Auth(user=self.user, offers=[Offer(blob)], proof=proof)
+        return Auth(self.user, [Offer(blob)], proof, resume_key)
 
-    async def _accepted(self, wire: ClientControl, control: Stream) -> None:
+    async def _accepted(self, wire: ClientControl, control: Stream) -> AuthAccepted:
         while True:
             data = await control.recv.read()
             if not data:
                 raise QshError("the server closed the control stream")
             for message in wire.receive(data):
                 if isinstance(message, AuthAccepted):
-                    return
+                    return message
+                if isinstance(message, AuthRefused):
+                    raise QshError("the server refuses the login")
 
     async def run(self, command: bytes) -> None:
         """One login with one command, all of it: until its output has ended. As a client it asks in the login's flight."""
         connection, control = await self._connect()
         wire = ClientControl()
-        await control.send.write(wire.send_hello("bench") + wire.send(self._auth(connection)))
+        await control.send.write(wire.send_hello("bench") + wire.send(self._auth(connection, b"")))
         stream = await connection.open_bi()
         await stream.send.write(framing.encode(Open("exec", command)))
         stream.send.finish()
@@ -121,21 +144,29 @@ class Clients:
 
     async def session(self, command: bytes = b"", attach: ManySession | None = None) -> ManySession:
         """A terminal: a new one, or that of a session whose connection was lost."""
-        connection, control = await self.login()
-        stream = await connection.open_bi()
         if attach is None:
-            client = os.urandom(16)
+            client, resume = os.urandom(16), ResumeKey()
             kind = "exec" if command else "shell"
             message = Open(kind, command, PTY, terminal=Attach(client, exact=True))
         else:
-            client, name = attach.client, attach.name.encode()
+            client, name, resume = attach.client, attach.name.encode(), attach.resume
             again = Attach(client, attach.ticket, attach.position, exact=True)
             message = Open("attach", name, PTY, terminal=again)
-        await stream.send.write(framing.encode(message))
-        answer, _ = await read_frame(stream.recv, AnswerReader())
-        if not isinstance(answer, Opened):
-            raise QshError(f"no terminal: {answer}")
-        return ManySession(connection, control, stream, client, typed=attach.typed if attach else 0)
+        connection, control = await self.login(resume, message)
+        accepted_at = time.perf_counter()
+        try:
+            stream = await connection.open_bi()
+            await stream.send.write(framing.encode(message))
+            answer, _ = await read_frame(stream.recv, AnswerReader())
+            if not isinstance(answer, Opened):
+                raise QshError(f"no terminal: {answer}")
+        except BaseException:
+            connection.close(0, b"")
+            raise
+        typed = attach.typed if attach else 0
+        return ManySession(
+            connection, control, stream, client, resume, typed=typed, accepted_at=accepted_at
+        )
 
     @property
     def open_connections(self) -> int:
@@ -157,11 +188,14 @@ class ManySession:
     control: Stream
     stream: Stream
     client: bytes
+    resume: ResumeKey
     name: str = ""
     ticket: bytes = b""
     position: int = 0
     """Of output."""
     typed: int = 0
+    accepted_at: float = 0.0
+    """When the login was answered."""
     _waiting: dict[int, float] = field(default_factory=dict)
     """When what made the input so long was typed."""
     echoes_ms: list[float] = field(default_factory=list)
