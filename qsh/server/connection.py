@@ -259,6 +259,7 @@ class ServerConnection:
             resume_key=auth.resume_key,
             resume=auth.resume,
             method=auth.method[:MAX_METHOD],
+            connection_id=b"" if self.connection.on_stream else self.connection.first_id,
         )
         instead = None
 

@@ -19,7 +19,7 @@ from qsh.auth.keys import PublicKey
 from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, TransportError
 from qsh.quic import Driver, Signer, server_endpoint, warm_up
-from qsh.server import confinement, imports
+from qsh.server import confinement, imports, left_clients
 from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
 from qsh.server.connection import Limits, ServerConnection, plain_ip
@@ -138,8 +138,11 @@ class _Front:
         self._identify(await link.identity, sign)
         serve = functools.partial(self._accept, link=link)
         self._open = functools.partial(self._open_endpoint, driver, serve, streams=bool(tcp))
+        again = [sock.dup() for sock in udp] if link.left else []
         for sock in udp:
             self._open(sock)
+        if link.left:
+            self._spawn(left_clients.tell(link.left, again, self._settings.reset_key))
         for sock in tcp:
             self._take_streams(sock)
         if tcp:

@@ -17,13 +17,13 @@ from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
 from qsh.server.login_children import kill
 from qsh.server.packets import PacketSocket, packet_pair
-from qsh.server.requests import FrontRequest, Identity, StartFront
+from qsh.server.requests import FrontRequest, Identity, LeftClients, StartFront
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qsh.server.log import Log
-    from qsh.server.requests import HeldKeys, Local, SpawnerReport
+    from qsh.server.requests import HeldKeys, LeftClient, Local, SpawnerReport
     from qsh.server.signer_link import SignerLink
 
 __all__ = ["FrontLink", "FrontOwner"]
@@ -31,6 +31,8 @@ __all__ = ["FrontLink", "FrontOwner"]
 RESTART_S: Final = 1.0
 """A front that died younger than this is not started again: something is wrong that will not mend itself. If there was no
 process to be had for it, the next try is after this."""
+LEFT_EACH: Final = 200
+"""Clients in one packet."""
 STOP_S: Final = 2.0
 """How long qshd waits at its end for the front to say goodbye to its clients."""
 
@@ -61,6 +63,8 @@ class FrontLink:
         self.link: PacketSocket[FrontRequest] | None = None
         self.pid = 0
         self.since_s = 0.0
+        self.left: list[LeftClient] = []
+        """Clients of fronts that have ended, for the next one."""
         self.due_s: float | None = None
         """When to try again to start one."""
 
@@ -87,6 +91,9 @@ class FrontLink:
         ours, theirs = packet_pair()
         sign_signer, sign_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         front: PacketSocket[FrontRequest] = PacketSocket(ours, FrontRequest)
+        for start in range(0, len(self.left), LEFT_EACH):
+            front.send(LeftClients(self.left[start : start + LEFT_EACH]))
+        self.left.clear()
         front.send(Identity(held.keys, held.certificates))
         self._spawner.send(StartFront(), [theirs.detach(), sign_front.detach()])
         self.link = front

@@ -7,8 +7,11 @@ here (docs/protocol.md 10), and stays when its client or the front goes. The hos
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import socket
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
@@ -20,6 +23,7 @@ from qsh.server.forwards import HostForwards
 from qsh.server.kept_terminals import KeptTerminals
 from qsh.server.login_script import before_program
 from qsh.server.offered_calls import offer_calls
+from qsh.server.packets import PacketSocket
 from qsh.server.record_link import RecordLink
 from qsh.server.requests import (
     Called,
@@ -49,9 +53,8 @@ if TYPE_CHECKING:
 
     from qsh.server.client_calls import ClientCalls
     from qsh.server.idle_pages import IdlePages
-    from qsh.server.packets import PacketSocket
     from qsh.server.record_link import RecorderEnd, Recording
-    from qsh.server.requests import Call, Local
+    from qsh.server.requests import Adopt, Call, Local
     from qsh.server.session_rules import Plan, SessionRules
     from qsh.server.signals import ProgramEnd
     from qsh.server.terminal_session import TerminalSession
@@ -95,6 +98,7 @@ class SessionHost:
         )
         self._visits = TerminalVisits()
         self._records = None if self.recorder is None else RecordLink(self._loop, self.recorder)
+        self._loop.watch(self.monitor.fileno(), READ, self._monitor_ready)
         self._beginning: set[int] = set()
         """Channels whose terminals are to be recorded before their programs start."""
 
@@ -185,6 +189,32 @@ class SessionHost:
             self._forwards.close()
         self._visits.close()
         self.front.close()
+
+    # -- the next front --------------------------------------------------------------------------
+
+    def _monitor_ready(self, _: int) -> None:
+        try:
+            received = self.monitor.receive()
+        except (EOFError, RemoteProtocolError):
+            self._loop.forget(self.monitor.fileno())
+            return
+        if received is None:
+            return
+        message, descriptors = received
+        if len(descriptors) == 1:
+            self._adopt(message, PacketSocket(socket.socket(fileno=descriptors[0]), HostRequest))
+
+    def _adopt(self, message: Adopt, front: PacketSocket[HostRequest]) -> None:
+        """Go on for another connection with the same rights: our own has ended with its front, seen or not."""
+        self._lose_front()
+        self._programs.leave_channels()
+        self._forwards = None
+        here = msgspec.structs.replace(
+            self.rules.grant, client=message.client, server=message.server
+        )
+        self.rules = replace(self.rules, grant=here)
+        self.front, self._connected = front, True
+        self._watch_front()
 
     def _tell(self, message: Local, descriptors: list[int] | None = None) -> None:
         """To the front; what it cannot get any more is of no use to anybody."""

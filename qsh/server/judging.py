@@ -19,10 +19,12 @@ from qsh.server.moves import Moves
 from qsh.server.packets import packet_pair
 from qsh.server.penalties import cause_of
 from qsh.server.requests import (
+    Adopt,
     Begin,
     Dialogue,
     Grant,
     Judgement,
+    LeftClient,
     Outcome,
     SpawnLogin,
     SpawnSession,
@@ -120,6 +122,7 @@ class Judging:
         session.steps = self.table.steps(login.session_id, login.user)
         if login.resume is not None:
             session.steps = tuple(Step(method) for method in self._records.methods(login))
+        orphans = {} if login.resume is None else self._hosts.orphans(login.user)
         ends = [theirs.detach()]
         try:
             if login.method:
@@ -133,6 +136,7 @@ class Judging:
                 host_key,
                 self._records.opened(login),
                 steps=list(session.steps),
+                orphans=orphans,
             )
             self._spawner.send(request, ends)
         except OSError:
@@ -143,16 +147,24 @@ class Judging:
         """The client went away; a login child that still judges (or hangs in a name service) does so for nobody."""
         self.table.forget(request.session_id)
         for session in self._children.of(request.session_id):
+            session.left = True
             if not session.judged:
                 if request.answered:
                     self._report.left(session.login)
                 self._children.abandon(session)
 
-    def front_gone(self) -> None:
-        """Nobody waits for any of it."""
+    def front_gone(self) -> list[LeftClient]:
+        """Nobody waits for any of it. Returns the clients that are still to hear of it."""
         self.table.forget_all()
         for session in self._children.judging:
             self._children.abandon(session)
+        left = []
+        for session in self._children.sessions.values():
+            login = session.login
+            if session.accepted and not session.left and login.connection_id:
+                left.append(LeftClient(session.client, login.server, login.connection_id))
+            session.orphan = session.left = session.accepted
+        return left
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -215,12 +227,14 @@ class Judging:
         if outcome == Outcome.PARTIAL:
             self.table.add_step(login.session_id, _step(login))
         refused = outcome == Outcome.REFUSED and judgement.counts
+        session.rights = judgement.rights
+        host = self._hosts.get(judgement.adopts) or session
         verdict = Verdict(
             login.session_id,
             outcome,
             judgement.acceptable,
             final and not accepted,
-            str(session.number),
+            str(host.number),
             notices=list(judgement.notices),
             resume=self._record_of(session, judgement),
             methods=list(judgement.methods),
@@ -228,7 +242,7 @@ class Judging:
         )
         self._report.counted(login, outcome)
         if accepted and judgement.grant is not None:
-            self._accept(session, judgement, judgement.grant, verdict)
+            self._accept(session, host, judgement, judgement.grant, verdict)
             return
         if outcome == Outcome.PARTIAL:
             self._report.partly(login, judgement)
@@ -238,10 +252,18 @@ class Judging:
         self._children.forget(session)
 
     def _accept(
-        self, session: Session, judgement: Judgement, grant: Grant, verdict: Verdict
+        self,
+        session: Session,
+        host: Session,
+        judgement: Judgement,
+        grant: Grant,
+        verdict: Verdict,
     ) -> None:
-        self._report.accepted(session, judgement)
+        self._report.accepted(session.login, judgement, host)
         try:
+            if judgement.adopts:
+                self._front.send(verdict, [self._adopt(session, host)])
+                return
             fresh = self._spawn_session(session, grant, kept=judgement.keeps)
             self._front.send(verdict, [fresh])
         except OSError as error:
@@ -286,6 +308,20 @@ class Judging:
             child.close()
         if pid:  # else the spawner is still to say which it is
             self._hosts.begin(pid, session)
+        return front_end.detach()
+
+    def _adopt(self, session: Session, host: Session) -> int:
+        """Have the resumed terminal's own host go on; returns the front's end of its socket. Raises OSError."""
+        login = session.login
+        same = host.login.user == login.user and host.rights == session.rights
+        is_free, host.orphan = host.orphan, False
+        if not (same and is_free and host.number in self._children.sessions):
+            raise ProcessLookupError(errno.ESRCH, "the session's host is another's now")
+        front_end, host_end = packet_pair()
+        host.link.send(Adopt(login.client, login.server), [host_end.detach()])
+        host.login, host.client, host.left = login, login.client, False
+        host.since_s, host.steps = wall_s(), session.steps
+        self._children.forget(session)
         return front_end.detach()
 
     def _refuse(self, session: Session, reason: str, penalty: str = "") -> None:

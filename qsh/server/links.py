@@ -26,6 +26,8 @@ from qsh.server.requests import (
     HangUp,
     HostAnswer,
     Identity,
+    LeftClient,
+    LeftClients,
     ListensOn,
     Local,
     Login,
@@ -119,6 +121,8 @@ class MonitorLink(_Link):
         self._proofs: dict[bytes, Callable[[list[bytes]], None]] = {}
         self._moves: dict[bytes, Callable[[MoveVerdict], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
+        self.left: list[LeftClient] = []
+        """Clients of the front before; complete when the identity is known."""
         self.reloaded: Callable[[NewListener | Rules | Identity, list[int]], None] | None = None
         """Gets what a configuration that was read again brings, and takes the descriptors over."""
 
@@ -180,6 +184,8 @@ class MonitorLink(_Link):
     def _take(self, message: Local, descriptors: list[int]) -> None:
         if isinstance(message, Identity) and not self.identity.done():
             self.identity.set_result(message)
+        elif isinstance(message, LeftClients):
+            self.left += message.clients
         elif isinstance(message, Verdict):
             future = self._logins.get(message.session_id)
             if future is not None and not future.done():

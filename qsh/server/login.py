@@ -90,6 +90,8 @@ class Judge:
     """What the client has done before (AuthenticationMethods)."""
     pam: PamLogin | None = None
     """For methods that ask, and for the account's rules; None: there is no PAM here."""
+    host: int = 0
+    """Of a login that resumes: the process that listens for the terminal."""
     _keys: KeyJudge | None = None
 
     def judge(self) -> Opinion:
@@ -332,7 +334,8 @@ class Judge:
             account, options.session_directory, root=self.only_uid is None
         )
         with user_rights(account):
-            return session_question.holds(path, resume.session, resume.client, resume.ticket)
+            self.host = session_question.holds(path, resume.session, resume.client, resume.ticket)
+        return self.host != 0
 
     def _judge_keys(self, account: Account, options: DaemonOptions) -> Opinion:
         proof, reason = self.login.proof, "no key of those offered is authorized"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.server import auth_info, login_records, pam, remote_name
+from qsh.server import adoption, auth_info, login_records, pam, remote_name
 from qsh.server.dialogue import Dialogue
 from qsh.server.login import Judge, Opinion, commands_s, group_names
 from qsh.server.moved_login import judge_move
@@ -80,7 +80,9 @@ class LoginChild:
         for complaint in judge.complaints:
             self.log.info(complaint)
         grant = self._grant(request.login, request.steps, opinion)
-        if pam_login is not None and grant is not None:
+        rights = b"" if grant is None else adoption.rights_of(grant)
+        adopts = adoption.choose(request.orphans, judge.host, rights) if rights else 0
+        if pam_login is not None and grant is not None and not adopts:
             opinion, grant = self._open(pam_login, opinion, grant)
         if dialogue is not None:
             dialogue.close()
@@ -100,6 +102,8 @@ class LoginChild:
                 counts=opinion.counts,
                 keeps=keeps,
                 notices=told,
+                rights=rights,
+                adopts=adopts,
             )
         )
         if keeps and pam_login is not None and grant is not None:

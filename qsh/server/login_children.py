@@ -45,6 +45,11 @@ class Session:
     """Not a login, but the question whether one may go on."""
     steps: tuple[Step, ...] = ()
     """What was done before."""
+    rights: bytes = b""
+    orphan: bool = False
+    """Its front has ended; it may go on for a client that resumes."""
+    left: bool = False
+    """By its client."""
     kept: bool = False
     """By a login child, which is the session host's parent."""
     pid: int = 0

@@ -48,9 +48,9 @@ class LoginReport:
         """For the metrics."""
         self._metrics.login(_method(login), outcome)
 
-    def accepted(self, session: Session, judgement: Judgement) -> None:
-        """A session begins."""
-        login, method = session.login, _method(session.login)
+    def accepted(self, login: Login, judgement: Judgement, session: Session) -> None:
+        """A session begins, or goes on."""
+        method = _method(login)
         key = f": {judgement.key}" if judgement.key else ""
         self._log.info(
             f"Accepted {method} for {login.user} {_where(login)}{key}",

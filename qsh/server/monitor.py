@@ -274,7 +274,7 @@ class Monitor:
 
     def front_gone(self) -> None:
         """Its session ids go with it."""
-        self._judging.front_gone()
+        self._front.left += self._judging.front_gone()
 
     def _read_session(self, session: Session) -> None:
         self._judging.read(session)

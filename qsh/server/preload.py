@@ -36,6 +36,7 @@ from qsh.server.log import Log
 from qsh.server.login_child import LoginChild
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
+    Adopt,
     ChannelOpened,
     Grant,
     HostAnswer,
@@ -168,7 +169,7 @@ def _be_session(config: DaemonConfig) -> None:
     directory = tempfile.mkdtemp(prefix="qshd-rehearsal-")
     host = SessionHost(
         PacketSocket(host_front, HostRequest),
-        PacketSocket(host_monitor, HostReport),
+        PacketSocket(host_monitor, Adopt),
         rules,
         directory,
         pages=IdlePages(lambda: 0),

@@ -52,6 +52,15 @@ class RunningHosts:
         self._metrics.sessions += 1
         self._tell_status()
 
+    def get(self, pid: int) -> Session | None:
+        """Of a process that is one."""
+        return self._hosts.get(pid)
+
+    def orphans(self, user: str) -> dict[int, bytes]:
+        """The rights of this user's whose front has ended."""
+        found = self._hosts.items()
+        return {pid: s.rights for pid, s in found if s.orphan and s.login.user == user}
+
     def reaped(self, pid: int, status: int) -> None:
         """If it was one."""
         session = self._hosts.pop(pid, None)

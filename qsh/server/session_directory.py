@@ -55,6 +55,7 @@ __all__ = [
     "is_same_user",
     "make_root_directory",
     "path_of",
+    "process_of",
 ]
 
 ROOT_PARENT: Final = "/run/qshd/sessions"
@@ -215,9 +216,18 @@ def directory_of(account: Account, setting: str) -> str:
 
 def is_same_user(sock: socket.socket) -> bool:
     """The peer of a local socket is ours."""
+    return _peer_of(sock)[1] == os.geteuid()
+
+
+def process_of(sock: socket.socket) -> int:
+    """Who listens at the other end, by the kernel's word."""
+    return _peer_of(sock)[0]
+
+
+def _peer_of(sock: socket.socket) -> tuple[int, int, int]:
     peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", peer)
-    return bool(uid == os.geteuid())
+    pid, uid, gid = struct.unpack("3i", peer)
+    return pid, uid, gid
 
 
 class SessionDirectory:

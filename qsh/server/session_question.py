@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
-from qsh.server.session_directory import Done, Holds, SessionDirectory
+from qsh.server.session_directory import Done, Holds, SessionDirectory, process_of
 
 if TYPE_CHECKING:
     from qsh.server.packets import PacketSocket
@@ -19,13 +19,15 @@ HOLDS_S: Final = 2.0
 """A session host answers within milliseconds; one that was stopped must not keep a login child."""
 
 
-def holds(path: str, name: str, client: bytes, ticket: bytes) -> bool:
-    """Whether the terminal ``name`` in this directory says that it knows the client."""
+def holds(path: str, name: str, client: bytes, ticket: bytes) -> int:
+    """The process that listens for the terminal ``name`` in this directory, if that says that it knows the client; else 0."""
     peer = SessionDirectory(path).connect(name)
     if peer is None:
-        return False
+        return 0
     try:
-        return isinstance(ask(peer, Holds(client, ticket), monotonic_s() + HOLDS_S), Done)
+        if not isinstance(ask(peer, Holds(client, ticket), monotonic_s() + HOLDS_S), Done):
+            return 0
+        return process_of(peer.sock)
     finally:
         peer.close()
 

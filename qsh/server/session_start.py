@@ -13,7 +13,7 @@ from qsh.server.host import SessionHost
 from qsh.server.idle_pages import IdlePages
 from qsh.server.packets import PacketSocket
 from qsh.server.process import set_title
-from qsh.server.requests import HostReport, HostRequest
+from qsh.server.requests import Adopt, HostRequest
 from qsh.server.session_rules import SessionRules
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SessionStart(NamedTuple):
         imports.forbid()
         SessionHost(
             PacketSocket(to_front, HostRequest),
-            PacketSocket(to_monitor, HostReport),
+            PacketSocket(to_monitor, Adopt),
             rules,
             directory,
             self.log.info,

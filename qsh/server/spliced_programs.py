@@ -57,8 +57,17 @@ class SplicedPrograms:
 
     def wait_for(self, pid: int, pidfd: int) -> None:
         """Without a channel."""
-        unused = min((channel for channel in self._programs if channel < 0), default=0) - 1
-        self.keep(SplicedProgram(unused, pid, pidfd))
+        self.keep(SplicedProgram(self._unused(), pid, pidfd))
+
+    def _unused(self) -> int:
+        return min((channel for channel in self._programs if channel < 0), default=0) - 1
+
+    def leave_channels(self) -> None:
+        """They have been hung up, and another connection may use their numbers."""
+        for found in [each for each in self._programs.values() if each.channel >= 0]:
+            del self._programs[found.channel]
+            found.channel = self._unused()
+            self._programs[found.channel] = found
 
     def run(self, function: Callable[[], int]) -> None:
         """In a process of its own, that nobody talks to. Raises OSError."""

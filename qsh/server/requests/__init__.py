@@ -1,13 +1,14 @@
 """What qshd's processes say to each other, over SOCK_SEQPACKET socket pairs (docs/architecture.md 2.2). A file for each pair.
 
     front ─ Login, Forget, Prove, Moved, Counts ─► monitor                                        front_monitor.py
-    front ◄─ Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket), Rules,
+    front ◄─ LeftClients, Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket), Rules,
              NewListener (+ socket), Dialogue (+ the login child's socket) ─ monitor
     monitor ─ SpawnLogin, SpawnSession, StartFront, StartSigner, RecordLogin, RecordLogout, Reload ─► spawner    spawner.py
     monitor ◄─ Spawned, SpawnFailed, Reaped, NewListener (+ socket), Reloaded ─ spawner ─ fork ─► all others
     monitor ─ Serve (+ the front's socket), ProveKeys ─► signer                                   signer.py
     monitor ◄─ HeldKeys, Signed, Proofs ─ signer
     monitor ◄─ Judgement ─ login child            monitor ◄─ TerminalLogin ─ session host         login_child.py
+    monitor ─ Adopt (+ the socket to its next front) ─► session host
     monitor ─ Begin (+ the session host's sockets) ─► login child, which keeps its PAM session
     front ─ Answers ─► login child                front ◄─ Questions ─ login child
     front ─ OpenChannel, Resize, SendSignal, HangUp, PathState, Connect, ListenOn, StopListening, Released,
@@ -34,6 +35,8 @@ from qsh.server.requests.front_monitor import (
     Forget,
     FrontRequest,
     Identity,
+    LeftClient,
+    LeftClients,
     Login,
     MonitorAnswer,
     Moved,
@@ -46,6 +49,7 @@ from qsh.server.requests.front_monitor import (
     Verdict,
 )
 from qsh.server.requests.login_child import (
+    Adopt,
     Answers,
     Begin,
     HostReport,
@@ -112,6 +116,7 @@ __all__ = [
     "SIGNER",
     "Accepted",
     "Address",
+    "Adopt",
     "Answers",
     "Begin",
     "Call",
@@ -136,6 +141,8 @@ __all__ = [
     "HostRequest",
     "Identity",
     "Judgement",
+    "LeftClient",
+    "LeftClients",
     "ListenOn",
     "ListensOn",
     "Local",

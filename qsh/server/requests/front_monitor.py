@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from qsh.server.admission import Limits  # noqa: TC001 - msgspec reads the annotations
 from qsh.server.requests.fields import Address, Blob, Local, Number, SessionId, Text
@@ -17,6 +17,8 @@ __all__ = [
     "Forget",
     "FrontRequest",
     "Identity",
+    "LeftClient",
+    "LeftClients",
     "Login",
     "MonitorAnswer",
     "MoveVerdict",
@@ -43,6 +45,8 @@ class Login(Local, frozen=True, tag="login"):
     resume: Resume | None = None
     method: Annotated[str, Meta(max_length=32)] = ""
     """By questions (docs/protocol.md 5.10); empty: by key."""
+    connection_id: Annotated[bytes, Meta(max_length=20)] = b""
+    """Of the client's packets; empty: it did not come by UDP."""
 
 
 class Forget(Local, frozen=True, tag="forget"):
@@ -148,7 +152,23 @@ class Rules(Local, frozen=True, tag="rules"):
     """Of all sockets that are to be served; others take no new connections."""
 
 
-MonitorAnswer = Identity | Dialogue | Verdict | Proofs | MoveVerdict | NewListener | Rules
+class LeftClient(Struct, frozen=True):
+    """Where one was, by which address of ours, and the connection id of its packets."""
+
+    client: Address
+    server: Address
+    connection_id: bytes
+
+
+class LeftClients(Local, frozen=True, tag="left"):
+    """Of the front before, who do not know yet that it has ended."""
+
+    clients: list[LeftClient]
+
+
+MonitorAnswer = (
+    Identity | LeftClients | Dialogue | Verdict | Proofs | MoveVerdict | NewListener | Rules
+)
 
 
 class Outcome:

@@ -1,4 +1,4 @@
-"""The login child, with monitor and front, and what a session host tells the monitor."""
+"""The login child, with monitor and front, and the session host with the monitor."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from qsh.server.requests.fields import Local, Text
+from qsh.server.requests.fields import Address, Local, Text
 from qsh.server.requests.spawner import Grant  # noqa: TC001 - msgspec reads the annotations
 from qsh.wire.messages import MAX_ANSWER, MAX_PROMPTS, Prompt
 
 __all__ = [
+    "Adopt",
     "Answers",
     "Begin",
     "HostReport",
@@ -41,6 +42,10 @@ class Judgement(Local, frozen=True, tag="judgement"):
     keeps: bool = False
     """Accepted, and the login child has opened a PAM session: it waits for Begin, and starts the session host itself."""
     notices: list[Text] = []
+    rights: bytes = b""
+    """Of an accepted login."""
+    adopts: int = 0
+    """The session host of the resumed terminal, which goes on; 0: there is to be a new one."""
 
 
 class TerminalLogin(Local, frozen=True, tag="tty"):
@@ -51,6 +56,13 @@ class TerminalLogin(Local, frozen=True, tag="tty"):
 
 
 HostReport = Judgement | TerminalLogin
+
+
+class Adopt(Local, frozen=True, tag="adopt"):
+    """Session host: go on for a connection that resumes, from there; descriptor: the socket to its front."""
+
+    client: Address
+    server: Address
 
 
 class Begin(Local, frozen=True, tag="begin"):

@@ -74,6 +74,8 @@ class SpawnLogin(Local, frozen=True, tag="spawn"):
     then: float = 0.0
     steps: list[Step] = []
     """What the same client has done before, in this order; of a login that resumes: what the one that it continues had."""
+    orphans: dict[int, bytes] = {}
+    """Of a login that resumes: the user's session hosts whose front has ended, with their rights (adoption.py)."""
 
 
 class SpawnSession(Local, frozen=True, tag="session"):

@@ -15,11 +15,11 @@ from qsh.server.account import Account
 from qsh.server.host import SessionHost
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
+    Adopt,
     ChannelOpened,
     Exited,
     Grant,
     HostAnswer,
-    HostReport,
     HostRequest,
     OpenChannel,
 )
@@ -85,7 +85,7 @@ class Played:
         self.lines: list[str] = []
         host = SessionHost(
             PacketSocket(host_front, HostRequest),
-            PacketSocket(host_monitor, HostReport),
+            PacketSocket(host_monitor, Adopt),
             SessionRules(grant, DaemonOptions()),
             log=self.lines.append,
             recorder=recorder,

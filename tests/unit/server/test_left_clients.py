@@ -1,0 +1,65 @@
+"""What clients of a front that has ended are sent by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import socket
+
+import pytest
+
+from qsh.server.left_clients import reset_packet, tell
+from qsh.server.requests import LeftClient
+
+KEY, ID = b"k" * 32, b"i" * 8
+TOKEN = hmac.new(KEY, ID, hashlib.sha256).digest()[:16]
+
+
+def test_a_reset_looks_like_a_packet() -> None:
+    packet = reset_packet(KEY, ID)
+    assert packet.endswith(TOKEN)
+    assert packet[0] & 0xC0 == 0x40, "a short header"
+    assert 21 <= len(packet) <= 43, "shorter than any packet that would be answered by another one"
+    assert packet[:-16] != reset_packet(KEY, ID)[:-16]
+
+
+def bound(family: int, host: str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    sock.settimeout(20)
+    return sock
+
+
+@pytest.mark.parametrize(
+    ("family", "listens", "known_as"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET, "0.0.0.0", "127.0.0.2"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "::", "::1"),
+        (socket.AF_INET6, "::", "127.0.0.2"),
+    ],
+)
+def test_it_comes_from_where_the_client_knows_the_server(
+    family: int, listens: str, known_as: str
+) -> None:
+    """Those that cannot be reached, or were clients of another port, keep nobody waiting."""
+    inner = socket.AF_INET6 if ":" in known_as else socket.AF_INET
+    with bound(inner, "::1" if ":" in known_as else "127.0.0.1") as client:
+        server, other = bound(family, listens), bound(family, listens)
+        port = server.getsockname()[1]
+        here = (client.getsockname()[0], client.getsockname()[1])
+        left = [
+            LeftClient(("no address", 1), (known_as, port), ID),
+            LeftClient(here, (known_as, 1), ID),
+            LeftClient(here, (known_as, port), ID),
+        ]
+        asyncio.run(tell(left, [other, server], KEY))
+        packet, source = client.recvfrom(2000)
+        assert packet.endswith(TOKEN)
+        assert source[:2] == (known_as, port)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(2000)
+        assert server.fileno() == other.fileno() == -1
