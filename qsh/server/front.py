@@ -29,7 +29,7 @@ from qsh.server.packets import raise_descriptor_limit
 from qsh.server.penalties import REASONS
 from qsh.server.process import close_others, set_title
 from qsh.server.reloading import address_of, set_level
-from qsh.server.requests import Counts, Identity, NewListener, Rules
+from qsh.server.requests import Counts, Identity, NewListener, Penalised, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -123,6 +123,7 @@ class _Front:
         self._retired: set[Endpoint] = set()
         self._gone = asyncio.Event()
         self._withheld, self._withheld_until = 0, 0.0
+        self._link: MonitorLink | None = None
 
     async def run(
         self, monitor: socket.socket, sign: socket.socket, listeners: list[socket.socket]
@@ -136,6 +137,12 @@ class _Front:
         warm_up()
         driver = Driver(worker_threads=max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2)))
         self._identify(await link.identity, sign)
+        self._link = link
+        for each in link.penalised:
+            self._admission.penalties.restore(
+                monotonic_s(), each.source, each.until, active=each.active
+            )
+        link.penalised.clear()
         serve = functools.partial(self._accept, link=link)
         self._open = functools.partial(self._open_endpoint, driver, serve, streams=bool(tcp))
         again = [sock.dup() for sock in udp] if link.left else []
@@ -305,9 +312,14 @@ class _Front:
 
     def _penalise(self, address: str, cause: str) -> None:
         """A connection from there ended without a login. Told when its source is refused from now on."""
-        penalty = self._admission.penalise(monotonic_s(), address, cause)
+        now = monotonic_s()
+        penalty = self._admission.penalise(now, address, cause)
         if penalty is None:
             return
+        if self._link is not None and not penalty.is_full:
+            with contextlib.suppress(ChannelError):
+                until = now + penalty.seconds
+                self._link.penalise(Penalised(penalty.source, until, penalty.is_active))
         about = f"{penalty.source} {REASONS[cause]}"
         if penalty.is_full:
             self._log.verbose(f"penalties: no room for another source: {about}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
+from qsh.server.kept_penalties import KeptPenalties
 from qsh.server.login_children import kill
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import FrontRequest, Identity, LeftClients, StartFront
@@ -65,6 +66,7 @@ class FrontLink:
         self.since_s = 0.0
         self.left: list[LeftClient] = []
         """Clients of fronts that have ended, for the next one."""
+        self.penalties = KeptPenalties()
         self.due_s: float | None = None
         """When to try again to start one."""
 
@@ -94,6 +96,8 @@ class FrontLink:
         for start in range(0, len(self.left), LEFT_EACH):
             front.send(LeftClients(self.left[start : start + LEFT_EACH]))
         self.left.clear()
+        for message in self.penalties.messages(monotonic_s()):
+            front.send(message)
         front.send(Identity(held.keys, held.certificates))
         self._spawner.send(StartFront(), [theirs.detach(), sign_front.detach()])
         self.link = front

@@ -36,6 +36,8 @@ from qsh.server.requests import (
     MoveVerdict,
     NewListener,
     OpenChannel,
+    Penalised,
+    PenalisedBefore,
     Proofs,
     Prove,
     Questions,
@@ -122,7 +124,8 @@ class MonitorLink(_Link):
         self._moves: dict[bytes, Callable[[MoveVerdict], None]] = {}
         self.identity: asyncio.Future[Identity] = self._loop.create_future()
         self.left: list[LeftClient] = []
-        """Clients of the front before; complete when the identity is known."""
+        """Clients of the front before; complete when the identity is known, as the next is."""
+        self.penalised: list[Penalised] = []
         self.reloaded: Callable[[NewListener | Rules | Identity, list[int]], None] | None = None
         """Gets what a configuration that was read again brings, and takes the descriptors over."""
 
@@ -169,6 +172,10 @@ class MonitorLink(_Link):
         """For the metrics. Raises ChannelError."""
         self.send(counts)
 
+    def penalise(self, penalty: Penalised) -> None:
+        """For the next front. Raises ChannelError."""
+        self.send(penalty)
+
     def forget(self, session_id: bytes, *, answered: bool = False) -> None:
         """The connection is gone; ``answered``: while answers of the client's were judged. Raises ChannelError."""
         self._moves.pop(session_id, None)
@@ -186,6 +193,8 @@ class MonitorLink(_Link):
             self.identity.set_result(message)
         elif isinstance(message, LeftClients):
             self.left += message.clients
+        elif isinstance(message, PenalisedBefore):
+            self.penalised += message.penalties
         elif isinstance(message, Verdict):
             future = self._logins.get(message.session_id)
             if future is not None and not future.done():

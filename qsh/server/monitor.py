@@ -38,6 +38,7 @@ from qsh.server.requests import (
     Login,
     Moved,
     NewListener,
+    Penalised,
     Proofs,
     Reaped,
     Reload,
@@ -265,6 +266,8 @@ class Monitor:
             self._judging.forget(request)
         elif isinstance(request, Moved):
             self._judging.moved(request)
+        elif isinstance(request, Penalised):
+            self._front.penalties.keep(request, monotonic_s())
         elif isinstance(request, Counts):
             self._counts = request
             self.metrics.front_counts(request.attempts, request.penalties)

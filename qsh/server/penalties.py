@@ -4,7 +4,7 @@ Each cause adds its seconds to what its source has to wait; more than ``min`` of
 over, ``max`` at most. Only for what came from an address that was proven: a packet names any source that it likes, and nobody
 may have a stranger penalised.
 
-Lost when the front ends. In the monitor they would outlast it, but then each refused packet would cost it something, too.
+In the front, so that a refused packet costs the monitor nothing; the next front gets them from there (kept_penalties.py).
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Penalty(NamedTuple):
     """It is refused only since now."""
     is_full: bool = False
     """Nothing was noted: the table is full, and everybody is refused."""
+    is_active: bool = False
+    """It is refused, since now or before."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,15 @@ class Penalties:
         active = was_active or until - now > self.rules.min
         table.set(source, until, active=active)
         table.expire(now, most)
-        return Penalty(source, until - now, active and not was_active)
+        return Penalty(source, until - now, active and not was_active, is_active=active)
+
+    def restore(self, now: float, source: str, until: float, *, active: bool) -> None:
+        """What the front before has noted, which may have been broken into: for no longer than the rules let it be."""
+        longest = max(self.rules.max, *(self.rules.seconds(cause) for cause in CAUSES))
+        table, most, _ = self._of(source)
+        until = min(until, now + longest)
+        if self.rules.enabled and until > now and len(table.entries) < most:
+            table.set(source, until, active=active)
 
     def refused_until(self, now: float, address: str) -> float | None:
         """When this address may come again; None: now. While a table is full that denies all, nobody can say: it is ``now``."""

@@ -14,6 +14,7 @@ from qsh.errors import ConnectError
 from qsh.wire import framing
 from qsh.wire.messages import Auth, AuthRefused, Hello, Offer, Open, Opened
 from tests.e2e.test_metrics import fetch, value
+from tests.e2e.test_resume_key import kill_front
 from tests.e2e.test_server_hostile import first_flights
 from tests.support.raw_client import RawClient, raw_client
 from tests.support.watched import LIMIT_S, Watched, attempt, login, somebody_else, start, until
@@ -145,6 +146,18 @@ def test_it_ends_and_what_was_there_goes_on(tmp_path: Path) -> None:
 
         bad(server, story)
         until(lambda: not refused(server))
+
+
+def test_the_next_front_knows_them(tmp_path: Path) -> None:
+    """Whoever can make a front crash is not forgiven by that."""
+    with running(tmp_path) as server:
+        bad(server, _nothing)
+        until(lambda: told(server))
+        kill_front(server)
+        assert refused(server)
+        attempt(server, somebody_else)
+        kill_front(server)
+        assert refused(server), "the third front has them from the first one, too"
 
 
 def test_failures_before_a_success_cost_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What qshd's processes say to each other, over SOCK_SEQPACKET socket pairs (docs/architecture.md 2.2). A file for each pair.
 
-    front ─ Login, Forget, Prove, Moved, Counts ─► monitor                                        front_monitor.py
-    front ◄─ LeftClients, Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket), Rules,
+    front ─ Login, Forget, Prove, Moved, Penalised, Counts ─► monitor                             front_monitor.py
+    front ◄─ LeftClients, PenalisedBefore, Identity, Proofs, MoveVerdict, Verdict (+ the session host's socket), Rules,
              NewListener (+ socket), Dialogue (+ the login child's socket) ─ monitor
     monitor ─ SpawnLogin, SpawnSession, StartFront, StartSigner, RecordLogin, RecordLogout, Reload ─► spawner    spawner.py
     monitor ◄─ Spawned, SpawnFailed, Reaped, NewListener (+ socket), Reloaded ─ spawner ─ fork ─► all others
@@ -43,6 +43,8 @@ from qsh.server.requests.front_monitor import (
     MoveVerdict,
     NewListener,
     Outcome,
+    Penalised,
+    PenalisedBefore,
     Proofs,
     Prove,
     Rules,
@@ -155,6 +157,8 @@ __all__ = [
     "OpenChannel",
     "Outcome",
     "PathState",
+    "Penalised",
+    "PenalisedBefore",
     "Proofs",
     "Prove",
     "ProveKeys",

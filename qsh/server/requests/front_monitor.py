@@ -25,6 +25,8 @@ __all__ = [
     "Moved",
     "NewListener",
     "Outcome",
+    "Penalised",
+    "PenalisedBefore",
     "Proofs",
     "Prove",
     "Rules",
@@ -83,7 +85,15 @@ class Counts(Local, frozen=True, tag="counts"):
     """Sources that are watched or refused now."""
 
 
-FrontRequest = Login | Forget | Prove | Moved | Counts
+class Penalised(Local, frozen=True, tag="penalised"):
+    """A source has that much time against it (penalties.py), by the monotonic clock; ``active``: it is refused until then."""
+
+    source: Annotated[str, Meta(max_length=64)]
+    until: float
+    active: bool
+
+
+FrontRequest = Login | Forget | Prove | Moved | Counts | Penalised
 
 
 class Identity(Local, frozen=True, tag="identity"):
@@ -166,8 +176,22 @@ class LeftClients(Local, frozen=True, tag="left"):
     clients: list[LeftClient]
 
 
+class PenalisedBefore(Local, frozen=True, tag="penalised-before"):
+    """By the front before, as far as it is not over."""
+
+    penalties: list[Penalised]
+
+
 MonitorAnswer = (
-    Identity | LeftClients | Dialogue | Verdict | Proofs | MoveVerdict | NewListener | Rules
+    Identity
+    | LeftClients
+    | PenalisedBefore
+    | Dialogue
+    | Verdict
+    | Proofs
+    | MoveVerdict
+    | NewListener
+    | Rules
 )
 
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from qsh.config.daemon_penalties import CAUSES, PenaltyRules
 from qsh.server.admission import source_block
+from qsh.server.kept_penalties import KeptPenalties
 from qsh.server.penalties import REASONS, Penalties, cause_of
+from qsh.server.requests import MAX_PACKET, Penalised, encode
 
 ONE, TWO, SIX = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 
@@ -173,3 +175,51 @@ def test_the_same_as_a_table_without_an_order(
         tables[is_v6] = table
         assert len(found._tables[is_v6].entries) == len(table) <= most
         assert all(len(each._order) <= 2 * most + 17 for each in found._tables.values())
+
+
+def test_a_front_takes_over_what_the_one_before_noted() -> None:
+    found = of(max=600)
+    found.restore(100.0, f"{ONE}/32", 150.0, active=True)
+    found.restore(100.0, f"{TWO}/32", 104.0, active=False)
+    assert found.refused_until(100.0, ONE) == 150.0
+    assert found.refused_until(100.0, TWO) is None
+    penalty = found.penalise(100.0, TWO, "grace-exceeded")
+    assert penalty is not None
+    assert penalty.seconds == 14.0, "it adds up"
+    assert found.refused_until(150.0, ONE) is None
+
+
+def test_what_it_takes_over_is_bounded_and_within_the_rules() -> None:
+    found = of(max=600, max_sources4=2)
+    found.restore(100.0, f"{ONE}/32", 1e300, active=True)
+    assert found.refused_until(100.0, ONE) == 700.0
+    found.restore(100.0, f"{TWO}/32", 99.0, active=True)
+    assert found.refused_until(100.0, TWO) is None, "it is over"
+    for number in range(5):
+        found.restore(100.0, f"198.51.100.{number}/32", 200.0, active=True)
+    assert len(found) == 2
+    none = of(enabled=False)
+    none.restore(100.0, f"{ONE}/32", 200.0, active=True)
+    assert len(none) == 0
+
+
+def test_what_the_monitor_keeps_for_it_is_bounded() -> None:
+    kept = KeptPenalties(most=8)
+    for number in range(8):
+        kept.keep(Penalised(f"192.0.2.{number}/32", 10.0 + number, active=True), 0.0)
+    kept.keep(Penalised("192.0.2.0/32", 50.0, active=False), 0.0)
+    assert [len(each.penalties) for each in kept.messages(0.0)] == [8]
+    kept.keep(Penalised("192.0.2.99/32", 99.0, active=True), 0.0)
+    (message,) = kept.messages(0.0)
+    sources = [each.source for each in message.penalties]
+    assert sources == [f"192.0.2.{number}/32" for number in (3, 4, 5, 6, 7, 0, 99)]
+    assert list(kept.messages(99.0)) == []
+
+
+def test_it_is_handed_over_in_packets() -> None:
+    kept = KeptPenalties()
+    for number in range(1000):
+        kept.keep(Penalised(f"2001:db8:{number:x}::/64", 1e6, active=True), 0.0)
+    found = list(kept.messages(0.0))
+    assert sum(len(each.penalties) for each in found) == 1000
+    assert max(len(encode(each)) for each in found) < MAX_PACKET
