@@ -140,6 +140,28 @@ def test_a_pid_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert f"error: PidFile {file}/pid: File exists" in "".join(server.log)
 
 
+@pytest.mark.root
+def test_a_pid_file_that_one_left_who_was_killed_is_taken_over(tmp_path: Path) -> None:
+    """Whether its number is nobody's now or another process's; and what is not ours stays."""
+    file = tmp_path / "pid"
+    server = LiveServer(tmp_path, extra=f'PidFile "{file}"')
+    first = server.process.pid
+    assert file.read_text() == f"{first}\n"
+    server.kill()
+    assert file.read_text() == f"{first}\n", "nobody was left to remove it"
+    for stale in (f"{first}\n", f"{os.getpid()}\n", "no number\n"):
+        file.write_text(stale)
+        server.start()
+        assert file.read_text() == f"{server.process.pid}\n"
+        assert server.run("echo in").stdout == b"in\n"
+        server.stop()
+        assert not file.exists()
+    server.start()
+    file.write_text(f"{os.getpid()}\n")
+    server.stop()
+    assert file.read_text() == f"{os.getpid()}\n"
+
+
 def test_nothing_goes_to_the_background_with_a_bad_key(tmp_path: Path, key: Path) -> None:
     key.chmod(0o644)
     path = config(

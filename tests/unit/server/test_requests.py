@@ -33,8 +33,8 @@ SOCKETS = {
     "front to session host": HostRequest,
     "session host to front": HostAnswer,
 }
-ALONE = {"Begin", "Questions", "Answers"}
-"""Sockets of a login child that carry one kind."""
+ALONE = {"Adopt", "Begin", "Questions", "Answers"}
+"""Sockets to a session host, and of a login child, that carry one kind."""
 
 
 @pytest.mark.parametrize("socket", SOCKETS)
