@@ -1,43 +1,30 @@
 """Every fuzz target on its corpus and, for a bounded time, on new inputs (QSH_FUZZ_S seconds each; 60 in CI).
 
-As many at a time as there are processors: each test waits for its own.
+As many at a time as there are processors, beside the tests before these (conftest.py): each test here waits for its own.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fuzz import runner, side_by_side
+from tests.fuzz.conftest import SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import Future
-
-SECONDS = float(os.environ.get("QSH_FUZZ_S", "60" if os.environ.get("CI") else "3"))
 
 
 def test_there_are_targets() -> None:
     assert runner.names()
 
 
-@pytest.fixture(scope="module")
-def running(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[side_by_side.Result]]]:
-    chosen = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    calls = [item.callspec for item in chosen if item.originalname == "test_invariant_holds"]
-    started = side_by_side.begin([str(call.params["name"]) for call in calls], SECONDS)
-    yield started
-    for each in started.values():
-        each.cancel()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + side_by_side.LATE_S + 60)
 @pytest.mark.parametrize("name", runner.names())
-def test_invariant_holds(running: dict[str, Future[side_by_side.Result]], name: str) -> None:
-    result = running[name].result()
+def test_invariant_holds(fuzzing: dict[str, Future[side_by_side.Result]], name: str) -> None:
+    result = fuzzing[name].result()
     assert not result.failure, result.failure
     assert result.inputs >= len(runner.load(name).SEEDS)
 
