@@ -60,6 +60,8 @@ class Rights:
     x11_forwarding: bool
     recorded: bool = False
     """Its terminals are."""
+    recorded_or_none: bool = False
+    """They must be, to the end (QshRecord closed): with ``open`` nobody knows how much is missing."""
 
     @property
     def free(self) -> bool:
@@ -79,7 +81,9 @@ class Rights:
 
     def may_be_seen_in(self, creator: Rights) -> bool:
         """Whether it is recorded there as it is here: who attaches with a ticket may have come to where other rules hold."""
-        return creator.recorded >= self.recorded
+        return (
+            creator.recorded >= self.recorded and creator.recorded_or_none >= self.recorded_or_none
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ class SessionRules:
             key.port_forwarding and not options.disable_forwarding,
             forwards.may_call_display,
             options.qsh_record != "no",
+            options.qsh_record == "closed",
         )
 
     def calls(self, request: OpenChannel) -> frozenset[CallKind]:

@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ class Recorded(LiveServer):
     """A qshd that records one user; root is not recorded."""
 
     def __init__(self, home: Path, user: User, policy: str, typed: str = "no") -> None:
-        self.recorded, self.where = user, home / "recordings"
+        self.recorded, self.policy, self.where = user, policy, home / "recordings"
         super().__init__(
             home, EXTRA.format(user=user.name, policy=policy, where=self.where, typed=typed)
         )
@@ -171,6 +172,49 @@ def test_the_user_cannot_reach_recorder_or_file(server: Recorded, user: User) ->
             found = subprocess.run(argv, capture_output=True, check=False)
             assert found.returncode != 0, attempt
         assert server.recorders() == [recorder]
+
+
+@pytest.mark.parametrize("server", [("no",), ("open",)], indirect=True)
+def test_a_terminal_from_before_is_none_where_recordings_are_a_must(server: Recorded) -> None:
+    """Not for a client of another login, and not for its own, which comes back."""
+
+    def argv(verb: str, *words: str) -> list[str]:
+        program = [sys.executable, "-m", "qsh.cli.control", verb, "-F", f"{server.home}/config"]
+        return [*program, "-p", str(server.port), server.target, *words]
+
+    def control(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv(*words), env={**server.env, "TERM": "xterm"}, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20,
+        )  # fmt: skip
+
+    with server.terminal("cat") as terminal:
+        terminal.type(b"before\n")
+        terminal.expect(b"before\r\nbefore")
+        (row,) = control("sessions").stdout.splitlines()[1:]
+        name = row.split()[0]
+        config = server.home / "qshd_config"
+        config.write_text(
+            config.read_text().replace(f"QshRecord {server.policy}", "QshRecord closed")
+        )
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: server.told("the configuration was read again"))
+        assert control("sessions").stderr == "no sessions on 127.0.0.1\n"
+        assert "may not use other sessions" in control("history", name).stderr
+        with OnTerminal(argv("attach", name), {**server.env, "TERM": "xterm"}) as other:
+            assert other.wait() == 255
+            assert b"may not use other sessions" in other.output
+        server.extra = server.extra.replace(f"QshRecord {server.policy}", "QshRecord closed")
+        server.forget()
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        server.start()
+        assert terminal.wait() == 255
+        assert b"may not use other sessions" in terminal.output
+    with server.terminal("cat") as terminal:
+        terminal.type(b"of now\n")
+        terminal.expect(b"of now\r\nof now")
+        wait_until(lambda: "of now" in text(server.files()[-1]), "a recording")
 
 
 def _hosts(user: User) -> list[int]:

@@ -154,3 +154,17 @@ def test_who_is_recorded_visits_only_what_is() -> None:
     assert free.may_visit(watched)
     assert not watched.may_visit(free)
     assert not watched.may_be_seen_in(free)
+
+
+def test_who_must_be_recorded_visits_only_what_must() -> None:
+    """Of what is recorded with ``open`` some may be missing: its recorder may have died."""
+    free = Rights(None, True, True, True, True)
+    watched, strict = (
+        replace(free, recorded=True),
+        replace(free, recorded=True, recorded_or_none=True),
+    )
+    assert strict.may_visit(strict)
+    assert watched.may_visit(strict)
+    for creator in (free, watched):
+        assert not strict.may_visit(creator)
+        assert not strict.may_be_seen_in(creator), "not with a ticket either"
