@@ -54,7 +54,7 @@ def pick(options: ClientOptions, hops: Sequence[ClientOptions] = ()) -> str:
 
 
 def choices(rows: Sequence[Any], now_s: float) -> list[tuple[str, str]]:
-    """Names and descriptions of those that nobody is attached to, the one used last first. What the host says is made visible."""
+    """Names and descriptions of those that answer and nobody is attached to, the one used last first, made visible."""
     waiting = [
         row
         for row in (rows if isinstance(rows, list) else ())
@@ -62,6 +62,7 @@ def choices(rows: Sequence[Any], now_s: float) -> list[tuple[str, str]]:
         and isinstance(row.get("name"), str)
         and not row.get("attached")
         and not row.get("ended")
+        and row.get("answers") is not False
     ]
     waiting.sort(key=_traffic_s, reverse=True)
     return [(row["name"], describe(row, now_s)) for row in waiting]

@@ -167,6 +167,8 @@ def _columns(row: dict[str, Any], now_s: float) -> tuple[str, ...]:
     state = nobody if not attached else "attached" if attached == 1 else f"attached × {attached}"
     if row.get("ended"):
         state = "ended"
+    if row.get("answers") is False:
+        state = "no answer"
     return (
         _text(row, "name"),
         _text(row, "user"),

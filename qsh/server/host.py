@@ -144,6 +144,7 @@ class SessionHost:
             times.append(dial)
         if self._records is not None and (record := self._records.deadline) is not None:
             times.append(record)
+        times += self._visits.deadlines
         if self.pages is not None and self.pages.deadline is not None:
             times.append(self.pages.deadline)
         return max(0.0, min(times) - now) if times else None
@@ -154,6 +155,7 @@ class SessionHost:
             self._forwards.expire(now)
         if self._records is not None:
             self._records.expire(now)
+        self._visits.expire(now)
         self._terminals.expire(now)
         if self.pages is not None:
             self.pages.expire(now)

@@ -76,11 +76,12 @@ def _run(directory: SessionDirectory, words: list[str], user: str, rights: Right
 
 
 def _list(directory: SessionDirectory, user: str, rights: Rights) -> bytes:
-    rows = [
-        {"user": user, **msgspec.to_builtins(answer.description)}
-        for answer in describe_all(directory, directory.names(), LIST_S)
-        if rights.may_visit(answer.rights)
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, answer in _ask_all(directory, directory.names(), LIST_S):
+        if answer is None:  # its process was stopped, or is out of order
+            rows.append({"user": user, "name": name, "answers": False})
+        elif rights.may_visit(answer.rights):
+            rows.append({"user": user, **msgspec.to_builtins(answer.description)})
     return msgspec.json.encode(rows) + b"\n"
 
 
@@ -109,7 +110,11 @@ def _history(directory: SessionDirectory, name: str, question: History) -> bytes
             answer = receive(peer, deadline)
     finally:
         peer.close()
-    raise CommandError(answer.text if isinstance(answer, Refused) else f"session {name} is gone")
+    raise CommandError(answer.text if isinstance(answer, Refused) else _no_answer(name, deadline))
+
+
+def _no_answer(name: str, deadline: float) -> str:
+    return f"session {name} " + ("does not answer" if monotonic_s() >= deadline else "is gone")
 
 
 def _connect(directory: SessionDirectory, name: str) -> PacketSocket[Any]:
@@ -125,6 +130,14 @@ def describe_all(
     directory: SessionDirectory, names: Iterable[str], limit_s: float
 ) -> list[Described]:
     """What the terminals of these names say of themselves, as far as they answer within ``limit_s`` together."""
+    found = _ask_all(directory, names, limit_s)
+    return [answer for _, answer in found if answer is not None]
+
+
+def _ask_all(
+    directory: SessionDirectory, names: Iterable[str], limit_s: float
+) -> list[tuple[str, Described | None]]:
+    """Those that are there; None for one that does not answer in time."""
     deadline = monotonic_s() + limit_s
     peers = []
     for name in names:
@@ -133,13 +146,18 @@ def describe_all(
             continue
         try:
             peer.send(Describe())
-            peers.append(peer)
+            peers.append((name, peer))
         except OSError:
             peer.close()
-    answers = [receive(peer, deadline) for peer in peers]
-    for peer in peers:
+    found: list[tuple[str, Described | None]] = []
+    for name, peer in peers:
+        answer = receive(peer, deadline)
+        if isinstance(answer, Described):
+            found.append((name, answer))
+        elif monotonic_s() >= deadline:  # else it has just ended
+            found.append((name, None))
         peer.close()
-    return [answer for answer in answers if isinstance(answer, Described)]
+    return found
 
 
 def waiting_lines(described: Iterable[Described], rights: Rights) -> list[str]:

@@ -284,7 +284,9 @@ class SessionDirectory:
                 try:
                     listener.bind(path)
                 except OSError as error:
-                    if error.errno != errno.EADDRINUSE or not self._is_stale(path):
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+                    if not self._is_stale(path):
                         listener.close()
                         return None
                     os.unlink(path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
 from qsh.server.client_calls import Callee
 from qsh.server.event_loop import READ, WRITE
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from qsh.server.session_directory import AttachTo
 
 __all__ = ["SessionRelay"]
+
+ANSWER_S: Final = 5.0
+"""A session host answers within milliseconds, unless it was stopped."""
 
 
 class SessionRelay:
@@ -42,6 +46,8 @@ class SessionRelay:
         self._callee = Callee(question.calls, lambda call, descriptor: on_call(call, [descriptor]))
         """Counts here, too: whoever made the socket that is taken for another host's is the user, but need not be qshd."""
         self._opened = False
+        self.deadline: float | None = monotonic_s() + ANSWER_S
+        """When to :meth:`expire`."""
         self._send(question)
 
     def _send(self, message: AttachTo | UserHangUp | LinkState | CallOver) -> None:
@@ -67,7 +73,7 @@ class SessionRelay:
 
     def _take(self, answer: Any, descriptors: list[int]) -> None:
         if isinstance(answer, Opened) and not self._opened and len(descriptors) == 2:
-            self._opened = True
+            self._opened, self.deadline = True, None
             self._on_open(descriptors)
             return
         if isinstance(answer, PassCall) and self._opened:
@@ -82,6 +88,11 @@ class SessionRelay:
             self.close(answer.code, answer.text)
         else:
             self.close("resources", "the server is out of descriptors")
+
+    def expire(self, now: float) -> None:
+        """A deadline may have come."""
+        if self.deadline is not None and now >= self.deadline:
+            self.close("resources", "the session does not answer")
 
     def hang_up(self) -> None:
         """The client ended its channel."""
@@ -102,6 +113,7 @@ class SessionRelay:
             return
         self._loop.forget(self._peer.fileno())
         self._peer.close()
+        self.deadline = None
         if not self._opened:
             self._on_fail(code or "session-lost", text)
         self._on_end()

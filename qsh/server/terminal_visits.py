@@ -76,6 +76,18 @@ class TerminalVisits:
         else:
             visit.path(*self._path)
 
+    @property
+    def deadlines(self) -> list[float]:
+        """When to :meth:`expire`."""
+        relays = (visit for visit in self._visits.values() if not isinstance(visit, _Here))
+        return [relay.deadline for relay in relays if relay.deadline is not None]
+
+    def expire(self, now: float) -> None:
+        """A deadline may have come."""
+        for visit in list(self._visits.values()):
+            if not isinstance(visit, _Here):
+                visit.expire(now)
+
     def close(self) -> None:
         """The front is gone: terminals stay, and see the end of their streams."""
         for visit in list(self._visits.values()):

@@ -57,9 +57,16 @@ class Contact:
         return deadline is not None and now >= deadline
 
 
-def line(silence_s: float, *, reason: str = "", waiting: int = 0, escape: str = "") -> str:
+def line(
+    silence_s: float,
+    *,
+    missing: str = "contact",
+    reason: str = "",
+    waiting: int = 0,
+    escape: str = "",
+) -> str:
     """The notice, printable ASCII. ``waiting``: bytes typed and not delivered; ``escape``: the escape character as shown."""
-    parts = [f"qsh: no contact for {_duration(silence_s)}"]
+    parts = [f"qsh: no {missing} for {_duration(silence_s)}"]
     if waiting:
         parts.append(f"{waiting} key{'s wait' if waiting > 1 else ' waits'}")
     if escape:

@@ -25,6 +25,8 @@ LONGER: Final = 5
 """The silence grows with the time that nobody has used it: by a fifth of that."""
 WATCH_S: Final = 0.25
 """Between looks for a word while contact is lost."""
+STOPPED_S: Final = 5.0
+"""Typed keys of which the session says nothing for so long, though the host is there: its process was stopped."""
 GRACE_S: Final = 0.5
 """A connection that is replaced so soon was no loss to speak of."""
 SECOND_TRY_S: Final = 5.0
@@ -32,7 +34,7 @@ SECOND_TRY_S: Final = 5.0
 
 
 class ContactWatch:
-    """Any packet of the connection is a word of the host's."""
+    """Any packet of the connection is a word of the host's; that the session itself is there only its own messages say."""
 
     def __init__(
         self,
@@ -53,6 +55,8 @@ class ContactWatch:
         self._packets = 0
         """Received before the host was asked."""
         self._in_use_s = now + IN_USE_S
+        self._typed_s: float | None = None
+        """When something was typed of which the session has said nothing since."""
         self.notice_is_on = False
 
     # -- what happened
@@ -61,6 +65,7 @@ class ContactWatch:
         """Another connection, whose packets are counted anew."""
         self._probing.heard()
         self._packets = self._received_packets()
+        self._typed_s = None
 
     def rtt(self, rtt_s: float) -> None:
         """The path's round trip."""
@@ -77,12 +82,18 @@ class ContactWatch:
 
     def ask(self, now: float) -> None:
         """Something that wants an answer leaves."""
+        if self._typed_s is None and len(self._typed.log):
+            self._typed_s = now
         if self._contact.asked(now):
             self._packets = self._received_packets()
             self._probing.asked(now)
 
     def heard(self, now: float) -> None:
-        """Anything came."""
+        """Something of the session's came."""
+        self._typed_s = None
+        self._heard_packets(now)
+
+    def _heard_packets(self, now: float) -> None:
         typed, connected = self._typed, self._channel.heard is not None
         if self._contact.lost(now):
             typed.repetition.hasten(now)
@@ -90,7 +101,7 @@ class ContactWatch:
         self._probing.heard()
         if not connected:
             return
-        if self.notice_is_on:
+        if self.notice_is_on and not self._is_stopped(now):
             self.notice_is_on = False
             self._view.show(self._view.display.notice(None, now))
         self._reattaching.heard()
@@ -103,7 +114,13 @@ class ContactWatch:
         """When to :meth:`look`, at the latest, for the user's sake."""
         if self._channel.heard is None or self._contact.lost(now):
             return now + WATCH_S
-        return self._contact.deadline or self._ask_s
+        due = self._contact.deadline or self._ask_s
+        if self._typed_s is None or not len(self._typed.log):
+            return due
+        stopped_s = self._typed_s + STOPPED_S
+        if now >= stopped_s:
+            stopped_s = now + WATCH_S
+        return stopped_s if due is None else min(due, stopped_s)
 
     @property
     def probe_s(self) -> float | None:
@@ -123,6 +140,15 @@ class ContactWatch:
                 escape=self._escape,
             )
             self._view.show(self._view.display.notice(text, now))
+        elif self._typed_s is not None and self._is_stopped(now):
+            self.notice_is_on = True
+            text = line(
+                now - self._typed_s,
+                missing="answer from the session",
+                waiting=len(self._typed.log),
+                escape=self._escape,
+            )
+            self._view.show(self._view.display.notice(text, now))
 
     def _look_for_words(self, now: float) -> None:
         contact = self._contact
@@ -130,7 +156,7 @@ class ContactWatch:
             packets = self._received_packets()
             if packets != self._packets:
                 self._packets = packets
-                self.heard(now)
+                self._heard_packets(now)
             elif now - contact.heard_s >= SECOND_TRY_S:
                 self._reattaching.start()
         elif not contact.waiting and self._ask_s is not None and now >= self._ask_s:
@@ -152,6 +178,10 @@ class ContactWatch:
         unused_s = heard_s - (self._in_use_s - IN_USE_S)
         due = heard_s + max(PROBE_S, unused_s / LONGER)
         return due if due <= self._in_use_s else None
+
+    def _is_stopped(self, now: float) -> bool:
+        waits = self._typed_s is not None and len(self._typed.log)
+        return bool(waits) and now >= (self._typed_s or 0.0) + STOPPED_S
 
     def _is_lost(self, now: float) -> bool:
         if self._channel.heard is None and now >= self._reattaching.lost_s + GRACE_S:

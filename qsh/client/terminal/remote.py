@@ -161,8 +161,10 @@ class RemoteTerminal:
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             self._raise_end()
-            if left.done():
-                channel.ended()
+            if (
+                left.done()
+            ):  # unheard: a farewell would reach a host that was stopped before our word
+                abandon(link, channel)
                 return self._ending.detached(self.name)
             if replaced.done():
                 abandon(link, channel)

@@ -6,7 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from qsh.client.terminal.contact import GRACE_S, IN_USE_S, PROBE_S, SECOND_TRY_S, ContactWatch
+from qsh.client.terminal.contact import (
+    GRACE_S,
+    IN_USE_S,
+    PROBE_S,
+    SECOND_TRY_S,
+    STOPPED_S,
+    ContactWatch,
+)
 from qsh.session.repetition import Repetition
 from qsh.session.typed_log import TypedLog
 
@@ -141,4 +148,32 @@ def test_a_terminal_that_cannot_come_back_is_not_spoken_of(setup: Setup) -> None
     setup.reattaching.ticket = b""
     setup.watch.ask(NOW)
     setup.watch.look(NOW + 60.0)
+    assert setup.notices == []
+
+
+def test_a_session_that_was_stopped_is_not_the_host_s_silence(setup: Setup) -> None:
+    """Packets come (acknowledgements of the front's), and of what was typed the session says nothing."""
+    setup.log.append(b"ls\r")
+    setup.watch.ask(NOW)
+    now = NOW
+    while now < NOW + STOPPED_S + 2:
+        setup.packets += 1
+        now = setup.watch.deadline(now) or now
+        setup.watch.look(now)
+    assert setup.attempts == 0, "another connection would lead to the same session"
+    assert setup.notices[0] == (
+        "qsh: no answer from the session for 5 s; 3 keys wait; Enter ~. ends, ~d leaves"
+    )
+    assert None not in setup.notices
+    setup.watch.heard(now)
+    assert setup.notices[-1] is None
+
+
+def test_a_session_that_says_anything_was_not_stopped(setup: Setup) -> None:
+    setup.log.append(b"ls\r")
+    setup.watch.ask(NOW)
+    for second in range(20):
+        setup.packets += 1
+        setup.watch.heard(NOW + second)
+        setup.watch.look(NOW + second + 0.5)
     assert setup.notices == []
