@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 import subprocess
 import tempfile
 import time
@@ -18,6 +19,7 @@ from qsh.wire.messages import Auth, AuthAnswers, AuthQuestions, AuthRefused
 from tests.support import live_server
 from tests.support.live_server import PLAIN_SHELL, LiveServer
 from tests.support.raw_client import raw_client
+from tests.support.terminal import OnTerminal
 from tests.support.users import User, temporary_user
 
 if TYPE_CHECKING:
@@ -269,6 +271,94 @@ def test_a_session_is_opened_and_closed_for_a_key_too(place: Path, anna: User) -
             for kind in ("open_session", "close_session")
         ]
         until(lambda: server.logged(f"of {anna.name} ended"))
+
+
+def roles(server: PamServer, name: str) -> list[int]:
+    """Processes of this name that are this server's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if (
+                entry.name.isdigit()
+                and (entry / "comm").read_text() == f"{name}\n"
+                and f"{server.home}/qshd_config".encode() in (entry / "cmdline").read_bytes()
+            ):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("qshd-session", signal.SIGKILL),
+        ("qshd-session", signal.SIGSEGV),
+        ("qshd-keeper", signal.SIGTERM),
+    ],
+)
+def test_a_session_that_is_killed_is_closed(
+    place: Path, anna: User, name: str, number: signal.Signals
+) -> None:
+    with serving(place, recording(place)) as server:
+        server.user = anna.name
+        argv = server.command("cat")
+        with subprocess.Popen(
+            argv, env=server.env, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as client:
+            until(lambda: roles(server, "qshd-keeper"))
+            until(lambda: roles(server, "qshd-session"))
+            (pid,) = roles(server, name)
+            os.kill(pid, number)
+            seen = place / "sessions_seen"
+            until(lambda: "close_session" in seen.read_text())
+            until(lambda: not roles(server, "qshd-keeper"))
+            assert client.wait(LIMIT_S) == 255
+        kinds = [line.split()[0] for line in seen.read_text().splitlines()]
+        assert kinds == ["open_session", "close_session"]
+        until(lambda: server.logged(f"of {anna.name} was killed by signal {int(number)}"))
+
+
+def test_a_session_outlives_its_qshd_and_is_closed_then(place: Path, anna: User) -> None:
+    """The keeper is nobody's child any more."""
+    with serving(place, recording(place), f"{PLAIN_SHELL}\nDetachedMax 1h\n") as server:
+        server.user = anna.name
+        with OnTerminal(server.command("sh", options=("-t",)), server.env) as terminal:
+            terminal.type(b"echo $((40+2))x\r")
+            terminal.expect(b"42x")
+            server.forget()
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+            seen = place / "sessions_seen"
+            assert "close_session" not in seen.read_text()
+            server.start()
+            terminal.type(b"echo $((50+2))y\r")
+            terminal.expect(b"52y")
+            terminal.type(b"exit 5\r")
+            assert terminal.wait() == 5
+        until(
+            lambda: seen.read_text().count("close_session") == 2
+        )  # the login's that came back, too
+        assert seen.read_text().count("open_session") == 2
+
+
+def test_who_came_by_password_alone_comes_back_unasked(place: Path, anna: User) -> None:
+    with serving(place, UNIX, f"{PLAIN_SHELL}\nDetachedMax 1h\n") as server:
+        began = time.monotonic()  # a front that ends younger than a second is not replaced
+        assert server.login(anna, "true").returncode == 0  # it makes the askpass
+        (place / "asked").write_text("")
+        env = {**server.env, "SSH_ASKPASS": f"{place}/askpass", "SSH_ASKPASS_REQUIRE": "force"}
+        options = ("-t", "-o", "PreferredAuthentications=password")
+        with OnTerminal(server.command("sh", options=options), env) as terminal:
+            terminal.type(b"echo $((40+2))x\r")
+            terminal.expect(b"42x")
+            (front,) = roles(server, "qshd-front")
+            until(lambda: time.monotonic() - began > 1.2)
+            os.kill(front, signal.SIGKILL)
+            terminal.type(b"echo $((50+2))y\r")
+            terminal.expect(b"52y")
+            until(lambda: server.logged(f"Accepted resume for {anna.name}"))
+            assert len(server.asked) == 1
+            terminal.type(b"exit 6\r")
+            assert terminal.wait() == 6
 
 
 def test_account_rules_hold_for_keys(place: Path, anna: User) -> None:
