@@ -13,6 +13,7 @@ for splices ``fd-closed`` (EPIPE/ECONNRESET on the descriptor, code = errno) ``f
 ``setup`` for bad arguments found late. Bad arguments found at once raise ValueError or OSError.
 """
 
+from collections.abc import Sequence
 from typing import final
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "gulp",
     "peel",
     "pour",
+    "refuse_rare_calls",
     "version",
     "warm_up",
 ]
@@ -60,11 +62,17 @@ def drop_bounding_set() -> None:
     To be called before the user id changes, which takes the right to do it.
     """
 
-def confine(role: str) -> tuple[list[str], list[str]]:
-    """For good: no capabilities, no new rights, not dumpable, Landlock without any rule, and a seccomp filter for all threads.
+def confine(role: str, paths: Sequence[str] = ...) -> tuple[list[str], list[str]]:
+    """For good: few or no capabilities, no new rights, not dumpable, and a seccomp filter for all threads.
 
-    ``role``: "front" or "signer" (a process that has all its sockets and no threads). Returns what is in force, and what this
-    kernel does not have. Raises OSError.
+    ``role``: "front"; "signer" (a process that has all its sockets and no threads); "recorder" and "records" (which write
+    below ``paths``, directories and files that are there); Landlock lets these reach nothing else. "monitor": it stays root.
+    Returns what is in force, and what this kernel does not have. Raises OSError.
+    """
+
+def refuse_rare_calls() -> None:
+    """Have the kernel refuse this process, and programs that it starts, calls that nobody needs at a login: tracing, modules of
+    the kernel, clocks and the like. Its rights stay. Raises OSError, without root too.
     """
 
 def warm_up() -> None:

@@ -57,6 +57,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(warm_up, m)?)?;
     m.add_function(wrap_pyfunction!(confine::drop_bounding_set, m)?)?;
     m.add_function(wrap_pyfunction!(confine::confine, m)?)?;
+    m.add_function(wrap_pyfunction!(confine::refuse_rare_calls, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_public, m)?)?;
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
     m.add_function(wrap_pyfunction!(gulp::gulp, m)?)?;

@@ -12,6 +12,8 @@ use rustix::mm;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use seccompiler::sock_filter;
+
 use crate::splice::Port;
 
 /// A duplicate of the caller's descriptor, close-on-exec. The caller keeps its own.
@@ -116,4 +118,26 @@ pub(crate) fn drop_page(start: usize, size: usize) -> io::Result<()> {
             mm::Advice::LinuxDontNeed,
         )
     }
+}
+
+/// Have the kernel run `program` before every system call of this process, without giving up new rights (seccomp(2)).
+pub(crate) fn filter_calls(program: &[sock_filter]) -> io::Result<()> {
+    let given = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: `given` and the program, whose layout is the kernel's, live for the call, which copies both.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            &raw const given,
+        )
+    };
+    if done == 0 {
+        return Ok(());
+    }
+    let code = std::io::Error::last_os_error().raw_os_error();
+    Err(code.map_or(Errno::INVAL, Errno::from_raw_os_error))
 }

@@ -18,7 +18,14 @@ from qsh.errors import StartupError
 from qsh.lean_imports import import_without
 from qsh.quic import tcp_listener
 from qsh.server import account as accounts
-from qsh.server import front_secrets, host_keys, image_layout, named_files, preload
+from qsh.server import (
+    confinement,
+    front_secrets,
+    host_keys,
+    image_layout,
+    named_files,
+    preload,
+)
 from qsh.server.admission import Admission, limits_of
 from qsh.server.image import Image
 from qsh.server.log import JOURNAL_SOCKET, Log
@@ -227,6 +234,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         service=service,
         metrics_path=options.qsh_metrics_socket if instance is None else "none",
     )
+    confinement.confine("monitor", log)
     status = monitor.run()
     _remove_pid(options)
     return status

@@ -12,6 +12,7 @@ import select
 import signal
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from qsh.server import confinement
 from qsh.server.process import set_title
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def keep(
     set_title("qshd-keeper")
     log.role = "qshd-keeper"
     after_fork()
+    confinement.refuse_rare_calls()
     status = _wait(pid, waited)
     reason = login.close()
     if reason is not None:

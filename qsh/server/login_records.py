@@ -50,6 +50,11 @@ class Paths:
     wtmp: str = "/var/log/wtmp"
     lastlog: str = "/var/log/lastlog"
 
+    @property
+    def all(self) -> list[str]:
+        """Each of them."""
+        return [self.utmp, self.wtmp, self.lastlog]
+
 
 DEFAULT: Final = Paths()
 

@@ -1,8 +1,9 @@
 """The recorder: writes what the terminals of one login put out, as asciicast v2, into files that the user cannot reach.
 
-Forked before the session host becomes the user, one for each login that is recorded. It stays root, has no network and no keys,
-reads one socket, and ends with the session host: a qshd that is restarted or killed in between does not matter to it. What it
-is told is the word of the session host, a process of the user's that no other process of the user's can touch.
+Forked before the session host becomes the user, one for each login that is recorded. It stays root, but for root's rights: no
+capability, no file but new ones below its directory, no network, no keys (confinement.py). It reads one socket, and ends with
+the session host: a qshd that is restarted or killed in between does not matter to it. What it is told is the word of the session
+host, a process of the user's that no other process of the user's can touch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from qsh.clock import monotonic_s, wall_s
 from qsh.errors import QshError, RemoteProtocolError
-from qsh.server import imports
+from qsh.server import confinement, imports
 from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.process import close_others, set_title
 from qsh.server.record_link import (
@@ -31,7 +32,7 @@ from qsh.server.record_link import (
     Sized,
     Wrote,
 )
-from qsh.server.recording_file import open_recording, path_for
+from qsh.server.recording_file import fixed_directory, open_recording, path_for
 from qsh.terminal.asciicast import CastWriter
 
 if TYPE_CHECKING:
@@ -265,6 +266,8 @@ def _serve(rules: SessionRules, session: int, log: Log, sock: socket.socket) -> 
         _lift_limits()
         os.chdir("/")
         imports.forbid()
+        where = fixed_directory(rules.options.qsh_record_path)
+        confinement.confine_writer("recorder", [where], log)
         Recorder(rules, session, log).run(sock)
     except BaseException as error:
         log.error(f"recorder: {type(error).__name__}: {error}")

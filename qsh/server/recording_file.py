@@ -11,7 +11,7 @@ from typing import Final
 
 from qsh.config.tokens import Tokens, expand
 
-__all__ = ["RecordingFile", "open_recording", "path_for"]
+__all__ = ["RecordingFile", "fixed_directory", "open_recording", "path_for"]
 
 OTHERS_WRITE: Final = 0o022
 DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,6 +25,17 @@ def path_for(setting: str, user: str, uid: int, now_s: float) -> str:
     """QshRecordPath with its tokens replaced; ``now_s`` in seconds since 1970."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
     return expand(setting, Tokens({"u": _plain(user), "U": str(uid), "t": stamp}, "uUt"))
+
+
+def fixed_directory(setting: str) -> str:
+    """What all recordings of a QshRecordPath are below, made if that is possible; else the one above that is there."""
+    plain = setting.split("%", 1)[0]
+    path = os.path.dirname(plain)
+    with suppress(OSError):
+        os.close(_open_directory(path))
+    while path != "/" and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return os.path.realpath(path)
 
 
 def _plain(user: str) -> str:

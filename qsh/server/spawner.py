@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from qsh.errors import StartupError
-from qsh.server import keeper, login_records
+from qsh.server import confinement, keeper, login_records
 from qsh.server.login_child import LoginChild
 from qsh.server.process import close_others, set_title
 from qsh.server.reloading import send_reread, set_level
@@ -182,6 +182,7 @@ class Spawner:
             try:
                 set_title("qshd-records")
                 close_others(self.log.descriptors)
+                confinement.confine_writer("records", login_records.DEFAULT.all, self.log)
                 self._write_records()
             except BaseException as error:
                 self.log.error(f"login records: {type(error).__name__}: {error}")

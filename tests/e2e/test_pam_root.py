@@ -317,6 +317,26 @@ def test_a_session_that_is_killed_is_closed(
         until(lambda: server.logged(f"of {anna.name} was killed by signal {int(number)}"))
 
 
+def test_a_keeper_is_refused_what_nobody_needs_and_its_session_is_not(
+    place: Path, anna: User
+) -> None:
+    with serving(place, recording(place)) as server:
+        server.user = anna.name
+        done = server.run(
+            "cat /proc/$(ps -o ppid= -p $PPID | tr -d ' ')/status; echo; cat /proc/$PPID/status /proc/self/status"
+        )
+        keeper, *others = (
+            [
+                line.split()[1]
+                for line in part.splitlines()
+                if line.startswith(("NoNew", "Seccomp:"))
+            ]
+            for part in done.stdout.decode().split("\n\n")
+        )
+        assert keeper == ["0", "2"], done.stderr
+        assert others == [["0", "0", "0", "0"]]
+
+
 def test_a_session_outlives_its_qshd_and_is_closed_then(place: Path, anna: User) -> None:
     """The keeper is nobody's child any more."""
     with serving(place, recording(place), f"{PLAIN_SHELL}\nDetachedMax 1h\n") as server:

@@ -147,6 +147,29 @@ def test_the_confined_have_nothing(server: Served, role: str) -> None:
         assert "Seccomp:\t2" in (task / "status").read_text(), "every thread"
 
 
+CAP_KILL, CAP_NET_ADMIN = 5, 12
+
+
+def test_the_monitor_has_few_of_roots_rights(server: Served) -> None:
+    """It ends processes of others; its sockets' buffers are larger than the system's limit. It starts no program."""
+    (pid,) = server.pids("qshd")
+    found = status(pid)
+    few = 1 << CAP_KILL | 1 << CAP_NET_ADMIN
+    assert int(found["CapEff"], 16) & ~few == 0
+    assert int(found["CapPrm"], 16) & ~few == 0
+    assert int(found["CapInh"], 16) == int(found["CapBnd"], 16) == 0
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+
+
+@pytest.mark.parametrize("role", ["qshd-spawner", "qshd-session"])
+def test_sessions_may_do_what_their_user_may(server: Served, role: str) -> None:
+    """Sudo, a debugger: nothing was given up that a shell would miss, in what it comes from either."""
+    for pid in server.pids(role):
+        found = status(pid)
+        assert (found["NoNewPrivs"], found["Seccomp"]) == ("0", "0")
+        assert found["CapBnd"] == status(os.getpid())["CapBnd"]
+
+
 def test_front_and_signer_are_not_one_user(server: Served) -> None:
     """Processes of one user may send each other signals."""
     uids = {status(server.pids(role)[0])["Uid"] for role in CONFINED}

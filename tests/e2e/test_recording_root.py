@@ -223,6 +223,19 @@ def _hosts(user: User) -> list[int]:
     return [int(word) for word in found.stdout.split()]
 
 
+def test_a_recorder_is_root_without_roots_rights(server: Recorded) -> None:
+    with server.terminal("cat"):
+        recorder = server.recorder()
+        wait_until(server.files, "a recording")
+        lines = Path(f"/proc/{recorder}/status").read_text().splitlines()
+        found = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(found[kind], 16) == 0, kind
+        assert (found["NoNewPrivs"], found["Seccomp"], found["Umask"]) == ("1", "2", "0077")
+        for link in map(os.readlink, Path(f"/proc/{recorder}/fd").iterdir()):
+            assert link.startswith(("socket:", "pipe:", "/dev/null", f"{server.where}/")), link
+
+
 def test_a_killed_qshd(server: Recorded) -> None:
     """Session host and recorder live on; the client comes back."""
     with server.terminal("cat") as terminal:

@@ -6,13 +6,17 @@ import errno
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = """
 import ctypes, os, socket, sys, threading, resource, signal, time
 from qsh import _native
-held, missing = _native.confine({role!r})
+held, missing = _native.confine({role!r}, {paths!r})
 assert "seccomp" in held, missing
 libc = ctypes.CDLL(None, use_errno=True)
 try:
@@ -61,9 +65,11 @@ REFUSED = {
 }
 
 
-def confined(role: str, action: str) -> subprocess.CompletedProcess[str]:
+def confined(
+    role: str, action: str, paths: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(role=role, action=action)],
+        [sys.executable, "-c", SCRIPT.format(role=role, action=action, paths=paths)],
         capture_output=True,
         text=True,
         timeout=30,
@@ -120,7 +126,7 @@ def test_the_signer_cannot_even_do_that(action: str) -> None:
 def test_a_thread_is_under_the_filter_that_was_there_before_it() -> None:
     """All threads: one that the engine has started already must not be a way out."""
     action = "None"
-    script = SCRIPT.format(role="front", action=action).replace(
+    script = SCRIPT.format(role="front", action=action, paths=()).replace(
         "held, missing",
         "go = threading.Event(); t = threading.Thread(target=lambda: (go.wait(), os.fork()))\n"
         "t.start()\nheld, missing",
@@ -133,6 +139,122 @@ def test_a_thread_is_under_the_filter_that_was_there_before_it() -> None:
     assert found.returncode == -signal.SIGSYS, found.stderr
 
 
+# -- who writes ---------------------------------------------------------------------------------
+
+WRITERS_DEADLY = sorted(DEADLY.keys() - {"create a file", "truncate a file"})
+
+
+@pytest.mark.parametrize("role", ["recorder", "records"])
+@pytest.mark.parametrize("what", WRITERS_DEADLY)
+def test_this_ends_who_writes(role: str, what: str) -> None:
+    found = confined(role, DEADLY[what])
+    assert found.returncode == -signal.SIGSYS, (found.stdout, found.stderr)
+
+
+NEW = "os.close(os.open({path!r}, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))"
+READ = "os.close(os.open({path!r}, os.O_RDONLY))"
+CHANGE = "os.close(os.open({path!r}, os.O_RDWR))"
+
+
+def test_a_recorder_makes_files_below_its_directory(tmp_path: Path) -> None:
+    for path in (tmp_path / "new", tmp_path / "inner" / "new"):
+        path.parent.mkdir(exist_ok=True)
+        found = confined("recorder", NEW.format(path=str(path)), (str(tmp_path),))
+        assert (found.stdout, path.exists()) == ("done", True), found.stderr
+    made = f"os.mkdir('further', dir_fd=os.open({str(tmp_path)!r}, os.O_PATH))"
+    assert confined("recorder", made, (str(tmp_path),)).stdout == "done"
+
+
+@pytest.mark.parametrize("action", [NEW, CHANGE, READ, "os.unlink({path!r})"])
+def test_a_recorder_reaches_nothing_else(tmp_path: Path, action: str) -> None:
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder in (own, other):
+        folder.mkdir()
+        (folder / "there").write_text("x")
+    paths = [other / "new"] if action is NEW else [other / "there"]
+    if action is not NEW:
+        paths.append(own / "there")  # it reads and removes nothing of its own either
+    for path in paths:
+        found = confined("recorder", action.format(path=str(path)), (str(own),))
+        assert found.stdout in (str(errno.EPERM), str(errno.EACCES)), path
+    assert not (other / "new").exists()
+
+
+def test_records_are_written_where_they_are(tmp_path: Path) -> None:
+    there, other = tmp_path / "wtmp", tmp_path / "other"
+    for path in (there, other):
+        path.write_text("x")
+    paths = (str(there), str(tmp_path / "missing"))
+    write = f"os.pwrite(os.open({str(there)!r}, os.O_RDWR), b'y', 0)"
+    assert confined("records", write, paths).stdout == "done"
+    assert there.read_text() == "y"
+    for action in (CHANGE.format(path=str(other)), NEW.format(path=str(tmp_path / "missing"))):
+        assert confined("records", action, paths).stdout == str(errno.EACCES)
+
+
+# -- the monitor, and what is refused to processes of a login --------------------------------------
+
+MONITORS_OWN = {
+    "kill another": "os.kill(os.getppid(), 0)",
+    "wait for another": "os.pidfd_open(os.getppid())",
+    "a pair": "socket.socketpair()",
+    "a local socket": "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
+    "a file": "os.open('/etc/passwd', os.O_RDONLY)",
+}
+MONITORS_REFUSED = sorted(
+    DEADLY.keys() - {"create a file", "truncate a file", "kill another", "kill by pidfd"}
+)
+
+
+@pytest.mark.parametrize("what", MONITORS_OWN)
+def test_the_monitor_can_do_what_it_needs(what: str) -> None:
+    found = confined("monitor", MONITORS_OWN[what])
+    assert found.stdout == "done", found.stderr
+
+
+def failing(action: str) -> str:
+    """An action of the C library's that says so when it fails."""
+    if not action.startswith("libc."):
+        return action
+    return f"assert {action} == -1; raise OSError(ctypes.get_errno(), '')"
+
+
+@pytest.mark.parametrize("what", MONITORS_REFUSED)
+def test_this_is_refused_to_the_monitor(what: str) -> None:
+    found = confined("monitor", failing(DEADLY[what]))
+    assert found.stdout == str(errno.EPERM), (found.returncode, found.stderr)
+
+
+RARE = ("trace", "read others' memory", "bpf", "io_uring", "module", "perf")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", RARE)
+def test_this_is_refused_at_a_login_and_to_what_it_starts(what: str) -> None:
+    script = SCRIPT.format(role="", paths=(), action=failing(DEADLY[what])).replace(
+        "held, missing = _native.confine('', ())\nassert \"seccomp\" in held, missing\n",
+        "_native.refuse_rare_calls()\nif os.fork():\n    os.wait()\n    os._exit(0)\n",
+    )
+    assert "refuse" in script
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert found.stdout == str(errno.EPERM), found.stderr
+
+
+@pytest.mark.root
+def test_new_rights_are_not_refused_at_a_login() -> None:
+    """A program of an administrator's may be one that changes its user."""
+    script = (
+        "import os; from qsh import _native; _native.refuse_rare_calls(); os.setuid(65534);"
+        "os.execv('/bin/grep', ['grep', '-E', 'NoNewPrivs|Seccomp:', '/proc/self/status'])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert found.stdout.split() == ["NoNewPrivs:", "0", "Seccomp:", "2"]
+
+
 def test_an_unknown_role_is_refused() -> None:
-    found = confined("monitor", "None")
+    found = confined("nobody", "None")
     assert "ValueError" in found.stderr
