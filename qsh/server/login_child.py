@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from qsh.clock import monotonic_s, wall_s
-from qsh.server import adoption, auth_info, confinement, login_records, pam, remote_name
+from qsh.server import adoption, auth_info, login_records, pam, remote_name
 from qsh.server.dialogue import Dialogue
 from qsh.server.login import Judge, Opinion, commands_s, group_names
 from qsh.server.moved_login import judge_move
@@ -64,8 +64,6 @@ class LoginChild:
             return None
         dialogue = None if to_front is None else Dialogue(to_front)
         pam_login = self._pam_login(request.login, dialogue)
-        if pam_login is None:  # a keeper would hand it on, to root's session too
-            confinement.refuse_rare_calls()
         judge = Judge(
             request.login,
             request.host_key,
@@ -112,9 +110,14 @@ class LoginChild:
             return Kept(pam_login, grant, monitor)
         return None
 
+    @property
+    def has_pam(self) -> bool:
+        """So it may become a session's keeper."""
+        return self.config.options.use_pam and pam.is_there()
+
     def _pam_login(self, login: Login, dialogue: Dialogue | None) -> PamLogin | None:
         options = self.config.options
-        if not options.use_pam or not pam.is_there():
+        if not self.has_pam:
             return None
         service = pam.service_of(options.pam_service_name)
         return PamLogin(login, service, self._name_of(login.client[0]), dialogue)

@@ -233,6 +233,8 @@ class Spawner:
         set_title("qshd-login")
         self.log.role = "qshd-login"
         child = LoginChild(self.config, len(self._generations) - 1, self.log)
+        if not child.has_pam:  # a keeper would hand it on, to root's session too
+            confinement.refuse_rare_calls()
         kept = child.judge(request, to_monitor, to_front)
         if kept is not None:
             self._keep(kept, request.number)
