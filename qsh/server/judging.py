@@ -1,8 +1,8 @@
 """Logins in the monitor: from the front's Login to a verdict, and from an accepted one to a session host.
 
-Login ─ login_table.py: may it be asked? ─► SpawnLogin ─► Judgement ─► Verdict
-                                                    │              └─ accepted ─► SpawnSession, or Begin ─► session host
-                                                └─ its end, its time is over, it broke the rules ─► refused
+Login ─ login_table.py: may it be asked? ─ turns.py ─► SpawnLogin ─► Judgement ─► Verdict
+                                                             │              └─ accepted ─► SpawnSession, or Begin ─► session host
+                                                             └─ its end, its time is over, it broke the rules ─► refused
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from qsh.server.requests import (
     Verdict,
 )
 from qsh.server.resume_records import MAX_METHODS, ResumeRecords
+from qsh.server.turns import Turns, Waiting
 
 if TYPE_CHECKING:
     from qsh.server.front_link import FrontLink
@@ -70,6 +71,7 @@ class Judging:
         self._front, self._signer = front, signer
         self._report, self._log, self._grace_s = report, log, grace_s
         self.table = LoginTable(grace_s, max_attempts)
+        self._turns = Turns(children)
         self._moves = Moves(children, spawner, front, report, log, self._deadline_s)
         self._records: ResumeRecords
 
@@ -104,21 +106,36 @@ class Judging:
             # an honest front's clock starts a little later than ours
             self._front.send(Verdict(login.session_id, Outcome.REFUSED, final=True))
             return
-        try:
-            if self._children.are_many:
-                raise OSError(errno.EAGAIN, "too many logins at the same time")
-            self._start(login, self._key(key))
-        except OSError as error:
-            self._log.error(f"cannot judge a login: {error.strerror}")
-            final = self.table.judged(login.session_id, accepted=False, counts=True)
-            self._front.send(Verdict(login.session_id, Outcome.REFUSED, final=final))
+        if self._children.are_many or self._turns.are_many:
+            self._cannot_judge(login, "too many logins at the same time")
+            return
+        self._turns.add(Waiting(login, self._key(key), self._deadline_s()))
+        self._go_on(monotonic_s())
+
+    def _go_on(self, now: float) -> None:
+        """With those whose turn it is."""
+        while (waiting := self._turns.next(now)) is not None:
+            try:
+                self._start(waiting, now)
+            except OSError as error:
+                self._cannot_judge(waiting.login, error.strerror)
+
+    def _cannot_judge(self, login: Login, reason: str | None) -> None:
+        self._log.error(f"cannot judge a login: {reason}")
+        self._refused(login)
+
+    def _refused(self, login: Login, penalty: str = "") -> None:
+        final = self.table.judged(login.session_id, accepted=False, counts=True)
+        self._front.send(Verdict(login.session_id, Outcome.REFUSED, final=final, penalty=penalty))
 
     def moved(self, request: Moved) -> None:
         """Raises RemoteProtocolError if it must not be asked now."""
         self._moves.ask(request, self._key(self.table.moved(request.session_id)))
 
-    def _start(self, login: Login, host_key: bytes) -> None:
-        session, theirs = self._children.new(login, self._deadline_s())
+    def _start(self, waiting: Waiting, now: float) -> None:
+        login = waiting.login
+        session, theirs = self._children.new(login, waiting.deadline_s)
+        session.began_s = now
         session.steps = self.table.steps(login.session_id, login.user)
         if login.resume is not None:
             session.steps = tuple(Step(method) for method in self._records.methods(login))
@@ -133,7 +150,7 @@ class Judging:
             request = SpawnLogin(
                 session.number,
                 login,
-                host_key,
+                waiting.host_key,
                 self._records.opened(login),
                 steps=list(session.steps),
                 orphans=orphans,
@@ -146,6 +163,9 @@ class Judging:
     def forget(self, request: Forget) -> None:
         """The client went away; a login child that still judges (or hangs in a name service) does so for nobody."""
         self.table.forget(request.session_id)
+        waited = self._turns.leave(request.session_id)
+        if waited is not None and request.answered:
+            self._report.left(waited)
         for session in self._children.of(request.session_id):
             session.left = True
             if not session.judged:
@@ -156,6 +176,7 @@ class Judging:
     def front_gone(self) -> list[LeftClient]:
         """Nobody waits for any of it. Returns the clients that are still to hear of it."""
         self.table.forget_all()
+        self._turns.leave_all()
         for session in self._children.judging:
             self._children.abandon(session)
         left = []
@@ -171,15 +192,20 @@ class Judging:
     @property
     def deadlines_s(self) -> list[float]:
         """When :meth:`expire` has something to do."""
-        return [session.deadline_s for session in self._children.judging]
+        deadlines = [session.deadline_s for session in self._children.judging]
+        return deadlines + self._turns.deadlines_s(monotonic_s())
 
     def expire(self, now: float) -> None:
-        """Refuse what takes longer than LoginGraceTime."""
+        """Refuse what takes longer than LoginGraceTime, and go on with what waited for its turn."""
+        for login in self._turns.expired(now):
+            self._report.timed_out(login)
+            self._refused(login)
         for session in self._children.judging:
             if now >= session.deadline_s:
                 self._report.timed_out(session.login)
                 self._children.end_child(session)
                 self._refuse(session, "the login child did not answer within LoginGraceTime")
+        self._go_on(now)
 
     # -- what a login child or a session host says -----------------------------------------------
 
@@ -330,9 +356,7 @@ class Judging:
         if session.moved_from is not None:
             self._moves.judged(session, Outcome.CONTINUE, reason)
             return
-        session_id = session.login.session_id
-        final = self.table.judged(session_id, accepted=False, counts=True)
-        self._front.send(Verdict(session_id, Outcome.REFUSED, final=final, penalty=penalty))
+        self._refused(session.login, penalty)
         self._children.forget(session)
 
 

@@ -35,6 +35,8 @@ class Session:
     login: Login
     link: PacketSocket[HostReport]
     deadline_s: float
+    began_s: float = 0.0
+    """To be judged."""
     judged: bool = False
     accepted: bool = False
     since_s: float = 0.0

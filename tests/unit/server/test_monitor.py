@@ -19,7 +19,7 @@ from qsh.auth.key_proof import proof_data
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.auth.signatures import verify
 from qsh.config.daemon_options import DaemonOptions
-from qsh.server import judging, login_children
+from qsh.server import judging, login_children, turns
 from qsh.server import monitor as module
 from qsh.server.account import Account
 from qsh.server.host_keys import CERTIFICATE_VERIFY, HostKeys, session_id_of
@@ -577,13 +577,81 @@ def test_a_flood_of_logins_is_bounded(world: World, monkeypatch: pytest.MonkeyPa
     for number in range(8):
         world.handshake(number)
         world.ask(login(number))
-    started = 0
-    while (received := world.spawner.receive()) is not None:
-        started += 1
-        os.close(received[1][0])
-    assert started == 5
+    assert len(begun(world)) == 5
     refused = [world.verdict() for _ in range(3)]
     assert all(answer is not None and answer[0].outcome == Outcome.REFUSED for answer in refused)
+
+
+def begun(world: World) -> list[PacketSocket[Any]]:
+    """Login children that the spawner is asked for."""
+    children = list[PacketSocket[Any]]()
+    while (received := world.spawner.receive()) is not None:
+        children.append(PacketSocket(socket.socket(fileno=received[1][0]), HostReport))
+    world.open += children
+    return children
+
+
+@pytest.fixture
+def burst(world: World, monkeypatch: pytest.MonkeyPatch) -> list[PacketSocket[Any]]:
+    """Four ask, two may; their login children."""
+    monkeypatch.setattr(turns, "AT_ONCE", 2)
+    for number in range(4):
+        world.handshake(number)
+        world.ask(login(number))
+    return begun(world)
+
+
+def test_a_burst_of_logins_is_judged_in_turns(world: World, burst: list[PacketSocket[Any]]) -> None:
+    assert len(burst) == 2
+    world.judge(burst[0], Judgement(Outcome.REFUSED, reason="no"))
+    assert len(begun(world)) == 1
+    world.judge(burst[1], Judgement(Outcome.REFUSED, reason="no"))
+    assert len(begun(world)) == 1
+
+
+def test_who_goes_away_before_his_turn_is_not_judged(
+    world: World, burst: list[PacketSocket[Any]]
+) -> None:
+    world.ask(Forget(login(2).session_id, answered=True))
+    assert "did not wait for the judgement" in world.log()
+    world.judge(burst[0], Judgement(Outcome.REFUSED, reason="no"))
+    request, (link,) = world.asked()
+    os.close(link)
+    assert isinstance(request, SpawnLogin)
+    assert request.login == login(3)
+
+
+def test_who_waits_is_refused_when_his_time_is_over(
+    world: World, burst: list[PacketSocket[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = world.monitor._judging.deadlines_s[0] + 10
+    monkeypatch.setattr(module, "monotonic_s", lambda: late)
+    world.turn()
+    answers = [world.verdict() for _ in range(4)]
+    assert {answer[0].session_id for answer in answers if answer is not None} == {
+        login(number).session_id for number in range(4)
+    }
+    assert begun(world) == []
+
+
+def test_nobody_is_judged_for_a_front_that_ended(
+    world: World, burst: list[PacketSocket[Any]]
+) -> None:
+    world.front.close()
+    world.turn()
+    assert begun(world) == []
+
+
+def test_a_login_that_hangs_holds_up_the_others_for_a_moment(
+    world: World, burst: list[PacketSocket[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeout = world.monitor._timeout()
+    assert timeout is not None
+    assert timeout <= turns.LONG_S
+    later = module.monotonic_s() + turns.LONG_S
+    monkeypatch.setattr(module, "monotonic_s", lambda: later)
+    world.turn()
+    assert len(begun(world)) == 2
 
 
 @pytest.mark.parametrize(
@@ -708,7 +776,10 @@ def test_a_forget_and_a_judgement_in_one_turn(world: World) -> None:
     assert not world.front_dropped
 
 
-def test_the_end_of_the_front_and_its_judgements_in_one_turn(world: World) -> None:
+def test_the_end_of_the_front_and_its_judgements_in_one_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "AT_ONCE", 100)
     for number in range(20):
         world.handshake(number)
         world.child(number).send(Judgement(Outcome.REFUSED, reason="too late"))
