@@ -36,6 +36,7 @@ from bench import (
     outage,
     picture,
     report,
+    restart,
     roam,
     scale,
     scale_report,
@@ -55,6 +56,7 @@ NAMES = (
     "bulk", "startup", "storm", "idle", "tail", "keys", "flood", "outage", "cat", "terminal-memory", "forward", "shared", "udp",
     "jump", "lossy-login", "idle-traffic", "blocked", "blocked-ssh", "roam", "outage-echo",
     "congestion", "beside-copy", "abuse", "uplinks", "scale",
+    "restart",
 )  # fmt: skip
 CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -140,6 +142,7 @@ def main() -> int:
         "beside-copy": lambda: congestion.beside_copy(given.tools, min(100, given.keys)),
         "abuse": lambda: abuse.measure(500 if given.quick else abuse.NUMBER),
         "scale": lambda: scale.measure(*(scale.QUICK if given.quick else scale.FULL)),
+        "restart": lambda: restart.measure(restart.QUICK if given.quick else restart.FULL),
         "terminal-memory": lambda: terminal_memory.measure(given.tools, given.keys),
     }
     results = {}

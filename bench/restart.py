@@ -1,7 +1,5 @@
 """A front that is killed under many sessions: when each is back, how that divides, and who spends CPU on it.
 
-    python -m bench.restart [SESSIONS]
-
 Clients are bench/many.py's, all in one process on the same cores as the server: they hear that their connection is unknown,
 resume as a real client does (docs/protocol.md 5.7), attach, and type a key. What they cost themselves is told apart: ``alone_s``
 is what the server's own CPU would have taken on all cores.
@@ -11,34 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.many import Clients, at_a_time
 from bench.stage import Stage, quantile
+from bench.tables import markdown_table
 from qsh.auth.keys import PublicKey
 from qsh.errors import QshError
 from qsh.server.packets import raise_descriptor_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from bench.many import ManySession
     from bench.stage import Cgroup
 
-__all__ = ["measure"]
+__all__ = ["FULL", "QUICK", "measure", "table"]
 
+FULL, QUICK = (50, 100, 200), (5,)
+"""Sessions."""
 SERVER = "MaxStartups 1000\nPerSourceMaxStartups none\n"
+WAYS = {True: "UsePAM yes\n", False: "UsePAM no\n"}
 OPENING = 8
 """Logins under way while sessions are opened."""
 SETTLE_S = 6.0
 """After it session hosts have given pages back (3 s of quiet)."""
-AGAIN_S = 5.0
+LOGIN_S = 15.0
 """After it a client tries once more, as a real one does."""
 PAUSE_S = 0.05
 LIMIT_S = 60.0
@@ -48,10 +48,41 @@ QUANTILES = (("median", 0.5), ("p90", 0.9), ("max", 1.0))
 STEPS = ("told", "accepted", "attached", "back")
 
 
-def measure(count: int) -> dict[str, Any]:
+def measure(counts: Sequence[int]) -> list[dict[str, Any]]:
     raise_descriptor_limit()
-    with Stage(server=SERVER) as stage:
-        return asyncio.run(_restart(stage, count))
+    rows = []
+    for pam, text in WAYS.items():
+        for count in counts:
+            with Stage(server=SERVER + text) as stage:
+                row = asyncio.run(_restart(stage, count))
+            rows.append({"sessions": count, "pam": pam} | row)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    head = (
+        "front killed under sessions",
+        "PAM",
+        "told, s",
+        "let in, s",
+        "back: median / p90 / last, s",
+        "CPU ms each: server (session hosts / login children)",
+        "clients",
+    )
+    lines = []
+    for row in rows:
+        back, steps, roles = row["back_s"], row["steps_s"], row["roles_ms_each"]
+        lines.append(
+            [
+                str(row["sessions"]),
+                "yes" if row["pam"] else "no",
+                *(str(steps[step][1]) for step in ("told", "accepted")),
+                f"{back['median']} / {back['p90']} / {back['max']}",
+                f"{row['server_ms_each']} ({roles['qshd-session']} / {roles['login children']})",
+                str(row["client_ms_each"]),
+            ]
+        )
+    return markdown_table(head, lines)
 
 
 async def _restart(stage: Stage, count: int) -> dict[str, Any]:
@@ -82,15 +113,12 @@ async def _restart(stage: Stage, count: int) -> dict[str, Any]:
         server_s, own_s = group.cpu_s() - server_s, time.process_time() - own_s
         roles = dict[str, float]()
         for each, name in _roles(group).items():
-            if name != "qshd-session":
-                roles[name] = roles.get(name, 0.0) + _cpu_s(each) - before.get(each, 0.0)
+            roles[name] = roles.get(name, 0.0) + _cpu_s(each) - before.get(each, 0.0)
     finally:
         clients.close()
-    roles["children"] = server_s - sum(roles.values())
+    roles["login children"] = server_s - sum(roles.values())
     times = dict(zip(STEPS, zip(*(row[1:] for row in found), strict=True), strict=True))
     return {
-        "kind": "restart",
-        "sessions": count,
         "back_s": {q: round(quantile(times["back"], p), 2) for q, p in QUANTILES},
         "steps_s": {
             step: [round(quantile(times[step], p), 2) for p in (0.5, 1.0)] for step in STEPS
@@ -116,7 +144,7 @@ async def _come_back(
     while True:
         attempts += 1
         try:
-            async with asyncio.timeout(AGAIN_S):
+            async with asyncio.timeout(LOGIN_S):
                 again = await clients.session(attach=session)
             serving = asyncio.ensure_future(again.serve())
             again.position = session.position
@@ -162,7 +190,3 @@ def _cpu_s(pid: int) -> float:
         for task in os.listdir(f"/proc/{pid}/task"):
             total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
     return total / 1e9
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if sys.argv[1:] else 200), indent=1))

@@ -1,4 +1,4 @@
-"""How much one server carries: sessions that type, connections that do nothing, logins beside sshd's, a front that is restarted.
+"""How much one server carries: sessions that type, connections that do nothing, logins beside sshd's.
 
 Clients are bench/many.py's: the engine and the wire in one process, so that the server is what is measured. On a machine with
 few cores they are still a part of every figure: ``client_cpu`` says how large.
@@ -39,17 +39,15 @@ if TYPE_CHECKING:
 
     from bench.many import ManySession
 
-FULL = ((50, 200, 500, 1000), 10_000, 300, 200)
-"""Sessions, connections, logins, sessions of a front that is killed."""
+FULL = ((50, 200, 500, 1000), 10_000, 300)
+"""Sessions, connections, logins."""
 PROGRAMS = {"bash": b"", "cat": b"exec cat"}
 """What runs in the sessions: the user's shell, which echoes keys itself, and what leaves that to the kernel."""
-QUICK = ((5, 10), 100, 20, 10)
+QUICK = ((5, 10), 100, 20)
 TYPING_S = 10.0
 IDLE_S = 10.0
 SETTLE_S = 6.0
 """After it session hosts have given pages back (3 s of quiet)."""
-AGAIN_S = 5.0
-"""After it a client tries once more, as a real one does."""
 OPENING = 8
 """Logins under way while sessions are opened."""
 LATENCIES = 20
@@ -58,13 +56,9 @@ MANY = STARTUPS.replace("100:30:200", "1000") + "UsePAM no\n"
 """Without PAM, as the sshd beside it is."""
 
 
-def measure(
-    sweep: tuple[int, ...], connections: int, logins: int, restarted: int
-) -> list[dict[str, Any]]:
+def measure(sweep: tuple[int, ...], connections: int, logins: int) -> list[dict[str, Any]]:
     raise_descriptor_limit()
     rows = [idle_connections(connections)]  # first: it forks, and the engine has threads
-    with Stage(server=MANY) as stage:
-        rows.append(asyncio.run(_restart(stage, restarted)))
     for program in PROGRAMS:
         with Stage(server=MANY) as stage:
             rows += asyncio.run(_sweep(stage, sweep, program))
@@ -177,55 +171,6 @@ async def _type(sessions: list[ManySession], seconds: float) -> None:
         for number in range(int(seconds)):
             loop.call_at(began + phase + number, session.type, b"x")
     await asyncio.sleep(seconds + 1.5)
-
-
-# -- a front that is killed ----------------------------------------------------------------------
-
-
-async def _restart(stage: Stage, count: int) -> dict[str, Any]:
-    """Each client asks four times a second, as one that types does, and comes back when told that nobody knows it."""
-    clients, sessions = _clients(stage), list["ManySession"]()
-    serving: set[asyncio.Task[None]] = set()
-    try:
-        await _open(clients, sessions, serving, count)
-        await asyncio.sleep(SETTLE_S)
-        (pid,) = [each for each in stage.server_cost["qshd"].pids() if _comm(each) == "qshd-front"]
-        began = time.perf_counter()
-        os.kill(pid, signal.SIGKILL)
-        times = await asyncio.gather(*(_come_back(clients, each, began) for each in sessions))
-    finally:
-        clients.close()
-    return {
-        "kind": "restart",
-        "sessions": count,
-        "back_s": {q: round(quantile(times, p), 2) for q, p in QUANTILES},
-    }
-
-
-async def _come_back(clients: Clients, session: ManySession, began: float) -> float:
-    closed = asyncio.ensure_future(session.connection.closed())
-    while not closed.done():
-        session.type(b"y")
-        await asyncio.wait({closed}, timeout=0.25)
-    while True:
-        try:
-            again = await asyncio.wait_for(clients.session(attach=session), AGAIN_S)
-            break
-        except (QshError, TimeoutError):
-            await asyncio.sleep(0.05)
-    serving = asyncio.ensure_future(again.serve())
-    again.position = session.position
-    await again.attached.wait()
-    again.type(b"z")
-    await again.answered.wait()
-    serving.cancel()
-    return time.perf_counter() - began
-
-
-def _comm(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
 
 
 # -- connections that do nothing -----------------------------------------------------------------

@@ -69,12 +69,6 @@ def _connections(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _restart(row: dict[str, Any]) -> list[tuple[str, str, str]]:
-    back = row["back_s"]
-    what = f"front killed, {row['sessions']} sessions: back, median / last, s"
-    return [(what, f"{back['median']} / {back['max']}", "last ≤ 3")]
-
-
 def _logins(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     tool = row["tool"]
     roles = [
@@ -106,7 +100,6 @@ def _role(role: dict[str, float]) -> str:
 LINES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str, str]]]] = {
     "sessions": _sessions,
     "connections": _connections,
-    "restart": _restart,
     "logins": _logins,
 }
 
