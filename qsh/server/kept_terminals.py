@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Final
 
 from qsh.clock import monotonic_s
 from qsh.server import session_commands
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptTerminals"]
 
+SPREAD: Final = (1.0, 1.01)
+"""Of what all hosts of a user do when a front has ended."""
+
 
 class KeptTerminals:
     """Their keeper. ``on_end`` is called when one has ended."""
@@ -46,6 +50,8 @@ class KeptTerminals:
         self._doors: dict[str, SessionDoor] = {}
         self._calls: dict[str, ClientCalls] = {}
         self._due: dict[TerminalSession, float] = {}
+        self._count_at: float | None = None
+        """When a terminal whose client was lost counts as one that waits."""
 
     def __len__(self) -> int:
         return len(self._terminals)
@@ -107,6 +113,8 @@ class KeptTerminals:
         times = list(self._due.values())
         if self._limits.at is not None:
             times.append(self._limits.at)
+        if self._count_at is not None:
+            times.append(self._count_at)
         return times
 
     def expire(self, now: float) -> None:
@@ -116,6 +124,10 @@ class KeptTerminals:
                 terminal.expire(now)
         if self._limits.at is not None and now >= self._limits.at:
             self._end_detached(now)
+        if self._count_at is not None and now >= self._count_at:
+            self._count_at = None
+            if any(terminal.lost for terminal in self._terminals.values()):
+                self._make_room(self._options.detached_per_user)
 
     def _end_detached(self, now: float) -> None:
         for terminal, why in self._limits.over(now, self._terminals.values()):
@@ -145,8 +157,13 @@ class KeptTerminals:
             terminal.hang_up()
             return
         self._log(f"session {terminal.name} is detached")
-        self._end_detached(monotonic_s())
-        if self._options.detached_per_user > 0 and terminal.name in self._doors:
+        now = monotonic_s()
+        self._end_detached(now)
+        if self._options.detached_per_user <= 0 or terminal.name not in self._doors:
+            return
+        if terminal.lost:  # with all the others of a front: each would ask all for nothing
+            self._count_at = now + session_commands.LOST_S * random.uniform(*SPREAD)  # noqa: S311
+        else:
             self._make_room(self._options.detached_per_user)
 
     def _make_room(self, limit: int) -> None:

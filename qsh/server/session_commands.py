@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qsh.server.session_directory import SessionDirectory
     from qsh.server.session_rules import Rights
 
-__all__ = ["describe_all", "make_room", "run", "waiting_lines"]
+__all__ = ["LOST_S", "describe_all", "make_room", "run", "waiting_lines"]
 
 COMMAND_S: Final = 5.0
 LOST_S: Final = 86400.0

@@ -534,6 +534,11 @@ class TerminalSession:
         except OSError:
             return True
 
+    @property
+    def lost(self) -> bool:
+        """It has no client, and the last has not left by itself."""
+        return self._lost and not self.attached
+
     def describe(self) -> Description:
         """For the list of sessions."""
         if not self._exited:
@@ -553,7 +558,7 @@ class TerminalSession:
             self.idle,
             self._exited,
             silent,
-            self._lost and not self.attached,
+            self.lost,
         )
 
     def history(self, lines: int, max_bytes: int) -> list[bytes]:

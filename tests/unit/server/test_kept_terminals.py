@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qsh.auth.key_options import KeyOptions
+from qsh.server.kept_terminals import KeptTerminals
 from qsh.server.requests import (
     ChannelFailed,
     HangUp,
@@ -163,6 +164,28 @@ def test_lost_clients_cost_no_session(tmp_path: Path) -> None:
     make_room(SessionDirectory(str(tmp_path / "sessions" / str(os.getuid()))), 1)
     rows = json.loads(host.command(b"list", 104)[1])
     assert [row["name"] for row in rows] == ["1", "2", "3", "4"]
+    end_all(host, tmp_path)
+    host.close()
+
+
+def test_nobody_counts_sessions_when_a_client_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All hosts of a front that was killed would have a process ask all others, while all clients come back."""
+    counted: list[int] = []
+    monkeypatch.setattr(KeptTerminals, "_make_room", lambda _, limit: counted.append(limit))
+    host = Played(tmp_path, detached_per_user=1, detached_max=60)
+    host.open(b"read x").close()
+    while any(row["attached"] for row in json.loads(host.command(b"list", 100)[1])):
+        pass
+    assert counted == []
+    client = host.open(b"read x", channel=8)
+    client.send(Detach())
+    client.last(Detached)
+    client.close()
+    while any(row["attached"] for row in json.loads(host.command(b"list", 104)[1])):
+        pass
+    assert counted == [1]
     end_all(host, tmp_path)
     host.close()
 
