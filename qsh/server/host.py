@@ -184,6 +184,8 @@ class SessionHost:
         if not self._connected:
             return
         self._connected = False
+        if self.pages is not None:
+            self.pages.front_lost(monotonic_s())
         self._beginning.clear()
         self._loop.forget(self.front.fileno())
         self._programs.hang_up()

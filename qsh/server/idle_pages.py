@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["QUIET_S", "IdlePages"]
 
 QUIET_S: Final = 3.0
+RETURN_S: Final = 10.0
+"""A client whose front has ended is expected back within it: with those of all other hosts, which have better to do than that."""
 
 
 class IdlePages:
@@ -28,6 +30,7 @@ class IdlePages:
         self._after_traffic: float | None = None
         self._after_all: float | None = None
         self._traffic = 0.0
+        self._held = 0.0
 
     def touched(self, now: float, traffic: float) -> None:
         """Something came; ``traffic`` is when the terminals' last bytes did."""
@@ -40,7 +43,11 @@ class IdlePages:
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""
         times = [when for when in (self._after_traffic, self._after_all) if when is not None]
-        return min(times) if times else None
+        return max(min(times), self._held) if times else None
+
+    def front_lost(self, now: float) -> None:
+        """Its client may come back soon."""
+        self._held = now + RETURN_S
 
     def expire(self, now: float) -> None:
         """Give back what can be, if the time has come."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qsh.server.idle_pages import QUIET_S, IdlePages
+from qsh.server.idle_pages import QUIET_S, RETURN_S, IdlePages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,19 @@ def test_once_more_when_all_is_silent() -> None:
     pages.expire(17.5)
     assert given == [1, 1]
     assert pages.deadline is None
+
+
+def test_later_when_the_front_has_ended() -> None:
+    """All clients come back at once, and each key of theirs would find the pages gone."""
+    given: list[int] = []
+    pages = IdlePages(counting(given))
+    pages.touched(10.0, traffic=1.0)
+    pages.front_lost(11.0)
+    assert pages.deadline == 11.0 + RETURN_S
+    pages.expire(13.0)
+    assert not given
+    pages.expire(11.0 + RETURN_S)
+    assert given == [1]
 
 
 def test_who_types_on_pays_nothing() -> None:
