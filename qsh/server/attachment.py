@@ -130,7 +130,7 @@ class Attachment:
         self._notes_until = now
         self._told: tuple[int, int, int] = (-1, -1, -1)
         """applied, settled and the terminal state's serial as last sent on the stream."""
-        self._answered_again_at = now
+        self._answered_at = now
         self._resizes = ResizePace(now)
         self._fetches = HistoryFetches()
         self._one_shots = OneShots()
@@ -259,9 +259,8 @@ class Attachment:
             new = self.input.from_datagram(message.offset, message.data)
             if new:
                 self._typed(new)
-            elif end <= self.input.applied and now >= self._answered_again_at + ANSWER_AGAIN_S:
-                self._answered_again_at = now  # our answer was lost
-                self._send_datagram(now)
+            elif end <= self.input.applied and now >= self._answered_at + ANSWER_AGAIN_S:
+                self._send_datagram(now)  # our answer was lost
 
     def _returned(self, now: float) -> None:
         self._outage.ended(now, self.flow.rtt_s)
@@ -429,6 +428,7 @@ class Attachment:
         else:
             packet = encode_datagram(Note(flow.sent, *state))
         self.datagrams.append(packet)
+        self._answered_at = now
         return len(packet)
 
     # -- frames --------------------------------------------------------------------------------

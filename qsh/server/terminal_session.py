@@ -97,6 +97,8 @@ class TerminalSession:
         self._settle = Settle()
         self._typed = PtyInput(self.master)
         self._polling = TtyPolling()
+        self._due = float("-inf")
+        """When something else than a look at the terminal's state is due."""
         self._unheld = ReadAllowance(self.now)
         self._drained = True
         self._status: Ended | None = None
@@ -279,18 +281,19 @@ class TerminalSession:
         self._flush(now)
 
     def _write(self, now: float) -> None:
-        recording = self.recording
-        wrote = self._typed.write(
-            None if recording is None else lambda keys: recording.typed(now, keys)
-        )
+        keys: list[bytes] = []
+        wrote = self._typed.write(keys.append)
         if not wrote:
             return
+        if self.recording is not None:
+            for each in keys:
+                self.recording.typed(now, each)
         self._settle.wrote(now, self._typed.mark, kernel_echo=self._tty.kernel_echo)
         self._tty.push()
         for attachment in wrote:
             attachment.applied(now)
-        self._check_tty(now)
-        self._polling.typed(now)
+        changed = self._check_tty(now)
+        self._polling.typed(now, seen=changed or not self._tty.gathers(keys))
 
     # -- output --------------------------------------------------------------------------------
 
@@ -409,7 +412,7 @@ class TerminalSession:
         times = [client.attachment.deadline(now) for client in self._clients]
         times += [client.link.deadline() for client in self._clients]
         times += [client.attachment.silent_at for client in self._clients if not client.silent]
-        times += [self._settle.deadline(now), self._polling.at, self._grace_until]
+        times += [self._settle.deadline(now), self._grace_until]
         passing = self._clients.passing
         if self._status is not None and self.model.ended is None:
             times.append(now + ENDING_POLL_S)
@@ -417,15 +420,19 @@ class TerminalSession:
             times.append(now + BLOCKED_POLL_S)
         elif passing is None and (wait_s := self._unheld.wait_s(READ_BYTES)) is not None:
             times.append(now + wait_s)
-        return min((when for when in times if when is not None), default=None)
+        self._due = min((when for when in times if when is not None), default=float("inf"))
+        look_at = self._polling.at
+        if look_at is not None:
+            return min(look_at, self._due)
+        return None if self._due == float("inf") else self._due
 
     def expire(self, now: float) -> None:
         """A deadline may have come."""
         if self._closed:
             return
         self.now = now
-        if self._polling.due(now):
-            self._poll_tty(now)
+        if self._polling.due(now) and not self._poll_tty(now) and now < self._due:
+            return
         if self._settle.pending and self._settle.check(now, self._tty.unread):
             self._tell_settled(now)
         for client in list(self._clients):
@@ -434,9 +441,10 @@ class TerminalSession:
             self._read(now)
         self._flush(now)
 
-    def _poll_tty(self, now: float) -> None:
-        self._check_tty(now)
-        self._polling.looked(now)
+    def _poll_tty(self, now: float) -> bool:
+        changed = self._check_tty(now)
+        self._polling.looked(now, changed=changed)
+        return changed
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -543,7 +551,7 @@ class TerminalSession:
         """For the list of sessions."""
         if not self._exited:
             now = monotonic_s()
-            self._tty.name_again(now)
+            self._tty.name_again()
             self._tty.check(now)
         silent = self._clients.silent
         return Description(

@@ -7,14 +7,15 @@ from typing import Final
 __all__ = ["TtyPolling"]
 
 FIRST_S: Final = 0.010
-LAST_S: Final = 0.050
-GROWTH: Final = 1.5
+LAST_S: Final = 0.250
+GROWTH: Final = 2.0
+"""A change is seen after twice the time that it took to come, at most. Each look wakes the process, and costs about a key."""
 TYPED_S: Final = 1.0
 """After the last key it is looked at for so long."""
 
 
 class TtyPolling:
-    """At intervals that grow, from each key on."""
+    """At intervals that grow, from each key on that a program gets to see."""
 
     def __init__(self) -> None:
         self.at: float | None = None
@@ -22,24 +23,28 @@ class TtyPolling:
         self._typed_at = float("-inf")
         self._interval_s = FIRST_S
 
-    def typed(self, now: float) -> None:
-        """Keys went in."""
+    def typed(self, now: float, *, seen: bool = True) -> None:
+        """Keys went in. Not ``seen``: they only made a line longer, which no program has got yet."""
         self._typed_at = now
-        self._interval_s = FIRST_S
-        self.at = now + FIRST_S
+        if seen:
+            self.soon(now)
+        elif self.at is None:
+            self._interval_s, self.at = LAST_S, now + LAST_S
 
     def soon(self, now: float) -> None:
         """The state is changing."""
-        self.at = now + FIRST_S
+        self._interval_s, self.at = FIRST_S, now + FIRST_S
 
     def due(self, now: float) -> bool:
         """Look now."""
         return self.at is not None and now >= self.at
 
-    def looked(self, now: float) -> None:
-        """That was done."""
-        if now - self._typed_at < TYPED_S:
-            self.at = now + self._interval_s
-            self._interval_s = min(self._interval_s * GROWTH, LAST_S)
-        else:
+    def looked(self, now: float, *, changed: bool = False) -> None:
+        """That was done; what has ``changed`` may change on."""
+        if now - self._typed_at >= TYPED_S:
             self.at = None
+        elif changed:
+            self.soon(now)
+        else:
+            self._interval_s = min(self._interval_s * GROWTH, LAST_S)
+            self.at = now + self._interval_s

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import struct
 import termios
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qsh.wire.terminal import TtyState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["TtyWatch", "waiting_bytes"]
 
@@ -40,7 +44,8 @@ _KEYS: Final = (
 )
 """In the order of TtyState's fields."""
 NAME_SETTLES_S: Final = 0.5
-"""A new foreground group runs its shell's code until it executes its program."""
+"""A new foreground group runs its shell's code until it executes its program: its name is read once more after that."""
+_CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _INT: Final = struct.Struct("i")
 
 
@@ -66,6 +71,7 @@ class TtyWatch:
         self._group = -1
         self._groups = 0
         self._group_since = 0.0
+        self._name_settled = False
         self._name = ""
         self.state = TtyState(0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, "")
 
@@ -78,6 +84,10 @@ class TtyWatch:
     def kernel_echo(self) -> bool:
         """ECHO and ICANON: the kernel answers keys by itself."""
         return self.state.flags & 3 == 3
+
+    def gathers(self, keys: Iterable[bytes]) -> bool:
+        """Whether these only make a line longer, which no program has got yet."""
+        return self.state.flags & 2 != 0 and not any(map(_CONTROLS.search, keys))
 
     def push(self) -> None:
         """Let what was written to the master side reach the user's, and its echo ours: the kernel does so in its own time, but
@@ -94,9 +104,9 @@ class TtyWatch:
         self.push()
         return waiting_bytes(self._peer) if self._peer >= 0 else 0
 
-    def name_again(self, now: float) -> None:
+    def name_again(self) -> None:
         """The next :meth:`check` reads the program's name anew: a slow start may have outlasted ``NAME_SETTLES_S``."""
-        self._group_since = now
+        self._name_settled = False
 
     def check(self, now: float) -> bool:
         """Look; whether ``state`` is another one now."""
@@ -108,9 +118,10 @@ class TtyWatch:
         if group != self._group:
             self._group, self._group_since = group, now
             self._groups += 1
+            self._name_settled = False
+        if not self._name_settled:
             self._name = self._program()
-        elif now - self._group_since < NAME_SETTLES_S:
-            self._name = self._program()
+            self._name_settled = now - self._group_since >= NAME_SETTLES_S
         seen = (iflag, lflag, keys, self._groups, self._name)
         if seen == self._seen:
             return False

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from qsh.server.tty_polling import FIRST_S, LAST_S, TYPED_S, TtyPolling
+from qsh.server.tty_polling import FIRST_S, GROWTH, LAST_S, TYPED_S, TtyPolling
 
 
 def test_without_keys_nothing_is_looked_at() -> None:
@@ -35,3 +35,48 @@ def test_a_change_is_looked_at_soon() -> None:
     polling = TtyPolling()
     polling.soon(5.0)
     assert polling.due(5.0 + FIRST_S)
+
+
+def looks(polling: TtyPolling) -> list[float]:
+    times = []
+    while polling.at is not None:
+        times.append(polling.at)
+        polling.looked(polling.at)
+    return times
+
+
+def test_a_change_is_seen_after_twice_its_time_and_looks_are_few() -> None:
+    polling = TtyPolling()
+    polling.typed(0.0)
+    times = looks(polling)
+    for before, after in itertools.pairwise(times):
+        assert after - before <= max(GROWTH * before, FIRST_S)
+    assert len(times) <= 9
+
+
+def test_keys_that_no_program_sees_yet_need_few_looks() -> None:
+    polling = TtyPolling()
+    polling.typed(0.0, seen=False)
+    assert len(looks(polling)) == round(TYPED_S / LAST_S)
+
+
+def test_keys_that_no_program_sees_yet_hold_up_no_look() -> None:
+    polling = TtyPolling()
+    polling.typed(0.0)
+    polling.typed(0.005, seen=False)
+    assert polling.at == FIRST_S
+    for _ in range(4):
+        assert polling.at is not None
+        polling.looked(polling.at)
+    due = polling.at
+    assert due is not None
+    polling.typed(due - 0.001, seen=False)
+    assert polling.at == due
+
+
+def test_what_has_changed_is_looked_at_again_soon() -> None:
+    polling = TtyPolling()
+    polling.typed(0.0)
+    polling.looked(0.5)
+    polling.looked(0.75, changed=True)
+    assert polling.at == 0.75 + FIRST_S

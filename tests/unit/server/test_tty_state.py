@@ -53,6 +53,20 @@ def test_unread_input_is_counted_line_by_line(pair: tuple[int, int]) -> None:
     assert watch.unread == 0
 
 
+def test_keys_that_make_a_line_longer_are_seen_by_no_program(pair: tuple[int, int]) -> None:
+    watch = TtyWatch(pair[0])
+    watch.check(0.0)
+    assert watch.gathers([b"abc", "\u00e9".encode()])
+    for keys in ([b"abc", b"x\r"], [b"\n"], [b"\x03"], [b"\x04"], [b"\x1a"]):
+        assert not watch.gathers(keys)
+    attributes = termios.tcgetattr(pair[1])
+    attributes[3] &= ~termios.ICANON
+    termios.tcsetattr(pair[1], termios.TCSANOW, attributes)
+    watch.check(0.1)
+    assert not watch.gathers([b"abc"])
+    watch.release_peer()
+
+
 def test_a_terminal_that_is_gone_changes_nothing() -> None:
     master, slave = os.openpty()
     watch = TtyWatch(master)
@@ -68,11 +82,13 @@ def test_the_name_is_read_again_when_asked(
     monkeypatch: pytest.MonkeyPatch, pair: tuple[int, int]
 ) -> None:
     watch = TtyWatch(pair[0])
-    names = iter(["bash", "sh", "vim"])
+    names = iter(["sh", "bash", "vim"])
     monkeypatch.setattr(watch, "_program", lambda: next(names))
     assert watch.check(0.0)
+    assert watch.check(9.0), "the first look after it has had its time reads it once more"
+    assert watch.state.program == "bash"
     assert not watch.check(10.0), "nobody reads it at every turn"
-    watch.name_again(10.0)
+    watch.name_again()
     assert watch.check(10.0)
-    assert watch.state.program == "sh"
+    assert watch.state.program == "vim"
     watch.release_peer()
