@@ -26,6 +26,8 @@ IDLE_S: Final = 2.0
 LOSS_WINDOW_S: Final = 5.0
 WORTH_TELLING: Final = 0.1
 """Part of the old value by which one must have changed."""
+RTT_WORTH_US: Final = 2_000
+"""A round-trip time must have changed by so much: nothing that the host does with it is finer, and each news wakes it."""
 
 
 def is_farewell(error: TransportError) -> bool:
@@ -145,7 +147,9 @@ class PathWatch:
 
 
 def _differ(old: PathState, new: PathState) -> bool:
-    pairs = ((old.rtt_us, new.rtt_us), (old.loss_ppm, new.loss_ppm), (old.window, new.window))
+    if abs(new.rtt_us - old.rtt_us) > max(RTT_WORTH_US, WORTH_TELLING * old.rtt_us):
+        return True
+    pairs = ((old.loss_ppm, new.loss_ppm), (old.window, new.window))
     return any(abs(after - before) > WORTH_TELLING * before for before, after in pairs)
 
 

@@ -432,6 +432,13 @@ def test_the_first_look_is_told_and_then_only_changes() -> None:
     assert watch.look(1.25, counters(30, received=2, cwnd=8999, rtt_us=21999)) is None
 
 
+def test_a_short_path_is_not_told_for_a_jitter_that_nobody_heeds() -> None:
+    watch = PathWatch()
+    watch.look(0.0, counters(10, rtt_us=500))
+    assert watch.look(0.25, counters(20, rtt_us=2500)) is None
+    assert watch.look(0.5, counters(30, rtt_us=2501)) == PathState(2501, 0, 10000)
+
+
 def test_loss_is_that_of_the_last_five_seconds() -> None:
     watch = PathWatch()
     watch.look(0.0, counters(1000, 500))
