@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from qsh.server.login_children import LoginChildren, Session
     from qsh.server.login_report import LoginReport
     from qsh.server.packets import PacketSocket
-    from qsh.server.requests import Forget, HeldKeys, Login, Moved, SpawnerReport
+    from qsh.server.requests import Forget, HeldKeys, Login, Moved, Signed, SpawnerReport
     from qsh.server.running_hosts import RunningHosts
-    from qsh.server.signer_link import SignerLink
 
 __all__ = ["Judging"]
 
@@ -61,36 +60,51 @@ class Judging:
         hosts: RunningHosts,
         spawner: PacketSocket[SpawnerReport],
         front: FrontLink,
-        signer: SignerLink,
         report: LoginReport,
         log: Log,
         grace_s: float,
         max_attempts: int,
     ) -> None:
         self._children, self._hosts, self._spawner = children, hosts, spawner
-        self._front, self._signer = front, signer
+        self._front = front
         self._report, self._log, self._grace_s = report, log, grace_s
         self.table = LoginTable(grace_s, max_attempts)
         self._turns = Turns(children)
         self._moves = Moves(children, spawner, front, report, log, self._deadline_s)
         self._records: ResumeRecords
+        self._keys: list[bytes] = []
+        """All public host keys that were held so far: what a handshake was signed with stays what it was."""
+        self._first = 0
+        """From there on they are the signer's own."""
 
     def renew(self, grace_s: float, max_attempts: int) -> None:
         """The configuration was read again."""
         self._grace_s = grace_s
         self.table.renew(grace_s, max_attempts)
 
-    def seal_with(self, held: HeldKeys) -> None:
-        """What records of logins are sealed with, from now on."""
+    def hold(self, held: HeldKeys) -> None:
+        """What records of logins are sealed with, and what handshakes are signed with, from now on."""
         self._records = ResumeRecords(held.resume)
+        if self._keys[self._first :] != held.keys:
+            self._first = len(self._keys)
+            self._keys += held.keys
+
+    def sign(self, report: Signed) -> None:
+        """A session id that may ask for a login. Raises RemoteProtocolError if it did before."""
+        self.table.sign(report.session_id, self._first + report.key, monotonic_s())
+
+    def prove(self, session_id: bytes) -> int:
+        """The signer's number of the key of the handshake; below 0: other keys are held by now than its client was told of.
+        Raises RemoteProtocolError if it must not be asked now.
+        """
+        return self.table.prove(session_id) - self._first
 
     def _deadline_s(self) -> float:
         return monotonic_s() + (self._grace_s or NO_GRACE_S)
 
     def _key(self, number: int) -> bytes:
-        """The public host key that a handshake was signed with; empty, which fits no proof, if there is no such one any more."""
-        keys = self._signer.held.keys if self._signer.held is not None else []
-        return keys[number] if number < len(keys) else b""
+        """The public host key that a handshake was signed with; empty, which fits no proof, if there is no such one."""
+        return self._keys[number] if number < len(self._keys) else b""
 
     # -- what the front asks ---------------------------------------------------------------------
 

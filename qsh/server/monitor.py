@@ -104,7 +104,6 @@ class Monitor:
             self._hosts,
             spawner,
             self._front,
-            self._signer,
             report,
             log,
             self.grace_s,
@@ -272,7 +271,7 @@ class Monitor:
             self._counts = request
             self.metrics.front_counts(request.attempts, request.penalties)
         else:
-            used = self._judging.table.prove(request.session_id)
+            used = self._judging.prove(request.session_id)
             self._signer.prove(request.session_id, used)
 
     def front_gone(self) -> None:
@@ -286,7 +285,7 @@ class Monitor:
 
     def keys_held(self, before: HeldKeys | None, held: HeldKeys) -> None:
         """From now on there can be a front."""
-        self._judging.seal_with(held)
+        self._judging.hold(held)
         if before is None:
             self.keep(held.lasting)
             self._front.start()
@@ -297,7 +296,7 @@ class Monitor:
     def signed(self, report: Signed) -> None:
         """A session id that may ask for a login."""
         try:
-            self._judging.table.sign(report.session_id, report.key, monotonic_s())
+            self._judging.sign(report)
         except RemoteProtocolError as error:  # it opens no login: the table knows it as it was
             self.log.error(str(error))
         else:

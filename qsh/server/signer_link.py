@@ -9,6 +9,7 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from qsh.clock import monotonic_s
@@ -25,8 +26,6 @@ from qsh.server.requests import (
 )
 
 if TYPE_CHECKING:
-    import socket
-
     from qsh.server.log import Log
     from qsh.server.requests import SpawnerReport
 
@@ -90,7 +89,10 @@ class SignerLink:
             self.start()
             return
         self._renewing = True
-        self.close()  # it sees that, and goes
+        if self.link is not None:
+            with contextlib.suppress(OSError):
+                # it sees that, and goes; what it has signed until then may still ask for a login
+                self.link.sock.shutdown(socket.SHUT_WR)
 
     def expire(self, now: float) -> None:
         """Start it, if that is due."""
@@ -175,8 +177,8 @@ class SignerLink:
                 os.kill(self.pid, signal.SIGKILL)  # its end is reported by the spawner
 
     def prove(self, session_id: bytes, used: int) -> None:
-        """Signatures of the other host keys, for the owner's ``proved``."""
-        if self.link is None:
+        """Signatures of the host keys but number ``used``, for the owner's ``proved``; none if it is not one of these."""
+        if self.link is None or used < 0:
             self._owner.proved(Proofs(session_id))
             return
         try:

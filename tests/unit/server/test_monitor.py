@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -336,6 +337,64 @@ def test_other_keys_after_a_restart_of_the_signer_are_told_to_the_front(world: W
     assert world.handshake(1)
     assert "the host keys or their certificates are others now" in world.log()
     assert not world.front_dropped
+
+
+def renewed(world: World) -> None:
+    """The host keys are read again, as after a SIGHUP, and are in another order; the front has heard of them."""
+    world.monitor._signer.renew()
+    world.turn()
+    world.monitor._signer_ended()
+    if world.monitor._signer.due_s is not None:
+        world.monitor._signer.due_s = 0.0
+        world.monitor._expire()
+    world.keys.reverse()
+    world.take_signer()
+    world.turn()
+    received = world.front.receive()
+    assert received is not None
+    identity, (sign,) = received
+    assert identity == Identity([key.public.blob for key in world.keys])
+    os.close(sign)
+
+
+def test_what_was_signed_before_the_keys_are_read_again_may_log_in(world: World) -> None:
+    """The monitor reads what the signer has said of it, late as it may be, before it has another signer."""
+    assert world.signer is not None
+    world.sign.send(b"\0\0\0\7\0\x08\x07" + message(1))
+    world.signer.turn(1)
+    assert len(world.sign.recv(4096)) > 100
+    world.monitor._signer.renew()
+    world.sign.send(b"\0\0\0\7\0\x08\x07" + message(2))
+    with contextlib.suppress(EOFError):
+        world.signer.turn(1)
+    world.end_signer()
+    if world.sign.recv(4096)[4:] != b"\0\0":
+        world.front.send(login(2))
+    world.front.send(login(1))
+    world.turn()
+    assert not world.front_dropped
+
+
+def test_a_login_is_judged_by_the_key_of_its_own_handshake(world: World) -> None:
+    """Whatever keys there are by now: else its proof fits no more."""
+    first = world.keys[0].public.blob
+    assert world.handshake(1)
+    assert world.handshake(2)
+    judged(world, login(1), Judgement(Outcome.ACCEPTED, grant=grant()))
+    renewed(world)
+    spawn, _ = moving(world)
+    assert spawn.host_key == first
+    world.ask(login(2))
+    spawn, _ = world.asked()
+    assert isinstance(spawn, SpawnLogin)
+    assert spawn.host_key == first
+
+
+def test_other_keys_are_not_proved_to_who_was_told_of_those_before(world: World) -> None:
+    admitted(world, 1)
+    renewed(world)
+    world.ask(Prove(login(1).session_id))
+    assert world.front.receive() == (Proofs(login(1).session_id), [])
 
 
 def test_a_signer_that_never_had_keys_ends_qshd() -> None:
