@@ -66,16 +66,19 @@ def _socket_of(server: Address, sockets: Sequence[socket.socket]) -> socket.sock
 
 
 def _send(sock: socket.socket, packet: bytes, client: Address, server: str) -> None:
-    """From the very address that the client knows the server by."""
+    """From the very address that the client knows the server by. The front before has said which these are: names, which
+    sendmsg would look up, are refused.
+    """
     host, port = client
     if sock.family == socket.AF_INET:
-        source = struct.pack("=I4s4s", 0, socket.inet_aton(server), bytes(4))
+        source = struct.pack("=I4s4s", 0, socket.inet_pton(socket.AF_INET, server), bytes(4))
         control = (socket.IPPROTO_IP, IP_PKTINFO, source)
-        sock.sendmsg([packet], [control], socket.MSG_DONTWAIT, (host, port))
-        return
-    source = struct.pack("=16sI", socket.inet_pton(socket.AF_INET6, _mapped(server)), 0)
-    control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, source)
-    sock.sendmsg([packet], [control], socket.MSG_DONTWAIT, (_mapped(host), port))
+    else:
+        host = _mapped(host)
+        source = struct.pack("=16sI", socket.inet_pton(socket.AF_INET6, _mapped(server)), 0)
+        control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, source)
+    address = socket.inet_ntop(sock.family, socket.inet_pton(sock.family, host))
+    sock.sendmsg([packet], [control], socket.MSG_DONTWAIT, (address, port))
 
 
 def _mapped(host: str) -> str:

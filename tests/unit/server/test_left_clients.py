@@ -24,6 +24,29 @@ def test_a_reset_looks_like_a_packet() -> None:
     assert packet[:-16] != reset_packet(KEY, ID)[:-16]
 
 
+NO_ADDRESSES = ("no address", "localhost", "", "<broadcast>", "nul\0", "\udc80", "fe80::1%lo")
+
+
+def test_names_are_looked_up_by_nobody() -> None:
+    """A front that was broken into may have said where its clients were: its successor may not ask for names, and would be
+    killed.
+    """
+    with bound(socket.AF_INET, "127.0.0.1") as client:
+        server = bound(socket.AF_INET, "127.0.0.1")
+        here, port = client.getsockname()[1], server.getsockname()[1]
+        left = [
+            LeftClient((client_is, here), (server_is, port), ID)
+            for client_is, server_is in (
+                *((each, "127.0.0.1") for each in NO_ADDRESSES),
+                *(("127.0.0.1", each) for each in NO_ADDRESSES),
+            )
+        ]
+        asyncio.run(tell(left, [server], KEY))
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(2000)
+
+
 def bound(family: int, host: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.bind((host, 0))
@@ -51,7 +74,7 @@ def test_it_comes_from_where_the_client_knows_the_server(
         port = server.getsockname()[1]
         here = (client.getsockname()[0], client.getsockname()[1])
         left = [
-            LeftClient(("no address", 1), (known_as, port), ID),
+            *(LeftClient((each, 1), (known_as, port), ID) for each in NO_ADDRESSES),
             LeftClient(here, (known_as, 1), ID),
             LeftClient(here, (known_as, port), ID),
         ]
