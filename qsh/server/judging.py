@@ -146,14 +146,15 @@ class Judging:
         """Raises RemoteProtocolError if it must not be asked now."""
         self._moves.ask(request, self._key(self.table.moved(request.session_id)))
 
-    def _start(self, waiting: Waiting, now: float) -> None:
+    def _start(self, waiting: Waiting, now: float, *, adopts: bool = True) -> None:
         login = waiting.login
         session, theirs = self._children.new(login, waiting.deadline_s)
-        session.began_s = now
+        session.began_s, session.host_key = now, waiting.host_key
         session.steps = self.table.steps(login.session_id, login.user)
         if login.resume is not None:
             session.steps = tuple(Step(method) for method in self._records.methods(login))
-        orphans = {} if login.resume is None else self._hosts.orphans(login.user)
+        may_adopt = adopts and login.resume is not None
+        orphans = self._hosts.orphans(login.user) if may_adopt else {}
         ends = [theirs.detach()]
         try:
             if login.method:
@@ -255,6 +256,9 @@ class Judging:
         if session.moved_from is not None:
             self._moves.judged(session, judgement.outcome, judgement.reason)
             return
+        if judgement.adopts and not self._hosts.may_adopt(judgement, session.login.user):
+            self._judge_again(session)
+            return
         session.judged = True
         login, outcome = session.login, judgement.outcome
         accepted = outcome == Outcome.ACCEPTED
@@ -290,6 +294,18 @@ class Judging:
             self._report.failed(login, judgement, verdict.penalty)
         self._front.send(verdict)
         self._children.forget(session)
+
+    def _judge_again(self, session: Session) -> None:
+        """Another client of the same host was there first, or the host has ended meanwhile: it needs one of its own, with what
+        comes before that.
+        """
+        session.judged = True
+        self._children.forget(session)
+        again = Waiting(session.login, session.host_key, session.deadline_s)
+        try:
+            self._start(again, monotonic_s(), adopts=False)
+        except OSError as error:
+            self._refuse(session, f"cannot be judged: {error.strerror}")
 
     def _accept(
         self,
@@ -353,10 +369,7 @@ class Judging:
     def _adopt(self, session: Session, host: Session) -> int:
         """Have the resumed terminal's own host go on; returns the front's end of its socket. Raises OSError."""
         login = session.login
-        same = host.login.user == login.user and host.rights == session.rights
-        is_free, host.orphan = host.orphan, False
-        if not (same and is_free and host.number in self._children.sessions):
-            raise ProcessLookupError(errno.ESRCH, "the session's host is another's now")
+        host.orphan = False
         front_end, host_end = packet_pair()
         host.link.send(Adopt(login.client, login.server), [host_end.detach()])
         host.login, host.client, host.left = login, login.client, False

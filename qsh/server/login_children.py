@@ -47,6 +47,8 @@ class Session:
     """Not a login, but the question whether one may go on."""
     steps: tuple[Step, ...] = ()
     """What was done before."""
+    host_key: bytes = b""
+    """Of its handshake."""
     rights: bytes = b""
     orphan: bool = False
     """Its front has ended; it may go on for a client that resumes."""
@@ -129,6 +131,7 @@ class LoginChildren:
 
     def forget(self, session: Session) -> None:
         """The child's socket is of no use any more; the session may live on until it is reaped."""
+        session.orphan = False  # it could not be told
         if self.sessions.pop(session.number, None) is not None:
             self._selector.unregister(session.link)
             session.link.close()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qsh.server.login_report import LoginReport
     from qsh.server.metrics import Metrics
     from qsh.server.packets import PacketSocket
-    from qsh.server.requests import LoginRecord, SpawnerReport, TerminalLogin
+    from qsh.server.requests import Judgement, LoginRecord, SpawnerReport, TerminalLogin
     from qsh.server.service import Service
 
 __all__ = ["RunningHosts"]
@@ -60,6 +60,10 @@ class RunningHosts:
         """The rights of this user's whose front has ended."""
         found = self._hosts.items()
         return {pid: s.rights for pid, s in found if s.orphan and s.login.user == user}
+
+    def may_adopt(self, judgement: Judgement, user: str) -> bool:
+        """Whether the host that a login child has chosen is still to be had, by this user, with these rights."""
+        return self.orphans(user).get(judgement.adopts) == judgement.rights
 
     def reaped(self, pid: int, status: int) -> None:
         """If it was one."""

@@ -1013,6 +1013,85 @@ def test_a_record_of_another_server_is_judged_like_none(world: World) -> None:
     assert "Failed resume for anna" in world.log()
 
 
+# -- session hosts that go on (docs/architecture.md 2.19) -----------------------------------------
+
+HOST_PID = 1 << 22
+"""Of nobody."""
+ADOPTED = Judgement(Outcome.ACCEPTED, grant=grant(), rights=b"same", adopts=HOST_PID)
+
+
+@pytest.fixture
+def orphaned(world: World) -> World:
+    """A session host whose front has ended, and two handshakes with the next one."""
+    assert world.handshake(1)
+    spawn, _ = judged(world, login(1), Judgement(Outcome.ACCEPTED, grant=grant(), rights=b"same"))
+    world.spawner.send(Spawned(spawn.number, HOST_PID, host=True))
+    world.turn()
+    world.monitor._front.since_s = 0.0
+    world.monitor._front_ended()
+    world.take_front()
+    assert world.handshake(2)
+    assert world.handshake(3)
+    return world
+
+
+def resumes(world: World, number: int) -> tuple[SpawnLogin, PacketSocket[Any]]:
+    """What the spawner is asked, and the login child."""
+    world.ask(resuming(number, bytes(36)))
+    return spawned(world)
+
+
+def spawned(world: World) -> tuple[SpawnLogin, PacketSocket[Any]]:
+    spawn, (link,) = world.asked()
+    assert isinstance(spawn, SpawnLogin)
+    world.open.append(child := PacketSocket(socket.socket(fileno=link), HostReport))
+    return spawn, child
+
+
+def session_of(world: World) -> str:
+    """Which one the front is told of, with a socket to it."""
+    answer = world.verdict()
+    assert answer is not None
+    verdict, (host,) = answer
+    os.close(host)
+    assert verdict.outcome == Outcome.ACCEPTED
+    return verdict.session
+
+
+def test_two_clients_of_one_host_come_back_at_once(orphaned: World) -> None:
+    """Both login children find it free. One has it, the other is judged again, and gets a host of its own."""
+    (one, first), (two, second) = resumes(orphaned, 2), resumes(orphaned, 3)
+    assert one.orphans == two.orphans == {HOST_PID: b"same"}
+    orphaned.judge(first, ADOPTED)
+    assert session_of(orphaned) == "1"
+    orphaned.judge(second, ADOPTED)
+    assert orphaned.verdict() is None
+    again, third = spawned(orphaned)
+    assert (again.login, again.host_key, again.orphans) == (two.login, two.host_key, {})
+    orphaned.judge(third, Judgement(Outcome.ACCEPTED, grant=grant(), rights=b"same"))
+    assert session_of(orphaned) == str(again.number)
+    assert isinstance(orphaned.asked()[0], SpawnSession)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rights": b"others"}, {"adopts": HOST_PID + 1}, {"adopts": -1}]
+)
+def test_a_host_with_other_rights_goes_on_for_nobody(
+    orphaned: World, changes: dict[str, Any]
+) -> None:
+    _, child = resumes(orphaned, 2)
+    orphaned.judge(child, msgspec.structs.replace(ADOPTED, **changes))
+    assert orphaned.verdict() is None
+    assert spawned(orphaned)[0].orphans == {}
+    assert resumes(orphaned, 3)[0].orphans == {HOST_PID: b"same"}, "it is still to be had"
+
+
+def test_a_host_that_hears_nothing_goes_on_for_nobody(orphaned: World) -> None:
+    (hosted,) = (each for each in orphaned.monitor._children.sessions.values() if each.orphan)
+    orphaned.monitor._children.forget(hosted)
+    assert resumes(orphaned, 2)[0].orphans == {}
+
+
 # -- clients that move (docs/protocol.md 5.9) ----------------------------------------------------
 
 ELSEWHERE = ("198.51.100.7", 4712)
