@@ -23,6 +23,7 @@ from qsh.server import confinement, imports, left_clients
 from qsh.server.address_watch import AddressWatch
 from qsh.server.admission import Admission, Decision
 from qsh.server.connection import Limits, ServerConnection, plain_ip
+from qsh.server.front_secrets import reset_key_at
 from qsh.server.front_streams import LOOK_S, FrontStreams, take_streams
 from qsh.server.links import MonitorLink
 from qsh.server.packets import raise_descriptor_limit
@@ -182,7 +183,7 @@ class _Front:
         endpoint = server_endpoint(
             driver,
             sock,
-            reset_key=self._settings.reset_key,
+            reset_key=reset_key_at(self._settings.reset_key, address_of(sock)),
             token_key=self._settings.token_key,
             idle_s=self._settings.idle_s or NEVER_S,
             congestion=self._settings.congestion,

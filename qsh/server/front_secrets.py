@@ -7,13 +7,16 @@ signer derives that from a host key, so that nothing is stored, and the front, w
 
 from __future__ import annotations
 
+import hmac
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LASTING", "FrontSecrets", "keep", "make", "take"]
+    from qsh.server.requests import Address
+
+__all__ = ["LASTING", "FrontSecrets", "keep", "make", "reset_key_at", "take"]
 
 EACH: Final = 32
 SOURCE: Final = "/dev/urandom"
@@ -48,6 +51,14 @@ def keep(descriptor: int, lasting: Sequence[bytes]) -> None:
     """In the monitor, before there is a front: put in those that outlive qshd, as the signer derives them, and close."""
     os.pwrite(descriptor, b"".join(lasting), 0)
     os.close(descriptor)
+
+
+def reset_key_at(reset_key: bytes, listener: Address) -> bytes:
+    """For the resets and connection ids of one listener. With the same for all, each would answer packets of another's
+    connections with the reset that ends them, and whoever sees a connection's id could have that (RFC 9000 21.11).
+    """
+    host, port = listener
+    return hmac.digest(reset_key, f"{host} {port}".encode(), "sha256")
 
 
 def take(descriptor: int) -> FrontSecrets:

@@ -14,6 +14,9 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
+from qsh.server.front_secrets import reset_key_at
+from qsh.server.reloading import address_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -47,7 +50,8 @@ async def tell(
         for number, client in enumerate(clients, 1):
             sock = _socket_of(client.server, open_ones)
             if sock is not None:
-                packet = reset_packet(reset_key, client.connection_id)
+                key = reset_key_at(reset_key, address_of(sock))
+                packet = reset_packet(key, client.connection_id)
                 with contextlib.suppress(OSError, ValueError):  # ValueError: no such address
                     _send(sock, packet, client.client, client.server[0])
             if number % AT_A_TIME == 0:
