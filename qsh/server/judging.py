@@ -7,7 +7,6 @@ Login ─ login_table.py: may it be asked? ─ turns.py ─► SpawnLogin ─►
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Final
 
