@@ -6,13 +6,17 @@ read the configuration ── bind UDP ── fork the spawner ── be the mon
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import gc
 import os
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from qsh.cli.daemon_arguments import default_config
+from qsh.clock import monotonic_s
 from qsh.config import daemon_dump, daemon_parser
 from qsh.errors import StartupError
 from qsh.lean_imports import import_without
@@ -65,6 +69,8 @@ FAILED: Final = 255
 MAX_CONFIG: Final = 4 * 1024 * 1024
 ROOT_KEY: Final = "/etc/qsh/ssh_host_ed25519_key"
 UDP_BUFFER: Final = 4 * 1024 * 1024
+PORT_S: Final = 1.0
+PORT_LOOK_S: Final = 0.02
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
 _FILLING: Final[list[object]] = []
@@ -303,7 +309,7 @@ def _listen(
         (socket.SOCK_DGRAM, "UDP", options.listen(), bind_one),
         (socket.SOCK_STREAM, "TCP", options.listen_tcp(), bind_tcp),
     ):
-        sockets, failures = service.listen(kind, wanted, bind)
+        sockets, failures = service.listen(kind, wanted, functools.partial(_patiently, bind))
         reasons = [
             f"cannot listen on {host or '*'} port {port} ({name}): {error.strerror or error}"
             for host, port, error in failures
@@ -316,6 +322,18 @@ def _listen(
     return found, failed
 
 
+def _patiently(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
+    """The front of a qshd that was killed has the port until it notices that it is alone. Raises OSError."""
+    deadline = monotonic_s() + PORT_S
+    while True:
+        try:
+            return bind(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or monotonic_s() >= deadline:
+                raise
+        time.sleep(PORT_LOOK_S)
+
+
 def bind_tcp(host: str, port: int) -> socket.socket:
     """A listener for packets in streams. Raises OSError."""
     return tcp_listener(port, host or None)
@@ -324,8 +342,13 @@ def bind_tcp(host: str, port: int) -> socket.socket:
 def bind_one(host: str, port: int) -> socket.socket:
     """A UDP socket; without ``host`` both families where there are two. Raises OSError."""
     if host in ("", "::"):
-        with contextlib.suppress(OSError):
+        try:
             return _bound(socket.AF_INET6, "::", port, dual_stack=host == "")
+        except OSError as error:
+            if (
+                error.errno == errno.EADDRINUSE
+            ):  # else the other family might be had alone, a moment later
+                raise
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return _bound(family, host or "0.0.0.0", port, dual_stack=False)  # noqa: S104 - a daemon listens everywhere by default
 
