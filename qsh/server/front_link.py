@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["FrontLink", "FrontOwner"]
 
 RESTART_S: Final = 1.0
-"""A front that died younger than this is not started again: something is wrong that will not mend itself. If there was no
-process to be had for it, the next try is after this."""
+"""A front that died younger than this and has never said anything is not started again: something is wrong that will not mend
+itself. One that served is, but so much later; as is one for which there was no process to be had."""
 LEFT_EACH: Final = 200
 """Clients in one packet."""
 STOP_S: Final = 2.0
@@ -64,6 +64,8 @@ class FrontLink:
         self.link: PacketSocket[FrontRequest] | None = None
         self.pid = 0
         self.since_s = 0.0
+        self._served = False
+        """It has said something, which it does as soon as it listens."""
         self.left: list[LeftClient] = []
         """Clients of fronts that have ended, for the next one."""
         self.penalties = KeptPenalties()
@@ -102,7 +104,7 @@ class FrontLink:
         self._spawner.send(StartFront(), [theirs.detach(), sign_front.detach()])
         self.link = front
         self._signer.serve(sign_signer)
-        self.since_s = monotonic_s()
+        self.since_s, self._served = monotonic_s(), False
         self._selector.register(front, selectors.EVENT_READ, self.read)
 
     def identify(self, held: HeldKeys) -> None:
@@ -141,15 +143,20 @@ class FrontLink:
             kill(self.pid)
 
     def ended(self, *, stopping: bool = False) -> bool:
-        """Its process is gone; False: as soon as it was started, so that the next one would be, too."""
+        """Its process is gone; False: before it could serve, so that the next one would be, too."""
         self.pid = 0
         self.drop()
         if stopping:
             return True
-        if monotonic_s() - self.since_s < RESTART_S:
+        now = monotonic_s()
+        is_young = now - self.since_s < RESTART_S
+        if is_young and not self._served:
             return False
         self._log.error("the front ended; starting another")
-        self.start()
+        if is_young:
+            self.due_s = now + RESTART_S
+        else:
+            self.start()
         return True
 
     def read(self) -> None:
@@ -161,6 +168,7 @@ class FrontLink:
             if received is None:
                 return
             request, descriptors = received
+            self._served = True
             for descriptor in descriptors:
                 os.close(descriptor)
             self._owner.asked(request)

@@ -76,6 +76,14 @@ def shell(files: Files, daemon: Daemon) -> OnTerminal:
     return OnTerminal(files.qsh("127.0.0.1", daemon.port, options=("-t",)), files.env)
 
 
+def named(pid: int) -> str:
+    """The name of a process that may be gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
 def logged(daemon: Daemon, *texts: str) -> bool:
     return any(all(text in line for text in texts) for line in list(daemon.log))
 
@@ -259,11 +267,7 @@ def test_a_full_run(files: Files, user: LoginUser, other: LoginUser) -> None:
             wait_until(lambda: logged(daemon, where), "the reason in the log")
             second.type(b"exit 3\r")
             assert second.wait() == 3
-        (front,) = (
-            pid
-            for pid in tree(daemon.process.pid)
-            if Path(f"/proc/{pid}/comm").read_text() == "qshd-front\n"
-        )
+        (front,) = (pid for pid in tree(daemon.process.pid) if named(pid) == "qshd-front\n")
         os.kill(front, signal.SIGKILL)
         works(first)
         for path in made:
@@ -309,7 +313,7 @@ def test_records_that_cannot_be_written_cost_no_login(
 def host_of(user: LoginUser) -> int:
     """The only one."""
     (found,) = (
-        pid for pid in user.pids() if Path(f"/proc/{pid}/comm").read_text() == "qshd-session\n"
+        pid for pid in user.pids() if named(pid) == "qshd-session\n"
     )
     return found
 

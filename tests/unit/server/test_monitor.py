@@ -30,6 +30,7 @@ from qsh.server.packets import PacketSocket, packet_pair
 from qsh.server.requests import (
     OTHER_RULES,
     SIGNER,
+    Counts,
     Forget,
     Grant,
     HostReport,
@@ -870,6 +871,25 @@ def test_a_front_that_could_not_be_forked_is_tried_again(world: World) -> None:
     world.turn()
     world.take_front()
     assert world.handshake(1)
+
+
+def test_a_young_front_that_has_served_is_replaced_a_little_later(world: World) -> None:
+    world.ask(Counts({}, 0, 0, {}, 0))
+    world.front.close()
+    world.monitor._front_ended()
+    assert "the front ended; starting another" in world.log()
+    assert world.spawner.receive() is None
+    world.monitor._front.due_s = 0.0
+    world.turn()
+    world.take_front()
+    assert world.handshake(1)
+
+
+def test_a_front_that_never_served_ends_qshd(world: World) -> None:
+    world.front.close()
+    world.monitor._front_ended()
+    assert "as soon as it was started" in world.log()
+    assert world.monitor.exit_status == 255
 
 
 def test_a_login_child_that_could_not_be_forked_kills_nobody(world: World) -> None:
