@@ -312,9 +312,7 @@ def test_records_that_cannot_be_written_cost_no_login(
 
 def host_of(user: LoginUser) -> int:
     """The only one."""
-    (found,) = (
-        pid for pid in user.pids() if named(pid) == "qshd-session\n"
-    )
+    (found,) = (pid for pid in user.pids() if named(pid) == "qshd-session\n")
     return found
 
 
