@@ -318,7 +318,8 @@ impl Connection {
             ("rtt_us", rtt_us),
             (
                 "shortest_rtt_us",
-                self.closing.silence.shortest_rtt().unwrap_or(rtt_us),
+                // The average leaves out what the peer waited before it answered; a sample may not.
+                silence.shortest_rtt().map_or(rtt_us, |rtt| rtt.min(rtt_us)),
             ),
             ("delivered_bytes", delivered),
             ("in_flight", in_flight),
