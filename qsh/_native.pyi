@@ -331,6 +331,12 @@ class Connection:
         """Server: the peer's present address, if it is known to receive there (its port does not matter). Client: None."""
 
     @property
+    def address_validated(self) -> bool:
+        """Server: True when the peer has shown that it receives where its handshake came from, as of an Incoming or by a packet
+        under the handshake's keys; known at the connection's end, too, whatever ended it. Client: False.
+        """
+
+    @property
     def on_stream(self) -> int:
         """The number of the stream that it is on now; 0: UDP."""
 

@@ -8,6 +8,7 @@ pub(crate) mod connection;
 pub(crate) mod connection_ids;
 pub(crate) mod endpoint;
 pub(crate) mod flow;
+pub(crate) mod handshake_proof;
 pub(crate) mod incoming;
 pub(crate) mod keylog;
 pub(crate) mod login_packets;

@@ -79,6 +79,11 @@ class Connection:
         return self.native.proven_address
 
     @property
+    def address_validated(self) -> bool:
+        """On a server: whether the peer has shown that it receives where its handshake came from."""
+        return self.native.address_validated
+
+    @property
     def on_stream(self) -> int:
         """The number of the added stream that it is on now; 0: UDP."""
         return self.native.on_stream

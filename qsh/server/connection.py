@@ -121,8 +121,6 @@ class ServerConnection:
     nobody has proven yet: ``from=`` must not believe that one."""
     _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_OPENING))
     _user: str = ""
-    _proven: bool = False
-    """The client's Finished has arrived, so it receives where it says that it is."""
     _cause: str = "noauth"
     """What ends without a login counts as (penalties.py); empty: it is not the client's fault."""
     _answered: bool = False
@@ -147,7 +145,6 @@ class ServerConnection:
     async def run(self) -> None:
         """Never raises for anything that the peer does."""
         code, reason, in_good_order = 0, "", False
-        self._spawn(self._watch_handshake())
         try:
             control = await asyncio.wait_for(self._greet(), self.limits.grace_s or LIMIT_S)
             await self._serve(control)
@@ -181,7 +178,7 @@ class ServerConnection:
         self.connection.close(code, reason.encode()[:200])
         for task in self._tasks:
             task.cancel()
-        if self._host is None and self._proven and self._cause:
+        if self._host is None and self._cause and self.connection.address_validated:
             self.penalise(self._cause)
         if self._host is not None:
             self._host.close()
@@ -201,15 +198,10 @@ class ServerConnection:
 
     # -- before authentication -------------------------------------------------------------------
 
-    async def _watch_handshake(self) -> None:
-        await self.connection.handshake_done()
-        self._proven = True
-
     async def _greet(self) -> Stream:
         """HOSTAUTH, then everything up to the accepted login. The caller limits the time."""
         await self._send_host_auth()
         control = await self.connection.accept_bi()
-        self._proven = True
         control.send.set_priority(PRIORITY_CONTROL)
         await control.send.write(self._wire.send_hello(SOFTWARE))
         self._banner_due = bool(self.limits.banner)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qsh.auth.private import generate_ed25519
-from qsh.errors import ConnectError
+from qsh.errors import ConnectError, HostKeyError
+from qsh.quic import Driver, client_endpoint, client_socket
 from qsh.wire import framing
 from qsh.wire.messages import Auth, AuthRefused, Hello, Offer, Open, Opened
 from tests.e2e.test_metrics import fetch, value
@@ -127,6 +128,36 @@ def test_who_misbehaves_is_refused_and_others_are_served(
         assert refused(server)
         attempt(server, somebody_else)
         assert told(server) == [f"{BAD}/32 {text}: refused for 3600 s"]
+
+
+@pytest.mark.parametrize("retry", ["", "QshRetryThreshold 0\n"])
+@pytest.mark.parametrize("key_is_known", [True, False], ids=["finished", "before"])
+def test_who_leaves_at_once_has_not_tried_either(
+    tmp_path: Path, key_is_known: bool, retry: str
+) -> None:
+    """With the Finished, or instead of it."""
+
+    async def leave(server: Watched) -> None:
+        async with Driver() as driver:
+            with client_socket("127.0.0.1", BAD) as udp:
+                endpoint = client_endpoint(driver, udp)
+            key = server.host_key.spki()
+            with contextlib.suppress(HostKeyError):
+                connection = await endpoint.connect(
+                    "127.0.0.1",
+                    server.port,
+                    server_name="localhost",
+                    schemes=[0x0807],
+                    trusted=[key],
+                    revoked=[] if key_is_known else [key],
+                )
+                connection.close()
+                await connection.flushed()
+
+    with running(tmp_path, retry) as server:
+        asyncio.run(leave(server))
+        until(lambda: told(server))
+        assert told(server) == [f"{BAD}/32 did not try to authenticate: refused for 3600 s"]
 
 
 def test_it_ends_and_what_was_there_goes_on(tmp_path: Path) -> None:

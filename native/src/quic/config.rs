@@ -19,6 +19,7 @@ use crate::quic::ALPN;
 use crate::quic::backlog;
 use crate::quic::congestion::{Closing, Congestion, Factory};
 use crate::quic::connection_ids::Generator;
+use crate::quic::handshake_proof::{Overlooked, Proof};
 use crate::quic::keylog::{KeyLogFile, open_private};
 use crate::quic::session::Slot;
 use crate::quic::signer::{Keys, NoKeys, Resolver};
@@ -182,6 +183,7 @@ impl ServerParts {
         resolver: Arc<dyn rustls::server::ResolvesServerCert>,
         largest_payload: u16,
         closing: Closing,
+        proof: Proof,
     ) -> Result<quinn::ServerConfig, Error> {
         let mut tls = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])?
@@ -190,7 +192,10 @@ impl ServerParts {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         tls.session_storage = Arc::new(NoServerSessionStorage {});
         tls.send_tls13_tickets = 0;
-        let crypto = Arc::new(QuicServerConfig::try_from(tls).map_err(no_initial)?);
+        let crypto = Arc::new(Overlooked {
+            inner: Arc::new(QuicServerConfig::try_from(tls).map_err(no_initial)?),
+            proof,
+        });
         let mut config = quinn::ServerConfig::new(crypto, self.token_key.clone());
         config
             .transport_config(Arc::new(self.limits.transport(largest_payload, closing)))
@@ -200,7 +205,12 @@ impl ServerParts {
 
     /// For the endpoint, which opens first packets and answers with Retry.
     pub(crate) fn base(&self) -> Result<quinn::ServerConfig, Error> {
-        self.build(Arc::new(NoKeys), UDP_PAYLOAD_MAX, Closing::default())
+        self.build(
+            Arc::new(NoKeys),
+            UDP_PAYLOAD_MAX,
+            Closing::default(),
+            Proof::default(),
+        )
     }
 
     pub(crate) fn connection(
@@ -209,8 +219,10 @@ impl ServerParts {
         slot: Arc<Slot>,
         largest_payload: u16,
         closing: Closing,
+        proof: Proof,
     ) -> Result<quinn::ServerConfig, Error> {
-        self.build(Arc::new(Resolver { keys, slot }), largest_payload, closing)
+        let resolver = Arc::new(Resolver { keys, slot });
+        self.build(resolver, largest_payload, closing, proof)
     }
 }
 

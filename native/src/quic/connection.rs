@@ -16,6 +16,7 @@ use crate::quic::address;
 use crate::quic::congestion::Closing;
 use crate::quic::endpoint::varint;
 use crate::quic::flow::{Flows, Refusal};
+use crate::quic::handshake_proof::Proof;
 use crate::quic::packet_stream;
 use crate::quic::proven::ProvenAt;
 use crate::quic::recv::RecvStream;
@@ -28,26 +29,45 @@ use crate::runtime::{Engine, Value, os_error};
 const FLUSH_MAX: Duration = Duration::from_millis(100);
 const FLUSH_STEP: Duration = Duration::from_millis(1);
 
-/// Whether the peer's Finished has arrived.
-pub(crate) struct Handshake(watch::Receiver<bool>);
+/// What is known of the peer's part.
+pub(crate) struct Handshake {
+    /// Its Finished has arrived.
+    done: watch::Receiver<bool>,
+    /// It had shown that it receives where it is, before there was a connection.
+    validated: bool,
+    proof: Proof,
+}
 
 impl Handshake {
     pub(crate) fn finished() -> Self {
-        Self(watch::channel(true).1)
+        Self {
+            done: watch::channel(true).1,
+            validated: false,
+            proof: Proof::default(),
+        }
     }
 
     /// On a server. `accepted` also ends when the connection is lost: whoever waits looks at that first.
-    pub(crate) fn watch(engine: &Engine, accepted: quinn::ZeroRttAccepted) -> Self {
-        let (sender, receiver) = watch::channel(false);
+    pub(crate) fn watch(
+        engine: &Engine,
+        accepted: quinn::ZeroRttAccepted,
+        validated: bool,
+        proof: Proof,
+    ) -> Self {
+        let (sender, done) = watch::channel(false);
         engine.handle.spawn(async move {
             accepted.await;
             let _ = sender.send(true);
         });
-        Self(receiver)
+        Self {
+            done,
+            validated,
+            proof,
+        }
     }
 
     pub(crate) fn receiver(&self) -> watch::Receiver<bool> {
-        self.0.clone()
+        self.done.clone()
     }
 }
 
@@ -132,6 +152,11 @@ impl Connection {
     }
 
     #[getter]
+    fn address_validated(&self) -> bool {
+        self.handshake.validated || self.handshake.proof.given()
+    }
+
+    #[getter]
     fn on_stream(&self, py: Python<'_>) -> u32 {
         packet_stream::stream_number(py.detach(|| self.inner.remote_address()))
     }
@@ -153,7 +178,7 @@ impl Connection {
     }
 
     fn handshake_done(&self, token: u64) {
-        let mut done = self.handshake.0.clone();
+        let mut done = self.handshake.receiver();
         let connection = self.inner.clone();
         self.engine.complete(token, async move {
             tokio::select! {

@@ -12,6 +12,7 @@ use crate::quic::config::ServerParts;
 use crate::quic::congestion::Closing;
 use crate::quic::connection::{Connection, Handshake};
 use crate::quic::connection_ids::first_of;
+use crate::quic::handshake_proof::Proof;
 use crate::quic::packet_stream::{self, Streams};
 use crate::quic::proven::{self, Proven, ProvenAt};
 use crate::quic::session::Slot;
@@ -85,26 +86,30 @@ impl Incoming {
         let (engine, parts) = (self.engine.clone(), self.parts.clone());
         let (keys, timeout, remote) = (signer.keys.clone(), self.handshake, self.remote);
         let (closing, proven) = (self.closing.clone(), self.proven.clone());
+        let validated = self.address_validated();
         if let Some(streams) = &self.streams {
             streams.carries(remote);
         }
         self.engine.complete(token, async move {
-            let slot = Arc::new(Slot::default());
+            let (slot, proof) = (Arc::new(Slot::default()), Proof::default());
             let largest = address::largest_payload(remote);
-            let config = parts.connection(keys, slot.clone(), largest, closing.clone())?;
+            let config =
+                parts.connection(keys, slot.clone(), largest, closing.clone(), proof.clone())?;
             let (connecting, connection_id) = first_of(|| incoming.accept_with(Arc::new(config)));
             let connecting = connecting?;
             let Ok((inner, accepted)) = connecting.into_0rtt() else {
                 return Err(Error::Setup("no 0.5-RTT".into()));
             };
             // Dropping the connection, also by returning an error here, closes it.
+            // What was signed first: who has left since then may have proven more than one who never was there.
             let mut seen = tokio::select! {
+                biased;
                 seen = slot.signed() => seen,
                 error = inner.closed() => return Err(error.into()),
                 () = tokio::time::sleep(timeout) => return Err(Error::Timeout),
             };
             seen.connection_id = connection_id;
-            let done = Handshake::watch(&engine, accepted);
+            let done = Handshake::watch(&engine, accepted, validated, proof);
             let at = ProvenAt::default();
             if let Some(proven) = proven {
                 let paths = closing.paths();

@@ -206,6 +206,36 @@ def test_retry_proves_the_address() -> None:
     asyncio.run(main())
 
 
+def test_who_leaves_has_proven_where_he_was() -> None:
+    """By goodbye in the same packets as his Finished, which are told of after the end, or instead of that."""
+
+    async def main() -> None:
+        async with engine_pair() as pair:
+            for refuses in ([], [spki(pair.signing.keys[0])]):
+                answer = asyncio.create_task(pair.answer())
+                with contextlib.suppress(HostKeyError):
+                    (await pair.dial(revoked=refuses)).close()
+                server = await answer
+                await server.closed()
+                assert server.address_validated
+
+    asyncio.run(main())
+
+
+def test_who_has_never_answered_has_proven_nothing() -> None:
+    async def main() -> None:
+        async with engine_pair() as pair, relay_to(("127.0.0.1", pair.port)) as relay:
+            relay.server.passes = False
+            dial = asyncio.create_task(pair.dial(port=relay.port))
+            server = await pair.answer()
+            server.close()
+            await server.closed()
+            assert not server.address_validated
+            dial.cancel()
+
+    asyncio.run(main())
+
+
 def test_a_refused_connection() -> None:
     async def main() -> None:
         async with engine_pair() as pair:

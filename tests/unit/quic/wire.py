@@ -28,6 +28,7 @@ class Side(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.kept: list[bytes] = []
         self.peer: tuple[str, int] | None = None
+        self.passes = True
         self.other: Side
         self.transport: asyncio.DatagramTransport
 
@@ -37,7 +38,8 @@ class Side(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.kept.append(data)
         self.peer = addr
-        self.other.transport.sendto(data, self.other.peer)
+        if self.passes:
+            self.other.transport.sendto(data, self.other.peer)
 
 
 @dataclass
