@@ -29,6 +29,7 @@ from qsh.server import (
     image_layout,
     named_files,
     preload,
+    safe_files,
 )
 from qsh.server.admission import Admission, limits_of
 from qsh.server.image import Image
@@ -92,15 +93,27 @@ def read_config(arguments: Arguments) -> DaemonConfig:
     return daemon_parser.parse(text, path, read_included, overrides=tuple(arguments.overrides))
 
 
-def read_included(pattern: str) -> list[tuple[str, str]]:
-    """Files that an Include names, sorted as glob(3) does."""
+def read_included(pattern: str, *, strict: bool = True) -> list[tuple[str, str]]:
+    """Files that an Include names, sorted as glob(3) does. Raises OSError, if ``strict`` also for what others may write: a file,
+    or the directory in which a wildcard looks for files.
+    """
     import glob
 
+    if strict and glob.has_magic(pattern):
+        for directory in glob.glob(os.path.dirname(pattern) or "."):
+            _refuse_others(os.stat(directory), directory)
     found = []
     for path in sorted(glob.glob(pattern)):
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            if strict:
+                _refuse_others(os.fstat(file.fileno()), path)
             found.append((path, file.read(MAX_CONFIG)))
     return found
+
+
+def _refuse_others(status: os.stat_result, path: str) -> None:
+    if refusal := safe_files.others_may_write(status):
+        raise OSError(errno.EPERM, f"it {refusal}", path)
 
 
 def dump(config: DaemonConfig, connection_spec: str | None) -> str:
@@ -405,11 +418,10 @@ def check_own_files(arguments: Arguments) -> None:
     """A configuration that others may write would let them in. Raises StartupError."""
     path = arguments.config_file or default_config()
     with contextlib.suppress(OSError):
-        status = os.stat(path)
-        if status.st_mode & 0o022 and os.path.isfile(path):
-            raise StartupError(
-                f"qshd: {path} is writable by its group or by others (mode {status.st_mode & 0o7777:04o}); run: chmod go-w {path}"
-            )
+        refusal = safe_files.others_may_write(os.stat(path))
+        if refusal and os.path.isfile(path):
+            repair = "chmod go-w" if "writable" in refusal else "chown root"
+            raise StartupError(f"qshd: {path} {refusal}; run: {repair} {path}")
 
 
 def _daemonize() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -22,7 +23,10 @@ def report(file: str, write: str | None, *, force: bool) -> int:
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as opened:
             text = opened.read()
-        found = daemon_import.survey(text, file, read_included)
+        lenient = functools.partial(
+            read_included, strict=False
+        )  # sshd reads them, whoever may write
+        found = daemon_import.survey(text, file, lenient)
         sys.stdout.write(_shown(found.report()))
         if write is not None:
             _write(write, found.rewrite(text, file), force=force)

@@ -168,7 +168,7 @@ class KeyJudge:
         if path == NONE:
             return False
         try:
-            data = safe_files.read_all(path, MAX_KEY_FILE)
+            data = safe_files.read_all(path, MAX_KEY_FILE, ours=self.options.strict_modes)
         except OSError as error:
             self._complain(f"TrustedUserCAKeys {path}: {error.strerror}")
             return False

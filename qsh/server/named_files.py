@@ -41,9 +41,9 @@ def complaints(config: DaemonConfig) -> list[str]:
         name = _NAMES[field]
         if field == "revoked_keys":
             if reason := _revoked(value):
-                found[f"{name} {value}: {reason}; as long as that is so no key is accepted"] = None
+                found[f"{name} {value}{reason}"] = None
         elif field == "trusted_user_ca_keys":
-            if reason := _readable(value):
+            if reason := _readable(value, ours=config.options.strict_modes):
                 found[f"{name} {value}: {reason}"] = None
         elif field == "banner":
             if reason := _readable(value):
@@ -72,15 +72,18 @@ def _revoked(path: str) -> str | None:
     try:
         RevokedKeys.parse(safe_files.read_all(path, MAX_REVOKED))
     except OSError as error:
-        return error.strerror or str(error)
+        reason = error.strerror or str(error)
     except KeyFormatError as error:
-        return str(error)
-    return None
+        reason = str(error)
+    else:
+        others = safe_files.others_may_write(os.stat(path))
+        return others and f" {others}, who could take keys out of it"
+    return f": {reason}; as long as that is so no key is accepted"
 
 
-def _readable(path: str) -> str | None:
+def _readable(path: str, *, ours: bool = False) -> str | None:
     try:
-        safe_files.read_all(path, MAX_KEY_FILE)
+        safe_files.read_all(path, MAX_KEY_FILE, ours=ours)
     except OSError as error:
         return error.strerror or str(error)
     return None

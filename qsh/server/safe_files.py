@@ -13,7 +13,15 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Checked", "check_private", "program_refusal", "read_all", "read_checked", "read_whole"]
+__all__ = [
+    "Checked",
+    "check_private",
+    "others_may_write",
+    "program_refusal",
+    "read_all",
+    "read_checked",
+    "read_whole",
+]
 
 GROUP_OR_WORLD_WRITABLE: Final = 0o022
 NOT_OWNER_ONLY: Final = 0o077
@@ -133,16 +141,30 @@ def read_whole(path: str, limit: int = MOST) -> bytes:
     return bytes(data)
 
 
-def read_all(path: str, limit: int) -> bytes:
-    """A file that the configuration names, with the present rights. Raises OSError, for one that is larger, too."""
+def read_all(path: str, limit: int, *, ours: bool = False) -> bytes:
+    """A file that the configuration names, with the present rights. Raises OSError, for one that is larger, too; with ``ours``
+    for one that others may write.
+    """
     descriptor = os.open(path, OPEN_FLAGS & ~os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
+        if ours and (refusal := others_may_write(status)):
+            raise OSError(errno.EPERM, f"it {refusal}")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes")
     return data
+
+
+def others_may_write(status: os.stat_result) -> str | None:
+    """Who else than root and we could say by this file or directory what qshd does, after its name; None: nobody."""
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user (uid {status.st_uid})"
+    if status.st_mode & GROUP_OR_WORLD_WRITABLE:
+        return f"is writable by its group or by others (mode {status.st_mode & 0o7777:04o})"
+    return None
 
 
 def check_private(path: str) -> str | None:

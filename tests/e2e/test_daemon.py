@@ -111,6 +111,51 @@ def test_configurations_that_others_write(tmp_path: Path, key: Path, mode: int) 
         assert f"chmod go-w {path}" in done.stderr
 
 
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_included_files_that_others_write(tmp_path: Path, key: Path, mode: int, depth: int) -> None:
+    last = tmp_path / "last"
+    last.write_text("PermitRootLogin yes\n")
+    (tmp_path / "first").write_text(f"Include {last}\n")
+    name = "last" if depth == 1 else "first"
+    path = config(tmp_path, f"HostKey {key}\nInclude {tmp_path}/{name}\n")
+    assert qshd("-t", "-f", path).returncode == 0
+    last.chmod(mode)
+    for flags in (("-D", "-e"), ("-t",), ("-T",)):
+        done = qshd(*flags, "-f", path)
+        assert done.returncode == 255
+        assert (
+            f'include "{last}" failed: it is writable by its group or by others (mode {mode:04o})'
+            in done.stderr
+        )
+
+
+def test_a_directory_to_which_others_add_files(tmp_path: Path, key: Path) -> None:
+    """Whom a wildcard believes: also what is to be there only at the next SIGHUP."""
+    folder = tmp_path / "qshd_config.d"
+    folder.mkdir()
+    path = config(tmp_path, f"HostKey {key}\nInclude {folder}/*.conf\n")
+    assert qshd("-t", "-f", path).returncode == 0
+    folder.chmod(0o1777)
+    done = qshd("-t", "-f", path)
+    assert done.returncode == 255
+    assert f'include "{folder}" failed: it is writable by' in done.stderr
+
+
+@pytest.mark.root
+def test_configurations_that_belong_to_others(tmp_path: Path, key: Path) -> None:
+    (tmp_path / "more").write_text("UsePAM no\n")
+    path = config(tmp_path, f"HostKey {key}\nInclude {tmp_path}/more\n")
+    os.chown(tmp_path / "more", 4321, -1)
+    done = qshd("-t", "-f", path)
+    assert f'include "{tmp_path}/more" failed: it belongs to another user (uid 4321)' in done.stderr
+    os.chown(tmp_path / "more", 0, -1)
+    os.chown(path, 4321, -1)
+    done = qshd("-t", "-f", path)
+    assert done.returncode == 255
+    assert f"run: chown root {path}" in done.stderr
+
+
 def test_a_port_in_use(tmp_path: Path, key: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))

@@ -41,6 +41,16 @@ CASES = {
         ["AuthorizedKeysCommandUser no-such-user: there is no such user; the command will not run"],
     ),
     "the user who logs in": ("AuthorizedKeysCommand /bin/sh\nAuthorizedKeysCommandUser %u", []),
+    "files that others may write": (
+        "TrustedUserCAKeys {dir}/open\nRevokedKeys {dir}/open",
+        [
+            "RevokedKeys {dir}/open is writable by its group or by others (mode 0664), who could take keys out of it",
+            "TrustedUserCAKeys {dir}/open: it is writable by its group or by others (mode 0664)",
+        ],
+    ),
+    "files that others may write, and the administrator knows it": (
+        "StrictModes no\nTrustedUserCAKeys {dir}/open", []
+    ),
     "a banner that is not there": (
         "Banner {dir}/x", ["Banner {dir}/x: No such file or directory; nothing is shown"]
     ),
@@ -51,6 +61,8 @@ CASES = {
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "good").write_text("# none yet\n")
     (tmp_path / "bad").write_text("nonsense\n")
+    (tmp_path / "open").write_text("# none yet\n")
+    (tmp_path / "open").chmod(0o664)
     return tmp_path
 
 
