@@ -15,10 +15,12 @@ import secrets
 import socket
 import stat
 import struct
+import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
 
+from qsh.clock import monotonic_s
 from qsh.forward import listening
 from qsh.server.packets import PacketSocket
 from qsh.server.requests import MAX_PACKET, Call, CallKind, Local  # msgspec reads the annotations
@@ -63,6 +65,9 @@ NAME: Final = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 MAX_NAMES: Final = 1000
 BACKLOG: Final = 8
 LOCK: Final = ".lock"
+LOCK_S: Final = 1.0
+LOCK_LOOK_S: Final = 0.01
+"""It is held for as long as a name takes. The user, or a process of his that was stopped, may hold it for ever."""
 AGENT: Final = re.compile(r"agent\.[0-9a-f]{16}", re.ASCII)
 """Sockets of agents. None has a name twice, so that a program that is left over finds nobody else's."""
 MAX_PATH: Final = 107
@@ -233,8 +238,8 @@ def _peer_of(sock: socket.socket) -> tuple[int, int, int]:
 class SessionDirectory:
     """One user's directory. It is made when the first terminal needs it."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, lock_s: float = LOCK_S) -> None:
+        self.path, self._lock_s = path, lock_s
 
     def _make(self) -> None:
         os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
@@ -266,13 +271,25 @@ class SessionDirectory:
         self._make()
         lock = os.open(os.path.join(self.path, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._lock(lock)
             for number in range(1, MAX_NAMES + 1):
                 if (listener := self._listen(str(number))) is not None:
                     return str(number), listener
         finally:
             os.close(lock)
         raise OSError(errno.ENOSPC, "too many sessions")
+
+    def _lock(self, descriptor: int) -> None:
+        deadline = monotonic_s() + self._lock_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if monotonic_s() >= deadline:
+                    text = f"{LOCK} is held by another process"
+                    raise TimeoutError(errno.ETIMEDOUT, text) from None
+            time.sleep(LOCK_LOOK_S)
 
     def _listen(self, name: str) -> socket.socket | None:
         listener = socket.socket(

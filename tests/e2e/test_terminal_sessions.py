@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -130,6 +132,22 @@ def test_a_detached_session_is_listed_and_attached(server: LiveServer) -> None:
         again.type(b"exit 9\r")
         assert again.wait() == 9
     wait_until(lambda: listed(server) == [], "the end")
+
+
+def test_a_process_of_the_user_that_holds_the_lock_keeps_nobody_out(server: LiveServer) -> None:
+    """Stopped, say. The session is a bit less than others, and says so."""
+    directory = server.home / "sessions" / str(os.getuid())
+    with open_shell(server) as terminal:  # the directory is there from now on
+        terminal.type(b"exit\r")
+        assert terminal.wait() == 0
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with on_terminal(server, server.command(SHELL, options=("-t",))) as terminal:
+            terminal.expect(b"this session cannot be attached from elsewhere")
+            terminal.expect(PROMPT)
+            terminal.type(b"exit 5\r")
+            assert terminal.wait() == 5
+    assert any(".lock is held by another process" in line for line in server.log)
 
 
 def test_detach_and_kill_by_command(server: LiveServer, tmp_path: Path) -> None:

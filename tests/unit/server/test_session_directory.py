@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_a_name_whose_host_died_is_taken_over(tmp_path: Path) -> None:
     assert accepted.recv(100)
     for sock in (peer, accepted, listener):
         sock.close()
+
+
+def test_a_lock_that_is_not_given_back_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    (tmp_path / "sessions").mkdir(mode=0o700)
+    with (tmp_path / "sessions" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        directory = SessionDirectory(str(tmp_path / "sessions"), lock_s=0.05)
+        with pytest.raises(TimeoutError, match=r"\.lock is held by another process"):
+            directory.claim()
+    name, listener = directory.claim()
+    assert name == "1"
+    listener.close()
 
 
 @pytest.mark.parametrize("name", ["", "0", "../1", "1/../2", ".lock", "12345678", "x", "\u0661"])
