@@ -7,6 +7,7 @@ signer derives that from a host key, so that nothing is stored, and the front, w
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from qsh.server.requests import Address
 
-__all__ = ["LASTING", "FrontSecrets", "keep", "make", "reset_key_at", "take"]
+__all__ = ["LASTING", "FrontSecrets", "keep", "labels", "make", "reset_key_at", "take"]
 
 EACH: Final = 32
 SOURCE: Final = "/dev/urandom"
@@ -34,6 +35,7 @@ SIZE: Final = EACH * len(FrontSecrets._fields)
 LASTING: Final = (b"stateless resets", b"address tokens")
 """What the first ones are derived for. A successor that has them tells the clients of its predecessor at once that it is gone
 (RFC 9000 10.3; connection ids hang on the reset key, native/src/quic/config.rs)."""
+MACHINE_ID: Final = "/etc/machine-id"
 
 
 def make() -> int:
@@ -45,6 +47,20 @@ def make() -> int:
     os.write(descriptor, buffer)
     buffer[:] = bytes(SIZE)
     return descriptor
+
+
+def labels(machine_id: str = MACHINE_ID) -> list[bytes]:
+    """LASTING for this installation. Images that are copied have the same host key, and listen at the same wildcard address: so
+    a copy would answer packets of another's connections with the reset that ends them. Nothing better than the machine's id
+    and name lasts as long as is needed; where the file is not there, or the same as elsewhere, the name alone is left.
+    """
+    try:
+        with open(machine_id, "rb") as file:
+            said = file.read(EACH)
+    except OSError:
+        said = b""
+    where = hashlib.sha256(said + b"\0" + os.uname().nodename.encode()).digest()
+    return [label + b" at " + where for label in LASTING]
 
 
 def keep(descriptor: int, lasting: Sequence[bytes]) -> None:

@@ -52,7 +52,7 @@ class SigningService:
             [key.blob for key in keys.public],
             list(keys.certificates),
             keys.derive(resume_records.LABEL),
-            [keys.derive(label) for label in front_secrets.LASTING],
+            [keys.derive(label) for label in front_secrets.labels()],
         )
 
     def begin(self) -> None:

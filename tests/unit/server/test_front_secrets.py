@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from qsh.server import front_secrets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_front_has_the_same() -> None:
@@ -33,3 +37,22 @@ def test_what_outlives_qshd_is_derived() -> None:
     assert first.reset_key == second.reset_key == hashlib.sha256(b"stateless resets").digest()
     assert first.token_key == second.token_key == hashlib.sha256(b"address tokens").digest()
     assert first.salt != second.salt
+
+
+def test_copies_of_one_image_have_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host key, and with it what is derived from, may be the same; the wildcard address is."""
+
+    def named(name: str) -> os.uname_result:
+        return os.uname_result(("Linux", name, "", "", ""))
+
+    found = []
+    for machine, name in (("one", "a"), ("two", "a"), ("two", "b"), (None, "a"), (None, "b")):
+        path = tmp_path / "machine-id"
+        path.unlink(missing_ok=True)
+        if machine is not None:
+            path.write_text(machine)
+        monkeypatch.setattr(os, "uname", lambda name=name: named(name))
+        labels = front_secrets.labels(str(path))
+        assert labels == front_secrets.labels(str(path)), "a restart has the same"
+        found += labels
+    assert len(set(found)) == len(found) == 10
