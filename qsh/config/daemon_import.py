@@ -40,9 +40,6 @@ INTERNAL_SFTP: Final = "internal-sftp"
 SFTP_ALONE: Final = (
     "not built in: the system's sftp-server runs, which must be in ChrootDirectory, too"
 )
-REFUSED_ADVICE: Final = (
-    "take it out if that is not needed through qshd, else do not run qshd for these users"
-)
 
 
 @dataclass(slots=True)
@@ -56,14 +53,14 @@ class Survey:
     defaults: list[str] = field(default_factory=list)
     refused_places: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def take(self, line: Visited) -> None:
-        """One good line."""
+    def take(self, line: Visited, *, use_pam: bool = True) -> None:
+        """One good line of a file that says this of UsePAM."""
         name, note = line.keyword.name, line.keyword.note
         where = f"{line.file} line {line.line}: {line.text}"
         zero = IGNORED_VALUE.get(name)
-        if line.keyword.refuses(line.value):
-            self.refused.append(f"{where}: {note}; {REFUSED_ADVICE}")
-            self.refused_places[line.file, line.line] = note
+        if refusal := line.keyword.refusal(line.value, use_pam=use_pam):
+            self.refused.append(f"{where}: {refusal}")
+            self.refused_places[line.file, line.line] = refusal
         elif line.keyword.status == UNUSED:
             self.unused.append(f"{where}: {note}")
         elif line.conditional and name in GLOBAL_ONLY:
@@ -105,13 +102,13 @@ class Survey:
 def survey(text: str, file: str, read_files: ReadFiles) -> Survey:
     """Read an sshd_config. Raises BadConfiguration for one that sshd would not take either."""
     found = Survey()
-    set_fields: set[str] = set()
-
-    def visit(line: Visited) -> None:
-        set_fields.add(line.keyword.name)
-        found.take(line)
-
-    daemon_parser.parse(text, file, read_files, include_directory=INCLUDE_DIRECTORY, visit=visit)
+    lines: list[Visited] = []
+    config = daemon_parser.parse(
+        text, file, read_files, include_directory=INCLUDE_DIRECTORY, visit=lines.append
+    )
+    for line in lines:
+        found.take(line, use_pam=config.options.use_pam)
+    set_fields = {line.keyword.name for line in lines}
     found.defaults = [
         f"{name}: {note}" for name, note in DEFAULTS.items() if name not in set_fields
     ]

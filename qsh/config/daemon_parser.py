@@ -17,6 +17,7 @@ from qsh.config.daemon_options import DaemonConfig, DaemonOptions, Setting, merg
 from qsh.config.daemon_schema import (
     ALIASES,
     DEPRECATED,
+    FIELDS,
     IGNORED,
     KEYWORDS,
     UNSUPPORTED,
@@ -128,18 +129,11 @@ def _nonsense(options: DaemonOptions) -> list[str]:
 
 def _unchecked(options: DaemonOptions, settings: Sequence[Setting]) -> list[str]:
     """Passwords that are asked for by name and that nobody could check: Python has no crypt(3) any more, so PAM does it."""
-    if options.use_pam:
-        return []
-    asking = {
-        "password_authentication": "PasswordAuthentication",
-        "kbd_interactive_authentication": "KbdInteractiveAuthentication",
-    }
-    wanted = {setting.field for setting in settings if setting.value is True}
-    return [
-        f"{name} yes needs UsePAM yes: qshd has passwords checked by PAM only"
-        for field, name in asking.items()
-        if field in wanted
-    ]
+    refusals = (
+        FIELDS[setting.field].refusal(setting.value, use_pam=options.use_pam)
+        for setting in settings
+    )
+    return list(dict.fromkeys(refusal for refusal in refusals if refusal))
 
 
 @dataclass
@@ -221,8 +215,6 @@ class _Reader:
             raise ConfigError(f"keyword {keyword} extra arguments at end of line")
         if self.visit is not None:
             self.visit(Visited(place[0], place[1], entry, line.strip(), value, bool(conditions)))
-        else:
-            _refuse(entry, value)
         self.settings.append(Setting(entry.field, value, entry.appends, conditions))
 
     def _note(self, keyword: str, name: str, place: tuple[str, int]) -> None:
@@ -255,8 +247,3 @@ class _Reader:
                 if self.included > MAX_INCLUDED:
                     raise ConfigError("Too many included files")
                 self.read(text, file, conditions, depth + 1)
-
-
-def _refuse(entry: Keyword, value: object) -> None:
-    if entry.refuses(value):
-        raise ConfigError(f"{entry.name} is not supported by qshd: {entry.note}")

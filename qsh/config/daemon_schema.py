@@ -5,8 +5,9 @@ with a keyword:
 
     DONE      it has its effect
     UNUSED    checked and kept, without effect; the note says why
-    REFUSED   any value but the harmless ones stops qshd: to ignore it would let more in than the
-              file says
+
+Nothing is unused that would let in more than the file says. What sshd takes and qshd does not start with hangs on another line:
+"yes" for what needs PAM where UsePAM is "no" (``needs_pam``).
 
 Kinds are the functions of daemon_kinds.py by their names; ``a:b`` passes ``b``.
 """
@@ -20,16 +21,16 @@ __all__ = [
     "ALIASES",
     "DEPRECATED",
     "DONE",
+    "FIELDS",
     "IGNORED",
     "KEYWORDS",
-    "REFUSED",
     "SCHEMA",
     "UNSUPPORTED",
     "UNUSED",
     "Keyword",
 ]
 
-DONE, UNUSED, REFUSED = "done", "unused", "refused"
+DONE, UNUSED = "done", "unused"
 
 _TLS = "TLS 1.3 has its own algorithms"
 _LATER = "there is no such forwarding yet"
@@ -52,13 +53,15 @@ class Keyword:
     """Allowed after Match."""
     appends: bool = False
     """Further lines add to it; for the others the first line wins."""
-    harmless: tuple[object, ...] = ()
-    """REFUSED: the values that are accepted all the same."""
+    needs_pam: bool = False
+    """PAM alone could do it, so "yes" stops qshd without UsePAM."""
     printed: bool = True
 
-    def refuses(self, value: object) -> bool:
-        """Whether this value stops qshd."""
-        return self.status == REFUSED and value not in self.harmless
+    def refusal(self, value: object, *, use_pam: bool) -> str | None:
+        """Why qshd does not start with a value that sshd takes, or None."""
+        if not self.needs_pam or use_pam or value is not True:
+            return None
+        return f"{self.name} yes needs UsePAM yes: qshd has passwords checked by PAM only"
 
 
 def _row(
@@ -69,9 +72,8 @@ def _row(
     note: str = "",
     *,
     flags: str = "",
-    harmless: tuple[object, ...] = (),
 ) -> Keyword:
-    """``flags``: m allowed after Match, a appends, h not printed by -T."""
+    """``flags``: m allowed after Match, a appends, p needs PAM, h not printed by -T."""
     return Keyword(
         name,
         field,
@@ -80,7 +82,7 @@ def _row(
         note,
         match="m" in flags,
         appends="a" in flags,
-        harmless=harmless,
+        needs_pam="p" in flags,
         printed="h" not in flags,
     )
 
@@ -141,8 +143,8 @@ SCHEMA: Final = (
         _GSSAPI,
     ),
     _row("GSSAPIKexAlgorithms", "gssapi_kex_algorithms", "algorithms:gss-kex", UNUSED, _GSSAPI),
-    _row("PasswordAuthentication", "password_authentication", "flag", flags="m"),
-    _row("KbdInteractiveAuthentication", "kbd_interactive_authentication", "flag", flags="m"),
+    _row("PasswordAuthentication", "password_authentication", "flag", flags="mp"),
+    _row("KbdInteractiveAuthentication", "kbd_interactive_authentication", "flag", flags="mp"),
     _row("PrintMotd", "print_motd", "flag"),
     _row("PrintLastLog", "print_last_log", "flag"),
     _row("X11Forwarding", "x11_forwarding", "flag", flags="m"),
@@ -269,6 +271,7 @@ SCHEMA: Final = (
 
 KEYWORDS: Final = {keyword.name.lower(): keyword for keyword in SCHEMA}
 """By the name in lower case."""
+FIELDS: Final = {keyword.field: keyword for keyword in SCHEMA}
 
 ALIASES: Final = {
     "hostdsakey": "hostkey",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from qsh.config.daemon_dump import dump
-from qsh.config.daemon_import import Survey, survey
-from qsh.config.daemon_parser import Visited, parse
-from qsh.config.daemon_schema import DONE, REFUSED, SCHEMA, UNUSED, Keyword
+from qsh.config.daemon_import import survey
+from qsh.config.daemon_parser import BadConfiguration, parse
+from qsh.config.daemon_schema import DONE, SCHEMA, UNUSED, Keyword
 
 SSHD = "/usr/sbin/sshd"
 FILE = "/etc/ssh/sshd_config"
@@ -74,7 +74,7 @@ def test_every_keyword_is_in_one_list(keyword: object) -> None:
     assert sum(map(len, mine)) == 1
     status = keyword.status  # type: ignore[attr-defined]
     assert bool(mine[2]) is (status == UNUSED)
-    assert bool(mine[3]) is (status == REFUSED)
+    assert not mine[3]
     if status == DONE:
         assert mine[0] or mine[1]
 
@@ -106,24 +106,48 @@ def test_the_report() -> None:
     assert len(found.defaults) == 3
 
 
-def test_what_is_refused_stays_in_what_is_made() -> None:
-    """With a remark; no keyword is refused whatever its value, so this one is made up."""
-    keyword = Keyword("Frob", "frob", "flag", REFUSED, "there is no frob", harmless=(False,))
-    found = Survey()
-    for line, value in ((2, True), (3, False)):
-        found.take(Visited(FILE, line, keyword, f"Frob {value}", value, False))
-    assert [line.partition(";")[0] for line in found.refused] == [
-        f"{FILE} line 2: Frob True: there is no frob"
-    ]
-    assert found.same == [f"{FILE} line 3: Frob False"]
+PASSWORDS = ("PasswordAuthentication", "KbdInteractiveAuthentication")
+
+
+@pytest.mark.parametrize("keyword", SCHEMA, ids=lambda keyword: keyword.name)
+def test_what_is_refused_is_what_qshd_does_not_start_with(keyword: Keyword) -> None:
+    """Though sshd does: those two, and nothing else."""
+    kind = keyword.kind
+    value = OTHERS.get(kind) or VALUES.get(kind) or ("yes" if kind == "flag" else "")
+    if keyword.name == "UsePAM" or not value:
+        return
+    text = f"UsePAM no\n{keyword.name} {value}\n"
+    if kind == "command":
+        text += f"{keyword.name}User x\n"
+    found = survey(text, FILE, read_none)
+    refusals = [line.partition(f"{value}: ")[2] for line in found.refused]
+    assert (refusals != []) is (keyword.name in PASSWORDS)
+    if refusals:
+        with pytest.raises(BadConfiguration) as caught:
+            parse(text, FILE)
+        assert [error.text for error in caught.value.errors] == refusals
+    else:
+        parse(text, FILE)
+
+
+def test_what_is_refused_stays_in_what_is_made(tmp_path: Path) -> None:
+    """With a remark."""
+    text = (
+        "MaxSessions 2\n PasswordAuthentication yes\nKbdInteractiveAuthentication no\nUsePAM no\n"
+    )
+    found = survey(text, FILE, read_none)
+    why = "PasswordAuthentication yes needs UsePAM yes: qshd has passwords checked by PAM only"
+    assert found.refused == [f"{FILE} line 2: PasswordAuthentication yes: {why}"]
     assert "Refused: qshd does not start with these:" in found.report()
-    made = found.rewrite("MaxSessions 2\n Frob yes\nFrob no\n", FILE).splitlines()
-    assert made[1:] == [
+    assert found.rewrite(text, FILE).splitlines()[1:] == [
         "MaxSessions 2",
-        "# qshd does not start with the next line: there is no frob",
-        " Frob yes",
-        "Frob no",
+        f"# qshd does not start with the next line: {why}",
+        " PasswordAuthentication yes",
+        "KbdInteractiveAuthentication no",
+        "UsePAM no",
     ]
+    (tmp_path / "sshd_config").write_text(text)
+    assert run(tmp_path / "sshd_config").returncode == 1
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
