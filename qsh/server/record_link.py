@@ -30,6 +30,7 @@ __all__ = [
     "Begun",
     "Failed",
     "Finish",
+    "Joined",
     "LeftOut",
     "RecordAnswer",
     "RecordLink",
@@ -87,6 +88,14 @@ class Sized(Local, frozen=True, tag="sized"):
     cols: Size
 
 
+class Joined(Local, frozen=True, tag="joined"):
+    """A client has attached to it, from this address: who shares a session, or goes on with it, need not be who began it."""
+
+    number: Number
+    at_s: float
+    address: Annotated[str, Meta(max_length=64)]
+
+
 class LeftOut(Local, frozen=True, tag="left-out"):
     """So many bytes of its output could not be passed on."""
 
@@ -102,7 +111,7 @@ class Finish(Local, frozen=True, tag="finish"):
     at_s: float
 
 
-RecordRequest = Begin | Wrote | Sized | LeftOut | Finish
+RecordRequest = Begin | Wrote | Sized | Joined | LeftOut | Finish
 
 
 class Begun(Local, frozen=True, tag="begun"):
@@ -172,6 +181,11 @@ class Recording:
         if not self.over and (rows, cols) != self.size:
             self.size = (rows, cols)
             self.link.send(Sized(self.number, now, rows, cols))
+
+    def joined(self, now: float, address: str) -> None:
+        """A client has come."""
+        if not self.over:
+            self.link.send(Joined(self.number, now, address[:64]))
 
     def end(self) -> None:
         """Nothing more will come. Idempotent."""

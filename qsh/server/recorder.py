@@ -26,6 +26,7 @@ from qsh.server.record_link import (
     Begun,
     Failed,
     Finish,
+    Joined,
     LeftOut,
     RecorderEnd,
     RecordRequest,
@@ -112,6 +113,8 @@ class Recorder:
             lines = write(at_s, request.data)
         elif isinstance(request, Sized):
             lines = found.writer.resize(at_s, request.rows, request.cols)
+        elif isinstance(request, Joined):
+            lines = found.writer.marker(at_s, f"attached from {request.address}")
         elif isinstance(request, LeftOut):
             lines = found.writer.marker(at_s, f"{request.count} bytes of output are missing here")
         else:

@@ -155,6 +155,8 @@ class TerminalSession:
         link = AttachmentLink(self.loop, sockets, attachment, self._after_input, self._left)
         self._clients.enter(link, visitor)
         self.host = request.host or visitor.address
+        if self.recording is not None:
+            self.recording.joined(now, visitor.address)
         attached = Attached(self.name, ticket, 0, typed.received, *self.model.size, waiting)
         self.detached_at, self.detached_since = None, 0.0
         self._grace_until = None

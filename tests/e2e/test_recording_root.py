@@ -253,6 +253,7 @@ def test_a_killed_qshd(server: Recorded) -> None:
         assert terminal.wait() == 0
     (path,) = server.files()
     wait_until(lambda: text(path).count("after") == 2, "recorded on")
+    assert text(path, "m") == 2 * "attached from 127.0.0.1"
     wait_until(lambda: not server.recorders(), "the end")
 
 

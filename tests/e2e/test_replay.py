@@ -41,6 +41,12 @@ def test_the_last_screen(file: Path) -> None:
     assert run(str(file), "--dump", "--at", "1:39").stdout == b"first\n"
 
 
+def test_markers_are_passed_over(file: Path) -> None:
+    write(file, [0.0, "m", "attached from ::1"], [0.1, "o", "first"], [0.2, "m", ""])
+    found = run(str(file), "--dump")
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"first\n", b"")
+
+
 def test_in_a_terminal(file: Path) -> None:
     with OnTerminal([*ARGV, str(file)], rows=30, cols=90) as terminal:
         shown = terminal.expect(b"rst")

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qsh.server.packets import PacketSocket, packet_pair
-from qsh.server.record_link import Begun, Finish, RecorderEnd, RecordRequest, Wrote
+from qsh.server.record_link import Begun, Finish, Joined, RecorderEnd, RecordRequest, Wrote
 from qsh.server.requests import (
+    Adopt,
     ChannelFailed,
     ChannelOpened,
     HangUp,
+    HostAnswer,
     OpenChannel,
 )
 from qsh.wire.messages import Attach, Pty
-from tests.unit.server.played_host import LIMIT_S, OPEN, Client, Played, close_clients
+from tests.unit.server.played_host import LIMIT_S, OPEN, Client, Played, close_clients, end_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +34,13 @@ def _clients_are_closed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def recorded(
-    tmp_path: Path, *, closed: bool = True
+    tmp_path: Path, *, closed: bool = True, detached_max: int = 0
 ) -> Iterator[tuple[Played, PacketSocket[Any], list[str]]]:
     """A host, its recorder's end, and complaints."""
     ours, theirs = packet_pair()
     complaints: list[str] = []
     end = RecorderEnd(ours, closed, False, complaints.append)
-    host = Played(tmp_path, recorder=end, detached_max=0)
+    host = Played(tmp_path, recorder=end, detached_max=detached_max)
     recorder: PacketSocket[Any] = PacketSocket(theirs, RecordRequest)
     recorder.sock.settimeout(LIMIT_S)
     try:
@@ -76,12 +78,41 @@ def test_nothing_starts_before_its_recording(tmp_path: Path) -> None:
         answer, descriptors = host.hear()
         assert isinstance(answer, ChannelOpened)
         client.take(descriptors)
+        assert isinstance((recorder.receive() or [None])[0], Joined)
         output = b""
         while (received := recorder.receive()) is not None and isinstance(received[0], Wrote):
             output += received[0].data
         assert output == b"to the end"
         assert received is not None
         assert isinstance(received[0], Finish)
+
+
+def test_it_is_told_who_comes_when_the_host_goes_on_for_another_connection(tmp_path: Path) -> None:
+    """A recorder lives as long as its host, and was begun for the first client."""
+    with recorded(tmp_path, closed=False, detached_max=60) as (host, recorder, _):
+
+        def heard(kind: type) -> Any:
+            while (received := recorder.receive()) is not None:
+                if isinstance(received[0], kind):
+                    return received[0]
+            raise AssertionError("the host has ended")
+
+        client = host.open(b"read x")
+        assert client.attached is not None
+        joined = heard(Joined)
+        assert (joined.number, joined.address) == (1, "::1")
+        host.front.close()
+        front, theirs = packet_pair()
+        host.front = PacketSocket(front, HostAnswer)
+        PacketSocket(host.monitor, Adopt).send(
+            Adopt(("192.0.2.9", 4711), ("192.0.2.1", 22)), [theirs.detach()]
+        )
+        again = Client()
+        host.attach(client.attached.name, again, ticket=client.attached.ticket)
+        joined = heard(Joined)
+        assert (joined.number, joined.address) == (1, "192.0.2.9")
+        end_all(host, tmp_path)
+        heard(Finish)
 
 
 def test_a_client_that_does_not_wait_for_the_recording(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from qsh.server.record_link import (
     Begun,
     Failed,
     Finish,
+    Joined,
     LeftOut,
     RecordAnswer,
     Sized,
@@ -101,6 +102,7 @@ def test_one_session(played: Played, tmp_path: Path) -> None:
         Wrote(1, now + 9e9, b"\xff"),
         Wrote(1, now, b"k", typed=True),
         Sized(1, now, 30, 90),
+        Joined(1, now, "192.0.2.9"),
         LeftOut(1, now, 5),
         Wrote(1, now, b"\xe2\x82"),
         Finish(1, now),
@@ -113,6 +115,7 @@ def test_one_session(played: Played, tmp_path: Path) -> None:
         ["o", "\ufffd"],
         ["i", "k"],
         ["r", "90x30"],
+        ["m", "attached from 192.0.2.9"],
         ["m", "5 bytes of output are missing here"],
         ["o", "\ufffd"],
     ]
