@@ -252,6 +252,7 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         idle_s=0.0 if instance is None else float(options.qsh_instance_idle),
         service=service,
         metrics_path=options.qsh_metrics_socket if instance is None else "none",
+        penalties=limits_of(options).penalties,
     )
     confinement.confine("monitor", log)
     status = monitor.run()

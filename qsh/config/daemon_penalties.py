@@ -52,6 +52,11 @@ class PenaltyRules:
         """What one of CAUSES costs."""
         return float(getattr(self, cause.replace("-", "_")))
 
+    @property
+    def longest(self) -> float:
+        """That a source may have against it. One cause may cost more than what adds up."""
+        return max(self.max, *(self.seconds(cause) for cause in CAUSES))
+
 
 def check_words(keyword: str, words: Sequence[str]) -> None:
     """One line's. Raises ConfigError with sshd's text."""

@@ -1,13 +1,15 @@
 """What the monitor remembers of the front's penalties, so that the next front refuses whom this one refused.
 
 The front decides (penalties.py) and says what it has noted: once for each connection that came to something bad, never for one
-that is refused. Lost only when qshd itself is started again, as sshd's are.
+that is refused. Lost only when qshd itself is started again, as sshd's are. A front that was broken into may say anything; no
+source is refused for longer than the rules let it be since the front's word, however many fronts come after it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from qsh.config.daemon_penalties import PenaltyRules
 from qsh.server.requests import Penalised, PenalisedBefore
 
 if TYPE_CHECKING:
@@ -26,14 +28,19 @@ class KeptPenalties:
 
     def __init__(self, most: int = MAX_KEPT) -> None:
         self._most = most
+        self.rules = PenaltyRules()
+        """Those that hold now."""
         self._found: dict[str, Penalised] = {}
 
     def keep(self, penalty: Penalised, now: float) -> None:
         """It replaces what was said of the same source."""
         self._found.pop(penalty.source, None)
+        if not penalty.until > now:  # or it is no number
+            return
         if len(self._found) >= self._most:
             self._drop(now)
-        self._found[penalty.source] = penalty
+        until = min(penalty.until, now + self.rules.longest)
+        self._found[penalty.source] = Penalised(penalty.source, until, penalty.active)
 
     def _drop(self, now: float) -> None:
         """What is over; if nothing is, the eighth that was noted first."""

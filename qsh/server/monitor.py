@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qsh.clock import monotonic_s, wall_s
+from qsh.config.daemon_penalties import PenaltyRules
 from qsh.errors import RemoteProtocolError
 from qsh.server.front_link import STOP_S, FrontLink
 from qsh.server.judging import Judging
@@ -78,6 +79,7 @@ class Monitor:
     """End when there has been no session for so long; 0: never."""
     service: Service = field(default_factory=Service)
     metrics_path: str = "none"
+    penalties: PenaltyRules = field(default_factory=PenaltyRules)
     metrics: Metrics = field(default_factory=lambda: Metrics(wall_s()))
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _signer: SignerLink = field(init=False)
@@ -97,6 +99,7 @@ class Monitor:
         report = LoginReport(log, self.metrics)
         self._signer = SignerLink(spawner, self._selector, log, self)
         self._front = FrontLink(spawner, self._selector, self._signer, log, self)
+        self._front.penalties.rules = self.penalties
         self._children = LoginChildren(self._selector, self._read_session)
         self._hosts = RunningHosts(spawner, self.service, self.metrics, report, log, root=self.root)
         self._judging = Judging(
@@ -213,6 +216,7 @@ class Monitor:
             return
         self._judging.renew(report.rules.grace_s, report.rules.max_attempts)
         self.service.keep(report.rules.listening)
+        self._front.penalties.rules = report.rules.limits.penalties
         set_level(self.log, report.rules.level)
         self.log.info("the configuration was read again")
         self._front.send(report.rules)

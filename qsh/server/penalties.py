@@ -121,9 +121,8 @@ class Penalties:
 
     def restore(self, now: float, source: str, until: float, *, active: bool) -> None:
         """What the front before has noted, which may have been broken into: for no longer than the rules let it be."""
-        longest = max(self.rules.max, *(self.rules.seconds(cause) for cause in CAUSES))
         table, most, _ = self._of(source)
-        until = min(until, now + longest)
+        until = min(until, now + self.rules.longest)
         if self.rules.enabled and until > now and len(table.entries) < most:
             table.set(source, until, active=active)
 

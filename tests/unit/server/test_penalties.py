@@ -216,6 +216,45 @@ def test_what_the_monitor_keeps_for_it_is_bounded() -> None:
     assert list(kept.messages(99.0)) == []
 
 
+WORDS = st.lists(
+    st.tuples(
+        st.integers(0, 12),
+        st.floats() | st.floats(0, 1000),
+        st.booleans(),
+        st.floats(0, 100),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200)
+@given(WORDS, st.integers(1, 9), st.floats(0, 300), st.floats(0, 300))
+def test_whatever_a_front_says_it_is_over_when_the_rules_say(
+    words: list[tuple[int, float, bool, float]], most: int, highest: float, crash: float
+) -> None:
+    """Since it was said: not since the next front has begun, of which there may be many."""
+    kept = KeptPenalties(most)
+    rules = kept.rules = PenaltyRules(max=highest, crash=crash)
+    said: dict[str, float] = {}
+    now = 0.0
+    for host, until, active, passed in words:
+        now += passed
+        source = f"192.0.2.{host}/32"
+        kept.keep(Penalised(source, until, active), now)
+        said[source] = now
+        found = [each for message in kept.messages(now) for each in message.penalties]
+        assert len({each.source for each in found}) == len(found) <= most
+        assert all(now < each.until <= said[each.source] + rules.longest for each in found)
+        for start in (now, now + 5.0):
+            front = Penalties(rules, "none", lambda address: source_block(address, 32, 64))
+            for each in found:
+                front.restore(start, each.source, each.until, active=each.active)
+            for each in found:
+                refused = front.refused_until(start, each.source.removesuffix("/32"))
+                assert refused is None or refused <= said[each.source] + rules.longest
+    assert list(kept.messages(now + rules.longest)) == []
+
+
 def test_it_is_handed_over_in_packets() -> None:
     kept = KeptPenalties()
     for number in range(1000):
