@@ -137,7 +137,7 @@ def describe_all(
 def _ask_all(
     directory: SessionDirectory, names: Iterable[str], limit_s: float
 ) -> list[tuple[str, Described | None]]:
-    """Those that are there; None for one that does not answer in time."""
+    """Those that are there; None for one that does not answer in time, or says what nobody knows."""
     deadline = monotonic_s() + limit_s
     peers = []
     for name in names:
@@ -154,7 +154,7 @@ def _ask_all(
         answer = receive(peer, deadline)
         if isinstance(answer, Described):
             found.append((name, answer))
-        elif monotonic_s() >= deadline:  # else it has just ended
+        elif answer is not None or monotonic_s() >= deadline:  # else it has just ended
             found.append((name, None))
         peer.close()
     return found

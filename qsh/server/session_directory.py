@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qsh.server.account import Account
 
 __all__ = [
+    "OTHER_VERSION",
     "ROOT_PARENT",
     "Answer",
     "AttachTo",
@@ -73,6 +74,11 @@ AGENT: Final = re.compile(r"agent\.[0-9a-f]{16}", re.ASCII)
 MAX_PATH: Final = 107
 """Bytes of a socket's path, for the programs that are to connect to it."""
 PART_BYTES: Final = MAX_PACKET // 2
+OTHER_VERSION: Final = (
+    "failed",
+    "the session is of a version of qshd that this one does not know; it goes on",
+)
+"""What comes of an answer that means nothing."""
 
 
 class Describe(Local, frozen=True, tag="describe"):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
-from qsh.server.session_directory import Done, Holds, SessionDirectory, process_of
+from qsh.server.session_directory import (
+    OTHER_VERSION,
+    Done,
+    Holds,
+    Refused,
+    SessionDirectory,
+    process_of,
+)
 
 if TYPE_CHECKING:
     from qsh.server.packets import PacketSocket
@@ -49,7 +56,9 @@ def receive(peer: PacketSocket[Any], deadline: float) -> Any:
             return None
         try:
             received = peer.receive()
-        except (EOFError, OSError, RemoteProtocolError):
+        except RemoteProtocolError:
+            return Refused(*OTHER_VERSION)
+        except (EOFError, OSError):
             return None
         if received is not None:
             return received[0]

@@ -10,7 +10,15 @@ from qsh.clock import monotonic_s
 from qsh.errors import RemoteProtocolError
 from qsh.server.client_calls import Callee
 from qsh.server.event_loop import READ, WRITE
-from qsh.server.session_directory import CallOver, LinkState, Opened, PassCall, Refused, UserHangUp
+from qsh.server.session_directory import (
+    OTHER_VERSION,
+    CallOver,
+    LinkState,
+    Opened,
+    PassCall,
+    Refused,
+    UserHangUp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +73,10 @@ class SessionRelay:
                 self._peer.flush()
             if events & READ and (received := self._peer.receive()) is not None:
                 self._take(*received)
-        except (EOFError, OSError, RemoteProtocolError):
+        except RemoteProtocolError:
+            self.close(*OTHER_VERSION)
+            return
+        except (EOFError, OSError):
             self.close("session-lost", "the session's host is gone")
             return
         if self._peer.sock.fileno() >= 0:

@@ -37,7 +37,7 @@ QUESTIONS = {
     "hangup": door.UserHangUp(),
     "path": door.LinkState(10_000, 5),
     "call-over": door.CallOver("x11"),
-    "detach": door.DetachAll(RIGHTS),
+    "detach-all": door.DetachAll(RIGHTS),
     "kill": door.Kill(RIGHTS, "too many"),
     "history": door.History(RIGHTS, 100),
     "holds": door.Holds(CLIENT, TICKET),
@@ -71,6 +71,7 @@ FROM_HOST = {
     "event": terminal.Event(b"\a"),
 }
 EVERY = QUESTIONS | ANSWERS | TO_HOST | FROM_HOST
+assert len(EVERY) == sum(map(len, (QUESTIONS, ANSWERS, TO_HOST, FROM_HOST))), "a name stands for one"
 
 
 def encoded(message: Any) -> bytes:
