@@ -265,6 +265,38 @@ def test_odd_user_names(shared: Watched, name: str) -> None:
     assert not [line for line in shared.log[before:] if line.startswith("qshd[1]")]
 
 
+ROLES = {"qshd", "qshd-front", "qshd-sign", "qshd-spawner", "qshd-login"}
+
+
+@pytest.mark.parametrize(
+    "name", ["root [priv]", "x" * 250, "\x1b]2;gone\a\r", "qshd-front", "-f\nroot"]
+)
+def test_ps_shows_nothing_of_a_name(shared: Watched, name: str) -> None:
+    """Before the login: neither as a process's name nor among its arguments, which all have of the monitor's."""
+    spawner = next(pid for pid, role in shared.tree().items() if role == "qshd-spawner")
+    arguments = Path(f"/proc/{spawner}/cmdline").read_bytes()
+    seen: set[tuple[str, bytes]] = set()
+
+    def look() -> None:
+        for pid in Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                said = Path(f"/proc/{pid}/cmdline").read_bytes()
+                seen.add((Path(f"/proc/{pid}/comm").read_text().strip(), said))
+
+    async def story(server: Watched, client: RawClient) -> None:
+        await client.say(client.auth(name, server.key()))
+        answer = asyncio.create_task(refusal(client))
+        while not answer.done():
+            look()
+            await asyncio.sleep(0)
+        await answer
+
+    while "qshd-login" not in {role for role, _ in seen}:  # it lives for some milliseconds
+        attempt(shared, story)
+    assert {role for role, _ in seen} <= ROLES
+    assert {said for _, said in seen} <= {arguments, b""}
+
+
 def test_more_attempts_than_permitted(server: Watched) -> None:
     _, other = generate_ed25519("other")
 

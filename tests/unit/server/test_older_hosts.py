@@ -71,7 +71,9 @@ FROM_HOST = {
     "event": terminal.Event(b"\a"),
 }
 EVERY = QUESTIONS | ANSWERS | TO_HOST | FROM_HOST
-assert len(EVERY) == sum(map(len, (QUESTIONS, ANSWERS, TO_HOST, FROM_HOST))), "a name stands for one"
+assert len(EVERY) == sum(map(len, (QUESTIONS, ANSWERS, TO_HOST, FROM_HOST))), (
+    "a name stands for one"
+)
 
 
 def encoded(message: Any) -> bytes:
