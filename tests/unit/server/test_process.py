@@ -10,7 +10,7 @@ import pytest
 
 QSH = Path(__file__).parents[3] / "qsh"
 TITLE = re.compile(r"qshd-[a-z]{1,10}")
-"""15 bytes at most, which is what Linux keeps. A user's name would be cut there, and could be made to look like another process."""
+"""15 bytes, which is what Linux keeps. A user's name would be cut there, and could be made to look like another process."""
 OTHER_WAYS = re.compile(
     r"setproctitle|PR_SET_NAME|PR_SET_MM|/proc/[^\"']*/comm\"?, *\"[wa]|sys\.argv\[0\] *="
 )

@@ -61,6 +61,29 @@ def test_a_lock_that_is_not_given_back_is_not_waited_for_without_end(tmp_path: P
     listener.close()
 
 
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    """Nobody else gets into the directory, so what the modes of sockets are does not matter; the others' hold all the same."""
+    before = os.umask(mask)
+    try:
+        for path in (
+            str(tmp_path / "sessions"),
+            make_root_directory(os.getuid(), os.getgid(), str(tmp_path / "r")),
+        ):
+            directory = SessionDirectory(path)
+            _, listener = directory.claim()
+            _, agent = directory.claim_agent()
+            modes = {name: os.lstat(f"{path}/{name}").st_mode & 0o777 for name in os.listdir(path)}
+            assert os.lstat(path).st_mode & 0o777 == 0o700
+            assert modes.pop(".lock") == 0o600
+            assert all(not mode & 0o077 for name, mode in modes.items() if name != "1")
+            listener.close()
+            agent.close()
+    finally:
+        os.umask(before)
+    assert os.lstat(tmp_path / "r").st_mode & 0o777 == 0o711
+
+
 @pytest.mark.parametrize("name", ["", "0", "../1", "1/../2", ".lock", "12345678", "x", "\u0661"])
 def test_only_names_are_names(tmp_path: Path, name: str) -> None:
     directory = SessionDirectory(str(tmp_path / "sessions"))
