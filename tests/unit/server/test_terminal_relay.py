@@ -374,6 +374,7 @@ def test_which_ends_are_in_good_order(end: QshError | None, in_good_order: bool)
         connection: Any = SimpleNamespace(
             remote_address=("::1", 1),
             session_id=bytes(46),
+            address_validated=False,
             close=lambda code, reason: said.append("close"),
         )
         monitor: Any = SimpleNamespace(forget=lambda session_id, **_: None)
