@@ -19,10 +19,13 @@ from qsh.auth.key_options import KeyOptions
 from qsh.auth.key_proof import proof_data
 from qsh.auth.private import PrivateKey, generate_ed25519
 from qsh.auth.signatures import verify
+from qsh.clock import monotonic_s
 from qsh.config.daemon_options import DaemonOptions
+from qsh.config.daemon_penalties import PenaltyRules
 from qsh.server import judging, login_children, turns
 from qsh.server import monitor as module
 from qsh.server.account import Account
+from qsh.server.admission import Limits
 from qsh.server.host_keys import CERTIFICATE_VERIFY, HostKeys, session_id_of
 from qsh.server.log import Log
 from qsh.server.monitor import Monitor
@@ -42,11 +45,14 @@ from qsh.server.requests import (
     Moved,
     MoveVerdict,
     Outcome,
+    Penalised,
     Proofs,
     Prove,
     Reaped,
     RecordLogin,
     RecordLogout,
+    Reloaded,
+    Rules,
     Serve,
     SignerRequest,
     Spawned,
@@ -89,6 +95,7 @@ class World:
     """A monitor, and both ends of everything that it talks to."""
 
     grace_s: float = 100.0
+    penalties: PenaltyRules = field(default_factory=lambda: PenaltyRules(max=1234.0))
     spawner: PacketSocket[Any] = field(init=False)
     front: PacketSocket[Any] = field(init=False)
     sign: socket.socket = field(init=False)
@@ -112,6 +119,7 @@ class World:
             self.grace_s,
             3,
             root=False,
+            penalties=self.penalties,
         )
         self.open += [ours, theirs]
         self.monitor._selector.register(
@@ -883,6 +891,28 @@ def test_a_young_front_that_has_served_is_replaced_a_little_later(world: World) 
     world.turn()
     world.take_front()
     assert world.handshake(1)
+
+
+def test_the_next_front_hears_of_no_penalty_that_the_rules_do_not_know(world: World) -> None:
+    """Those of the start, and then those that were read again."""
+    again = Rules(1.0, 3, "", "INFO", Limits(penalties=PenaltyRules(max=7200.0)), [])
+    for longest, reread in ((world.penalties.max, False), (7200.0, True)):
+        if reread:
+            world.spawner.send(Reloaded([], again))
+            world.turn()
+        world.ask(Penalised("192.0.2.7/32", float("inf"), active=True))
+        world.monitor._front.since_s -= 10
+        world.front.close()
+        world.monitor._front_ended()
+        _, (link, sign) = world.asked()
+        os.close(sign)
+        world.front = PacketSocket(socket.socket(fileno=link), MonitorAnswer)
+        world.open.append(world.front)
+        received = world.front.receive()
+        assert received is not None
+        (penalty,) = received[0].penalties
+        assert penalty.until <= monotonic_s() + longest
+        assert penalty.until > monotonic_s() + longest - 60
 
 
 def test_a_front_that_never_served_ends_qshd(world: World) -> None:
