@@ -44,10 +44,12 @@ __all__ = [
     "ed25519_public",
     "ed25519_sign",
     "gulp",
+    "look",
     "peel",
     "pour",
     "refuse_rare_calls",
     "version",
+    "wait",
     "warm_up",
 ]
 
@@ -89,6 +91,23 @@ def gulp(fd: int, limit: int) -> tuple[bytes, int]:
 def pour(fd: int, data: bytes, start: int, limit_us: int) -> int:
     """Write ``data`` from ``start`` on to a non-blocking descriptor until all is written, nothing was taken for 0.3 ms, or
     ``limit_us`` has passed; the bytes that were taken. Raises OSError if none were.
+    """
+
+def look(master: int) -> bytes:
+    """How a terminal treats keys, asked on its master side: input flags, local flags, foreground process group (4 bytes each),
+    the characters ERASE, KILL, WERASE, EOF, LNEXT, REPRINT, INTR, QUIT, SUSP. Raises OSError: it is hung up.
+    """
+
+def wait(
+    epoll: int,
+    timeout_s: float | None,
+    watched: list[tuple[int, bytes, float, float, float, float]],
+) -> tuple[list[tuple[int, int]], bool]:
+    """Wait for events of an epoll descriptor, at most ``timeout_s`` (None: without end), or until a terminal has changed:
+    descriptors with their events, and whether one has.
+
+    ``watched``: master side; what :func:`look` last told; seconds to the next look, from the one before to it, and to where the
+    first one behind is the last; the longest interval. Each interval is twice the one before. Raises OSError.
     """
 
 @final

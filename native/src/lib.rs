@@ -8,6 +8,7 @@ mod congestion;
 mod error;
 mod gulp;
 mod image;
+mod look;
 mod peel;
 mod pour;
 mod quic;
@@ -62,6 +63,8 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(sign::ed25519_sign, m)?)?;
     m.add_function(wrap_pyfunction!(gulp::gulp, m)?)?;
     m.add_function(wrap_pyfunction!(pour::pour, m)?)?;
+    m.add_function(wrap_pyfunction!(look::look, m)?)?;
+    m.add_function(wrap_pyfunction!(look::wait, m)?)?;
     m.add_function(wrap_pyfunction!(peel::peel, m)?)
 }
 

@@ -6,9 +6,10 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::{self, Errno};
 use rustix::mm;
+use rustix::termios::{Termios, tcgetattr, tcgetpgrp};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -73,6 +74,36 @@ pub(crate) fn is_writable(raw: RawFd, limit: Duration) -> io::Result<bool> {
         Err(Errno::INTR) => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// How the caller's terminal treats keys, and its foreground process group; 0: there is none.
+pub(crate) fn terminal_state(raw: RawFd) -> io::Result<(Termios, i32)> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not negative; borrowed for two ioctls, which say EBADF if it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+    let state = tcgetattr(borrowed)?;
+    match tcgetpgrp(borrowed) {
+        Ok(group) => Ok((state, group.as_raw_nonzero().get())),
+        Err(Errno::OPNOTSUPP) => Ok((state, 0)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fill the spare capacity of `events` with those of the caller's epoll descriptor, which stays the caller's.
+pub(crate) fn wait(
+    raw: RawFd,
+    events: &mut Vec<epoll::Event>,
+    limit: Option<&Timespec>,
+) -> io::Result<()> {
+    if raw < 0 {
+        return Err(Errno::BADF);
+    }
+    events.clear();
+    // SAFETY: not negative; borrowed for one epoll_wait(2), which says EBADF if it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+    epoll::wait(borrowed, spare_capacity(events), limit).map(drop)
 }
 
 /// Let tokio watch a descriptor. Must run inside the runtime.

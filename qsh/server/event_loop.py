@@ -5,10 +5,15 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING, Final
 
+from qsh.terminal.screen import wait
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["READ", "WRITE", "EventLoop"]
+__all__ = ["READ", "WRITE", "EventLoop", "Watched"]
+
+Watched = tuple[int, bytes, float, float, float, float]
+"""A terminal that is looked at meanwhile (``qsh._native.wait``)."""
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -43,10 +48,15 @@ class EventLoop:
         if self._watched.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
 
-    def wait(self, timeout_s: float | None) -> bool:
-        """Wait for events and call their handlers; whether there were any. Raises what they raise."""
-        found = self._poll.poll(timeout_s)
-        found.sort(key=lambda pair: pair[0] != self.first)
+    def wait(
+        self, timeout_s: float | None, watched: list[Watched] | None = None
+    ) -> tuple[bool, bool]:
+        """Wait for events and call their handlers; whether there were any, and whether a terminal has changed. Raises what they
+        raise.
+        """
+        found, changed = wait(self._poll.fileno(), timeout_s, watched or [])
+        if len(found) > 1:
+            found.sort(key=lambda pair: pair[0] != self.first)
         for descriptor, ready in found:
             known = self._watched.get(descriptor)
             if known is None:
@@ -54,7 +64,7 @@ class EventLoop:
             wanted, handler = known
             events = (READ if ready & _READABLE else 0) | (WRITE if ready & _WRITABLE else 0)
             handler(events & wanted or (wanted if ready & select.EPOLLERR else 0) or events)
-        return bool(found)
+        return bool(found), changed
 
     def close(self) -> None:
         """Idempotent."""

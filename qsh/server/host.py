@@ -115,13 +115,17 @@ class SessionHost:
 
     def turn(self, limit_s: float | None = None) -> None:
         """Wait for something to happen, at most ``limit_s``, and do what is due."""
-        timeout_s = self._timeout_s()
+        now = monotonic_s()
+        timeout_s = self._timeout_s(now)
         if limit_s is not None:
             timeout_s = limit_s if timeout_s is None else min(timeout_s, limit_s)
         self._watch_front()
-        if self._loop.wait(timeout_s) and self.pages is not None:
-            self.pages.touched(monotonic_s(), self._terminals.newest_traffic)
-        self._expire()
+        happened, changed = self._loop.wait(timeout_s, self._terminals.watched(now))
+        now = monotonic_s()
+        self._terminals.watched_until(now, changed=changed)
+        if happened and self.pages is not None:
+            self.pages.touched(now, self._terminals.newest_traffic)
+        self._expire(now)
 
     def close(self) -> None:
         """Hang up everything."""
@@ -136,9 +140,8 @@ class SessionHost:
 
     # -- time ----------------------------------------------------------------------------------
 
-    def _timeout_s(self) -> float | None:
+    def _timeout_s(self, now: float) -> float | None:
         """Until the soonest deadline."""
-        now = monotonic_s()
         times = self._terminals.deadlines(now)
         if self._forwards is not None and (dial := self._forwards.deadline) is not None:
             times.append(dial)
@@ -149,8 +152,7 @@ class SessionHost:
             times.append(self.pages.deadline)
         return max(0.0, min(times) - now) if times else None
 
-    def _expire(self) -> None:
-        now = monotonic_s()
+    def _expire(self, now: float) -> None:
         if self._forwards is not None:
             self._forwards.expire(now)
         if self._records is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qsh.config.daemon_options import DaemonOptions
     from qsh.server.client_calls import ClientCalls
-    from qsh.server.event_loop import EventLoop
+    from qsh.server.event_loop import EventLoop, Watched
     from qsh.server.program import Program, Terminal
     from qsh.server.record_link import Recording
     from qsh.server.session_directory import SessionDirectory
@@ -116,6 +116,15 @@ class KeptTerminals:
         if self._count_at is not None:
             times.append(self._count_at)
         return times
+
+    def watched(self, now: float) -> list[Watched]:
+        """What may be looked at while nothing happens; :meth:`watched_until` must follow."""
+        return [each for terminal in self._terminals.values() if (each := terminal.watched(now))]
+
+    def watched_until(self, now: float, *, changed: bool) -> None:
+        """These looks were made; ``changed``: one found another state."""
+        for terminal in list(self._terminals.values()):
+            terminal.watched_until(now, changed=changed)
 
     def expire(self, now: float) -> None:
         """Some deadline may have come."""

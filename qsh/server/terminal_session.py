@@ -29,7 +29,7 @@ from qsh.wire.terminal import Attached, Ended
 
 if TYPE_CHECKING:
     from qsh.server.client_calls import Callee
-    from qsh.server.event_loop import EventLoop
+    from qsh.server.event_loop import EventLoop, Watched
     from qsh.server.program import Program, Terminal
     from qsh.server.record_link import Recording
     from qsh.server.requests import CallKind
@@ -424,9 +424,24 @@ class TerminalSession:
             times.append(now + wait_s)
         self._due = min((when for when in times if when is not None), default=float("inf"))
         look_at = self._polling.at
-        if look_at is not None:
+        if look_at is not None and not self._tty.settled:
             return min(look_at, self._due)
         return None if self._due == float("inf") else self._due
+
+    def watched(self, now: float) -> Watched | None:
+        """What may be looked at while nothing happens; :meth:`watched_until` must follow."""
+        if self._polling.at is None or not self._tty.settled or self._exited:
+            return None
+        return self.master, self._tty.look, *self._polling.ahead(now)
+
+    def watched_until(self, now: float, *, changed: bool) -> None:
+        """``changed``: this terminal or another one has."""
+        if self._polling.at is None or not self._tty.settled or self._closed:
+            return
+        if changed and self._poll_tty(now):
+            self._flush(now)
+        else:
+            self._polling.skip(now)
 
     def expire(self, now: float) -> None:
         """A deadline may have come."""

@@ -9,7 +9,8 @@ __all__ = ["TtyPolling"]
 FIRST_S: Final = 0.010
 LAST_S: Final = 0.250
 GROWTH: Final = 2.0
-"""A change is seen after twice the time that it took to come, at most. Each look wakes the process, and costs about a key."""
+"""A change is seen after twice the time that it took to come, at most. One in Python costs about a key: most are made
+natively, while the process waits."""
 TYPED_S: Final = 1.0
 """After the last key it is looked at for so long."""
 
@@ -48,3 +49,15 @@ class TtyPolling:
         else:
             self._interval_s = min(self._interval_s * GROWTH, LAST_S)
             self.at = now + self._interval_s
+
+    def skip(self, now: float) -> None:
+        """All looks that were due by ``now`` were made, and found nothing."""
+        while self.at is not None and now >= self.at:
+            self.looked(self.at)
+
+    def ahead(self, now: float) -> tuple[float, float, float, float]:
+        """For ``qsh._native.wait``: seconds to the next look, from the one before to it, and to where the first one behind is the
+        last; the longest interval.
+        """
+        at = now if self.at is None else self.at
+        return at - now, self._interval_s, self._typed_at + TYPED_S - now, LAST_S

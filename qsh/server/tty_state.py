@@ -11,6 +11,7 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Final
 
+from qsh.terminal.screen import look
 from qsh.wire.terminal import TtyState
 
 if TYPE_CHECKING:
@@ -31,22 +32,12 @@ _LOCAL: Final = (
     (termios.ECHOKE, 1024),
 )
 _INPUT: Final = ((termios.ICRNL, 128), (termios.IXON, 256), (IUTF8, 512))
-_KEYS: Final = (
-    termios.VERASE,
-    termios.VKILL,
-    termios.VWERASE,
-    termios.VEOF,
-    termios.VLNEXT,
-    termios.VREPRINT,
-    termios.VINTR,
-    termios.VQUIT,
-    termios.VSUSP,
-)
-"""In the order of TtyState's fields."""
 NAME_SETTLES_S: Final = 0.5
 """A new foreground group runs its shell's code until it executes its program: its name is read once more after that."""
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f]")
 _INT: Final = struct.Struct("i")
+_LOOK: Final = struct.Struct("=IIi9B")
+"""What a look gives: the characters are in the order of TtyState's fields."""
 
 
 def waiting_bytes(descriptor: int) -> int:
@@ -67,11 +58,13 @@ class TtyWatch:
         self._peer = -1
         with contextlib.suppress(OSError):
             self._peer = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        self._seen: object = None
+        self.look = b""
+        """What the last one found."""
         self._group = -1
         self._groups = 0
         self._group_since = 0.0
-        self._name_settled = False
+        self.settled = False
+        """The program's name will not change before anything else does."""
         self._name = ""
         self.state = TtyState(0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, "")
 
@@ -106,31 +99,32 @@ class TtyWatch:
 
     def name_again(self) -> None:
         """The next :meth:`check` reads the program's name anew: a slow start may have outlasted ``NAME_SETTLES_S``."""
-        self._name_settled = False
+        self.settled = False
 
     def check(self, now: float) -> bool:
         """Look; whether ``state`` is another one now."""
         try:
-            iflag, _, _, lflag, _, _, keys = termios.tcgetattr(self._master)
-            (group,) = _INT.unpack(fcntl.ioctl(self._master, termios.TIOCGPGRP, b"\0\0\0\0"))
-        except (OSError, termios.error):
+            found = look(self._master)
+        except OSError:
             return False  # it is hung up
+        if found == self.look and self.settled:
+            return False
+        iflag, lflag, group, *codes = _LOOK.unpack(found)
         if group != self._group:
             self._group, self._group_since = group, now
             self._groups += 1
-            self._name_settled = False
-        if not self._name_settled:
-            self._name = self._program()
-            self._name_settled = now - self._group_since >= NAME_SETTLES_S
-        seen = (iflag, lflag, keys, self._groups, self._name)
-        if seen == self._seen:
+            self.settled = False
+        name = self._name
+        if not self.settled:
+            name = self._program()
+            self.settled = now - self._group_since >= NAME_SETTLES_S
+        if found == self.look and name == self._name:
             return False
-        self._seen = seen
+        self.look, self._name = found, name
         flags = sum(bit for mask, bit in _LOCAL if lflag & mask)
         flags |= sum(bit for mask, bit in _INPUT if iflag & mask)
-        codes = (keys[index] for index in _KEYS)
         erase, kill, werase, eof, lnext, reprint, interrupt, quit_, suspend = (
-            code[0] if isinstance(code, bytes) and code != b"\0" else -1 for code in codes
+            code or -1 for code in codes
         )
         self.state = TtyState(
             self.state.serial + 1,

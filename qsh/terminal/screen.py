@@ -16,7 +16,9 @@ from qsh._native import (
     Screen,
     Snapshot,
     gulp,
+    look,
     pour,
+    wait,
 )
 
 __all__ = [
@@ -33,5 +35,7 @@ __all__ = [
     "Screen",
     "Snapshot",
     "gulp",
+    "look",
     "pour",
+    "wait",
 ]

@@ -80,3 +80,27 @@ def test_what_has_changed_is_looked_at_again_soon() -> None:
     polling.looked(0.5)
     polling.looked(0.75, changed=True)
     assert polling.at == 0.75 + FIRST_S
+
+
+def test_looks_that_were_made_meanwhile_are_skipped() -> None:
+    for now in (0.0, 0.005, 0.01, 0.2, 0.5, 0.999, 2.0):
+        skipped, polling = TtyPolling(), TtyPolling()
+        for each in (skipped, polling):
+            each.typed(0.0)
+        skipped.skip(now)
+        while polling.at is not None and polling.due(now):
+            polling.looked(polling.at)
+        assert skipped.at == polling.at
+
+
+def test_what_lies_ahead_ends_with_the_last_look() -> None:
+    polling = TtyPolling()
+    polling.typed(10.0)
+    polling.skip(10.1)
+    assert polling.at is not None
+    first_s, interval_s, last_s, longest_s = polling.ahead(10.1)
+    times = [first_s]
+    while times[-1] < last_s:
+        interval_s = min(interval_s * GROWTH, longest_s)
+        times.append(times[-1] + interval_s)
+    assert [10.1 + each for each in times] == pytest.approx(looks(polling))
