@@ -446,6 +446,12 @@ class Connection:
     def flow_activity(self, token: int) -> None:
         """Completes with None when the next datagram of any flow has come or gone."""
 
+    def path_news(self, token: int, *, first: bool) -> None:
+        """Completes with the path's round-trip time in microseconds, lost packets of a million, and congestion window, when one
+        differs from what was told before; ``first``: at once. None if it was called again meanwhile. Costs nothing while no
+        datagram of a flow comes or goes.
+        """
+
     def probe_path(self, data: bytes) -> None:
         """As :meth:`send_datagram`, though the congestion window is full: for a path that is not known yet."""
 

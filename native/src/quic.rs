@@ -13,6 +13,7 @@ pub(crate) mod incoming;
 pub(crate) mod keylog;
 pub(crate) mod login_packets;
 pub(crate) mod packet_stream;
+pub(crate) mod path_news;
 pub(crate) mod proven;
 pub(crate) mod recv;
 pub(crate) mod send;

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyList, PyNone, PyTuple};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::{Error, Parts};
-use crate::quic::{address, connection, incoming, packet_stream, recv, send, udp};
+use crate::quic::{address, connection, incoming, packet_stream, path_news, recv, send, udp};
 use crate::splice::threads::Threads;
 
 const MAX_WORKERS: usize = 64;
@@ -31,6 +31,7 @@ pub(crate) fn os_error(error: rustix::io::Errno) -> PyErr {
 pub(crate) enum Value {
     None,
     Count(u64),
+    Path(path_news::News),
     Bytes(Bytes),
     Closed(Parts),
     FlowEnd(Box<udp::End>),
@@ -48,6 +49,10 @@ impl Value {
         Ok(match self {
             Self::None => py.None(),
             Self::Count(n) => n.into_pyobject(py)?.into_any().unbind(),
+            Self::Path(x) => (x.rtt, x.loss_ppm, x.window)
+                .into_pyobject(py)?
+                .into_any()
+                .unbind(),
             Self::Bytes(data) => PyBytes::new(py, &data).into_any().unbind(),
             Self::Closed(parts) => parts.into_pyobject(py)?.into_any().unbind(),
             Self::FlowEnd(x) => (x.why, x.code, x.sent, x.received, x.dropped)

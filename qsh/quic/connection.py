@@ -178,6 +178,13 @@ class Connection:
         """Return when the next datagram of any flow has come or gone. One waiter at a time; costs nothing meanwhile."""
         await self._activity.wait()
 
+    async def path_news(self, *, first: bool) -> tuple[int, int, int]:
+        """The path's round-trip time in microseconds, lost packets of a million, and congestion window, when one differs from
+        what was told before; ``first``: at once. One waiter at a time.
+        """
+        rtt_us, loss_ppm, window = await self.driver.call(self.native.path_news, first=first)
+        return rtt_us, loss_ppm, window
+
     @property
     def max_datagram_size(self) -> int | None:
         """Bytes that a datagram may have now; None if the peer takes none."""

@@ -5,29 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from qsh.clock import monotonic_s
 from qsh.errors import ChannelError, DescriptorError, StreamReset, TransportError
 from qsh.server.requests import PathState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from qsh.quic import Connection, Stream
     from qsh.server.links import HostLink
 
-__all__ = ["PathReporter", "PathWatch", "TerminalRelay", "is_farewell"]
-
-LOOK_S: Final = 0.25
-IDLE_S: Final = 2.0
-"""Without a packet for so long nobody looks any more, until a datagram of a terminal comes or goes."""
-LOSS_WINDOW_S: Final = 5.0
-WORTH_TELLING: Final = 0.1
-"""Part of the old value by which one must have changed."""
-RTT_WORTH_US: Final = 2_000
-"""A round-trip time must have changed by so much: nothing that the host does with it is finer, and each news wakes it."""
+__all__ = ["PathReporter", "TerminalRelay", "is_farewell"]
 
 
 def is_farewell(error: TransportError) -> bool:
@@ -107,52 +96,6 @@ class TerminalRelay:
         self._copies.clear()
 
 
-class PathWatch:
-    """The engine's counters in, now and then a PathState out."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int, int]] = deque()
-        """When, packets sent, packets lost."""
-        self._packets = -1
-        self._moved_at = 0.0
-        self._told: PathState | None = None
-
-    def idle_s(self, now: float) -> float:
-        """Seconds since the look that last found packets sent or received."""
-        return now - self._moved_at
-
-    def look(self, now: float, stats: Mapping[str, int]) -> PathState | None:
-        """What the host should hear, if it is news."""
-        packets = stats["sent_packets"] + stats["received_packets"]
-        if packets == self._packets:
-            return None
-        self._packets, self._moved_at = packets, now
-        loss_ppm = self._loss_ppm(now, stats["sent_packets"], stats["lost_packets"])
-        state = PathState(stats["rtt_us"], loss_ppm, stats["cwnd"])
-        if self._told is not None and not _differ(self._told, state):
-            return None
-        self._told = state
-        return state
-
-    def _loss_ppm(self, now: float, sent: int, lost: int) -> int:
-        samples = self._samples
-        samples.append((now, sent, lost))
-        while len(samples) > 1 and samples[1][0] <= now - LOSS_WINDOW_S:
-            samples.popleft()
-        _, sent_before, lost_before = samples[0]
-        if sent <= sent_before:
-            return 0
-        share = (lost - lost_before) * 1_000_000 // (sent - sent_before)
-        return min(max(share, 0), 1_000_000)  # packets of before may be found lost only now
-
-
-def _differ(old: PathState, new: PathState) -> bool:
-    if abs(new.rtt_us - old.rtt_us) > max(RTT_WORTH_US, WORTH_TELLING * old.rtt_us):
-        return True
-    pairs = ((old.loss_ppm, new.loss_ppm), (old.window, new.window))
-    return any(abs(after - before) > WORTH_TELLING * before for before, after in pairs)
-
-
 class PathReporter:
     """Tells a connection's session host how the path does, as long as there are terminals on it."""
 
@@ -176,12 +119,9 @@ class PathReporter:
                 self._task = None
 
     async def _run(self) -> None:
-        watch = PathWatch()
+        first = True
         with contextlib.suppress(TransportError, ChannelError):
             while True:
-                now = monotonic_s()
-                if (state := watch.look(now, self._connection.stats())) is not None:
-                    self._host.send(state)
-                if watch.idle_s(now) >= IDLE_S:
-                    await self._connection.flow_activity()
-                await asyncio.sleep(LOOK_S)
+                state = await self._connection.path_news(first=first)
+                self._host.send(PathState(*state))
+                first = False

@@ -18,6 +18,7 @@ use crate::quic::endpoint::varint;
 use crate::quic::flow::{Flows, Refusal};
 use crate::quic::handshake_proof::Proof;
 use crate::quic::packet_stream;
+use crate::quic::path_news::PathNews;
 use crate::quic::proven::ProvenAt;
 use crate::quic::recv::RecvStream;
 use crate::quic::send::SendStream;
@@ -81,6 +82,7 @@ pub(crate) struct Connection {
     /// Of a server.
     proven_at: ProvenAt,
     pub(crate) flows: Arc<Flows>,
+    path_news: Arc<PathNews>,
     /// Datagrams sent when `close` was called.
     sent_at_close: AtomicU64,
     /// What the search for the path's MTU does not go beyond.
@@ -103,6 +105,7 @@ impl Connection {
             seen,
             handshake,
             flows: Arc::new(Flows::new(closing.silence.clone())),
+            path_news: Arc::default(),
             closing,
             proven_at,
             sent_at_close: AtomicU64::new(u64::MAX),
@@ -305,6 +308,22 @@ impl Connection {
                 biased;
                 error = connection.closed() => Err(error.into()),
                 () = flows.activity() => Ok(Value::None),
+            }
+        });
+    }
+
+    #[pyo3(signature = (token, *, first))]
+    fn path_news(&self, token: u64, first: bool) {
+        let (connection, flows) = (self.inner.clone(), self.flows.clone());
+        let (path, silence) = (self.path_news.clone(), self.closing.silence.clone());
+        let turn = path.begin(first);
+        self.engine.complete(token, async move {
+            tokio::select! {
+                biased;
+                error = connection.closed() => Err(error.into()),
+                news = path.next(turn, &connection, &silence, &flows) => {
+                    Ok(news.map_or(Value::None, Value::Path))
+                }
             }
         });
     }

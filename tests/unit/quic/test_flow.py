@@ -395,3 +395,22 @@ def test_activity_is_told_once_for_either_direction() -> None:
                 await waiting
 
     asyncio.run(main())
+
+
+def test_news_of_the_path_come_first_at_once_and_then_to_one_who_waits() -> None:
+    async def main() -> None:
+        async with connected() as both:
+            rtt_us, loss_ppm, window = await both.server.path_news(first=True)
+            assert rtt_us > 0
+            assert loss_ppm == 0
+            assert window > 1000
+            waiting = asyncio.create_task(both.server.path_news(first=False))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            assert (await both.server.path_news(first=True))[2] > 1000
+            both.client.close()
+            await both.server.closed()
+            with pytest.raises(ConnectionLost):
+                await both.server.path_news(first=False)
+
+    asyncio.run(main())

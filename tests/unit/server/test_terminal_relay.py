@@ -18,7 +18,6 @@ from qsh.errors import (
     RemoteProtocolError,
     StreamReset,
 )
-from qsh.server import terminal_relay
 from qsh.server.channel import ServerChannel
 from qsh.server.connection import Limits, ServerConnection
 from qsh.server.links import HostLink
@@ -31,7 +30,7 @@ from qsh.server.requests import (
     OpenChannel,
     PathState,
 )
-from qsh.server.terminal_relay import PathReporter, PathWatch, TerminalRelay, is_farewell
+from qsh.server.terminal_relay import PathReporter, TerminalRelay, is_farewell
 from qsh.wire import flow, framing
 from qsh.wire.messages import Attach, Failed, Open, Opened, Pty, Signal, WindowChange
 from tests.unit.quic.engine import engine_pair
@@ -412,133 +411,53 @@ def test_a_stream_that_was_reset_is_no_farewell() -> None:
 # -- how the path does ---------------------------------------------------------------------------
 
 
-def counters(sent: int, lost_packets: int = 0, received: int = 0, **others: int) -> dict[str, int]:
-    return {
-        "sent_packets": sent,
-        "lost_packets": lost_packets,
-        "received_packets": received,
-        "rtt_us": 20000,
-        "cwnd": 10000,
-        **others,
-    }
-
-
-def test_the_first_look_is_told_and_then_only_changes() -> None:
-    watch = PathWatch()
-    assert watch.look(0.0, counters(10)) == PathState(20000, 0, 10000)
-    assert watch.look(0.25, counters(10, rtt_us=90000)) is None  # nothing moved
-    assert watch.look(0.5, counters(20, rtt_us=22000, cwnd=11000)) is None
-    assert watch.look(0.75, counters(30, rtt_us=22001)) == PathState(22001, 0, 10000)
-    assert watch.look(1.0, counters(30, received=1, cwnd=8999)) == PathState(20000, 0, 8999)
-    assert watch.look(1.25, counters(30, received=2, cwnd=8999, rtt_us=21999)) is None
-
-
-def test_a_short_path_is_not_told_for_a_jitter_that_nobody_heeds() -> None:
-    watch = PathWatch()
-    watch.look(0.0, counters(10, rtt_us=500))
-    assert watch.look(0.25, counters(20, rtt_us=2500)) is None
-    assert watch.look(0.5, counters(30, rtt_us=2501)) == PathState(2501, 0, 10000)
-
-
-def test_loss_is_that_of_the_last_five_seconds() -> None:
-    watch = PathWatch()
-    watch.look(0.0, counters(1000, 500))
-    state = watch.look(1.0, counters(1100, 510))
-    assert state is not None
-    assert state.loss_ppm == 100_000
-    state = watch.look(4.0, counters(1200, 510))
-    assert state is not None
-    assert state.loss_ppm == 50_000
-    state = watch.look(6.0, counters(1300, 510))  # since 1.0
-    assert state is not None
-    assert state.loss_ppm == 0
-
-
-def test_loss_found_late_is_no_more_than_all() -> None:
-    watch = PathWatch()
-    watch.look(0.0, counters(100))
-    state = watch.look(1.0, counters(101, 50))
-    assert state is not None
-    assert state.loss_ppm == 1_000_000
-
-
-def test_counters_that_fall_are_no_loss() -> None:
-    watch = PathWatch()
-    watch.look(0.0, counters(100, 50))
-    assert watch.look(1.0, counters(110, 40, rtt_us=90000)) == PathState(90000, 0, 10000)
-    assert watch.look(2.0, counters(90, 60)) == PathState(20000, 0, 10000)
-
-
-class Clock:
-    """Virtual time for the reporter: sleeping makes it pass."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 100.0
-        self._yield = asyncio.sleep
-        monkeypatch.setattr(terminal_relay, "monotonic_s", lambda: self.now)
-        monkeypatch.setattr(asyncio, "sleep", self._sleep)
-
-    async def _sleep(self, delay_s: float) -> None:
-        self.now += delay_s
-        await self._yield(0)
-
-    async def settle(self, steps: int = 100) -> None:
-        for _ in range(steps):
-            await self._yield(0)
-
-
 class Path:
-    """A connection whose packets the test counts."""
+    """A connection whose news the test tells."""
 
     def __init__(self) -> None:
-        self.looks = 0
-        self.sent = 1
-        self.active = asyncio.Event()
-        self.waits = 0
+        self.asked: list[bool] = []
+        """Whether it was for the first ones."""
+        self.news: asyncio.Queue[tuple[int, int, int]] = asyncio.Queue()
 
-    def stats(self) -> dict[str, int]:
-        self.looks += 1
-        return counters(self.sent, rtt_us=20000 * self.sent)
-
-    async def flow_activity(self) -> None:
-        self.waits += 1
-        self.active.clear()
-        await self.active.wait()
+    async def path_news(self, *, first: bool) -> tuple[int, int, int]:
+        self.asked.append(first)
+        return await self.news.get()
 
 
-def test_an_idle_connection_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_news_are_told_as_long_as_there_is_a_terminal() -> None:
     async def main() -> None:
-        clock, path, told = Clock(monkeypatch), Path(), []
+        path, told = Path(), []
         host: Any = SimpleNamespace(send=told.append)
         reporter = PathReporter(path, host)  # type: ignore[arg-type]
         with reporter.for_terminal():
             with reporter.for_terminal():
-                await clock.settle()
+                path.news.put_nowait((20000, 0, 10000))
+                await settle()
             assert told == [PathState(20000, 0, 10000)]
-            assert clock.now == 102.0  # and stands still
-            assert (path.looks, path.waits) == (9, 1)
-            path.sent = 2
-            path.active.set()
-            await clock.settle()
-            assert told[1:] == [PathState(40000, 0, 10000)]
-            assert clock.now == 104.25
-            assert (path.looks, path.waits) == (18, 2)
-        path.active.set()
-        await clock.settle()
-        assert path.looks == 18
+            path.news.put_nowait((40000, 1, 10000))
+            await settle()
+            assert told[1:] == [PathState(40000, 1, 10000)]
+            assert path.asked == [True, False, False]
+        path.news.put_nowait((1, 2, 3))
+        await settle()
+        assert len(told) == 2
         with reporter.for_terminal():
-            await clock.settle(1)
-            assert path.looks == 19
+            await settle()
+            assert told[2:] == [PathState(1, 2, 3)]
+            assert path.asked[3:] == [True, False]
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("error", [ChannelError("gone"), lost("timeout")])
-def test_a_reporter_ends_with_its_listener(
-    monkeypatch: pytest.MonkeyPatch, error: QshError
-) -> None:
+def test_a_reporter_ends_with_its_listener(error: QshError) -> None:
     async def main() -> None:
-        clock, path = Clock(monkeypatch), Path()
+        path = Path()
 
         def send(_: PathState) -> None:
             raise error
@@ -546,10 +465,11 @@ def test_a_reporter_ends_with_its_listener(
         host: Any = SimpleNamespace(send=send)
         reporter = PathReporter(path, host)  # type: ignore[arg-type]
         with reporter.for_terminal():
-            await clock.settle()
+            path.news.put_nowait((1, 2, 3))
+            await settle()
             task = reporter._task
             assert task is not None
             assert task.exception() is None
-            assert path.looks == 1
+            assert path.asked == [True]
 
     asyncio.run(main())
