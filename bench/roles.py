@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench.stage import Cgroup
 
-__all__ = ["Roles"]
+__all__ = ["Roles", "ThreadTimes", "thread_times"]
 
 NETLINK_GENERIC: Final = 16
 SO_RCVBUFFORCE: Final = 33
@@ -43,6 +43,15 @@ class _End(NamedTuple):
     faults: int
 
 
+class ThreadTimes(NamedTuple):
+    """Of one thread, or of all of one name."""
+
+    name: str
+    cpu_ns: int
+    waited_ns: int
+    """For a processor, ready to run."""
+
+
 @dataclass
 class Role:
     """All processes of one name."""
@@ -62,7 +71,7 @@ class Roles:
     def begin(self) -> None:
         """From now on."""
         self._pids = set(self._group.pids())
-        self._before = _threads(self._pids)
+        self._before = thread_times(self._pids)
         self._cpu_s = self._group.cpu_s()
         with contextlib.suppress(OSError):  # there may be no taskstats here
             self._sock = _listen()
@@ -71,8 +80,9 @@ class Roles:
         """CPU ms, page faults and processes for each of ``count`` logins; ``rest`` is what the cgroup has counted beside them."""
         found: defaultdict[str, Role] = defaultdict(Role)
         total_s = self._group.cpu_s() - self._cpu_s
-        for thread, (name, cpu_ns) in _threads(self._pids).items():
-            found[name].cpu_ns += cpu_ns - self._before.get(thread, ("", 0))[1]
+        for thread, now in thread_times(self._pids).items():
+            before = self._before.get(thread)
+            found[now.name].cpu_ns += now.cpu_ns - (before.cpu_ns if before else 0)
         if self._sock is not None:
             ends = {end.pid: end for end in _ends(self._sock)}
             self._sock.close()
@@ -104,8 +114,8 @@ class Roles:
         return False
 
 
-def _threads(pids: set[int]) -> dict[str, tuple[str, int]]:
-    """Name of the process and nanoseconds on a processor of each thread."""
+def thread_times(pids: set[int]) -> dict[str, ThreadTimes]:
+    """Of each thread, by its folder in /proc. A name is the process's, with the thread's if that has one of its own."""
     found = {}
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -114,7 +124,8 @@ def _threads(pids: set[int]) -> dict[str, tuple[str, int]]:
             for task in (process / "task").iterdir():
                 thread = (task / "comm").read_text().strip()
                 label = name if thread == name else f"{name}: {thread}"
-                found[str(task)] = label, int((task / "schedstat").read_text().split()[0])
+                words = (task / "schedstat").read_text().split()
+                found[str(task)] = ThreadTimes(label, int(words[0]), int(words[1]))
     return found
 
 

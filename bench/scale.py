@@ -22,7 +22,7 @@ import asyncssh
 
 from bench.idle import SHELLS, STARTUPS, pss_mb
 from bench.many import Clients, at_a_time
-from bench.roles import Roles
+from bench.roles import Roles, thread_times
 from bench.stage import Stage, quantile
 from qsh.auth.keys import PublicKey
 from qsh.auth.private import PrivateKey
@@ -90,6 +90,30 @@ class _Cost:
         )
 
 
+class _ByRole:
+    """What each kind of thread, of the server's and of this process, has cost since it was made, and waited for a processor."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._pids = {*stage.server_cost["qshd"].pids(), os.getpid()}
+        self._before = thread_times(self._pids)
+
+    def table(self, keys: int) -> dict[str, list[float]]:
+        """Milliseconds for each key."""
+        found: dict[str, tuple[int, int]] = {}
+        for thread, now in thread_times(self._pids).items():
+            before = self._before.get(thread)
+            cpu_ns, waited_ns = found.get(now.name, (0, 0))
+            found[now.name] = (
+                cpu_ns + now.cpu_ns - (before.cpu_ns if before else 0),
+                waited_ns + now.waited_ns - (before.waited_ns if before else 0),
+            )
+        return {
+            name: [round(ns / 1e6 / max(1, keys), 3) for ns in times]
+            for name, times in sorted(found.items(), key=lambda item: -item[1][0])
+            if times[0] > 1000 * keys
+        }
+
+
 # -- sessions ----------------------------------------------------------------------------------
 
 
@@ -104,6 +128,7 @@ async def _sweep(stage: Stage, sweep: tuple[int, ...], program: str) -> list[dic
             cost = _Cost(stage)
             await asyncio.sleep(IDLE_S)
             idle, _ = cost.shares()
+            by_role = _ByRole(stage)
             cost = _Cost(stage)
             await _type(sessions, TYPING_S)
             busy, client = cost.shares()
@@ -126,6 +151,7 @@ async def _sweep(stage: Stage, sweep: tuple[int, ...], program: str) -> list[dic
                     "idle_cpu_percent": round(100 * idle, 2),
                     "typing_cpu_percent": round(100 * busy, 1),
                     "client_cpu_percent": round(100 * client, 1),
+                    "roles_ms_per_key": by_role.table(len(echoes)),
                     "login_ms": round(1000 * statistics.median(latencies), 1),
                 }
             )
