@@ -14,7 +14,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use crate::raw::{drop_page, map_over, thread_block};
+use crate::raw::{HUGE, collapse, drop_page, map_over, thread_block};
 
 const PAGE: usize = 4096;
 /// What surrounds the address of `errno` belongs to the C library and to the kernel, which writes there whenever it likes (rseq).
@@ -102,12 +102,15 @@ impl Image {
         let ranges = ranges(&std::fs::read_to_string("/proc/self/maps")?, thread_block());
         let size = ranges
             .last()
-            .map_or(0, |last| last.offset + (last.end - last.start) as u64);
+            .map_or(0, |last| last.offset + (last.end - last.start) as u64)
+            .next_multiple_of(HUGE);
         ftruncate(&file, size)?;
         // From here until all is mapped nothing on the heap may change: no allocation, no lock, only this stack.
         for range in &ranges {
             copy(range, &memory, &map, &file)?;
         }
+        // A fork counts the pages that it shares, and so does its end: once for each piece. A kernel may refuse, and nothing is lost.
+        let _ = collapse(&file, size);
         fcntl_add_seals(
             &file,
             SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
@@ -233,6 +236,24 @@ fn ranges(maps: &str, excluded: usize) -> Vec<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_hold_what_was_there_and_can_be_sealed() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(memfd_create("image", flags).unwrap());
+        ftruncate(&file, 2 * HUGE).unwrap();
+        let places = [0, PAGE as u64, HUGE - 5, 2 * HUGE - 5];
+        for at in places {
+            file.write_all_at(b"there", at).unwrap();
+        }
+        let _ = collapse(&file, 2 * HUGE); // as above: not every kernel does
+        fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
+        for at in places {
+            let mut found = [0; 5];
+            file.read_exact_at(&mut found, at).unwrap();
+            assert_eq!(&found, b"there");
+        }
+    }
 
     const MAPS: &str = "\
 555500000000-555500002000 r--p 00000000 fe:00 1 /usr/bin/python3

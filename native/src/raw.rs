@@ -17,6 +17,9 @@ use seccompiler::sock_filter;
 
 use crate::splice::Port;
 
+/// What the kernel can hold in one piece.
+pub(crate) const HUGE: u64 = 2 * 1024 * 1024;
+
 /// A duplicate of the caller's descriptor, close-on-exec. The caller keeps its own.
 pub(crate) fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
     if raw < 0 {
@@ -136,6 +139,32 @@ pub(crate) fn map_over(start: usize, size: usize, file: &File, offset: u64) -> i
         )
     }
     .map(drop)
+}
+
+/// Have the kernel put what a file of memory holds into pieces of `HUGE` bytes; `size` is that of a number of them.
+pub(crate) fn collapse(file: &File, size: u64) -> io::Result<()> {
+    let (none, piece) = (std::ptr::null_mut(), HUGE as usize);
+    let size = usize::try_from(size).map_err(|_| Errno::OVERFLOW)?;
+    let shared = mm::ProtFlags::READ | mm::ProtFlags::WRITE;
+    // SAFETY: where the kernel finds room, so that nobody has a pointer into it; the file is mapped within what was reserved, and all
+    // of that is given up again.
+    unsafe {
+        let reserved = mm::mmap_anonymous(
+            none,
+            size + piece,
+            mm::ProtFlags::empty(),
+            mm::MapFlags::PRIVATE | mm::MapFlags::NORESERVE,
+        )?;
+        let aligned = reserved.map_addr(|start| start.next_multiple_of(piece));
+        let flags = mm::MapFlags::SHARED | mm::MapFlags::FIXED;
+        let done = mm::mmap(aligned, size, shared, flags, file, 0)
+            .map(|_| libc::madvise(aligned, size, libc::MADV_COLLAPSE));
+        mm::munmap(reserved, size + piece)?;
+        match done? {
+            0 => Ok(()),
+            _ => Err(Errno::NOTSUP),
+        }
+    }
 }
 
 /// Forget a private page over a file, which holds the same bytes.
