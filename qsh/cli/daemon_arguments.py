@@ -52,6 +52,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
             found.overrides.append(_override(value))
         else:
             _apply_flag(found, flag, value)
+    if found.connection_spec is not None and not (found.dump or found.test):
+        raise getopt.GetoptError("-C is for -T", "C")
     return found
 
 

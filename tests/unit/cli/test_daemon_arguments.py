@@ -38,6 +38,13 @@ def test_what_sshd_does_not_know_is_refused(words: list[str]) -> None:
         parse_arguments(words)
 
 
+def test_a_connection_to_test_with_starts_no_daemon() -> None:
+    """Who forgets -T must not find that a qshd runs now."""
+    with pytest.raises(getopt.GetoptError, match="-C is for -T"):
+        parse_arguments(["-C", "user=ann"])
+    assert parse_arguments(["-T", "-C", "user=ann"]).connection_spec == "user=ann"
+
+
 def test_an_option_needs_a_value() -> None:
     with pytest.raises(ConfigError, match="Port: missing argument"):
         parse_arguments(["-o", "Port="])
