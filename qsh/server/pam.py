@@ -44,6 +44,9 @@ ESTABLISH_CRED: Final = 0x2
 DELETE_CRED: Final = 0x4
 CHANGE_EXPIRED_AUTHTOK: Final = 0x20
 USER, TTY, RHOST = 2, 3, 4
+IDENT: Final = b"qshd"
+"""What lines of modules in the log begin with, not the interpreter's name. openlog(3) keeps the address."""
+LOG_PID, LOG_AUTH = 0x01, 4 << 3
 
 
 class _Message(Structure):
@@ -121,6 +124,9 @@ def _library() -> tuple[Any, Any]:
         libc.calloc.restype = c_void_p
         libc.free.argtypes = (c_void_p,)
         libc.free.restype = None
+        libc.openlog.argtypes = (c_char_p, c_int, c_int)
+        libc.openlog.restype = None
+        libc.openlog(IDENT, LOG_PID, LOG_AUTH)
         _loaded.append((pam, libc))
     found: tuple[Any, Any] = _loaded[0]
     return found
