@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,14 @@ def matched(log: str, tmp_path: Path) -> list[str]:
 
 def as_syslog(lines: list[str]) -> str:
     return "".join(f"Nov 28 10:00:00 box {line}" for line in lines)
+
+
+def test_the_jail_names_a_port_that_udp_has() -> None:
+    """iptables looks names up for the protocol, and knows no ssh of UDP."""
+    lines = (FILTER.parent / "jail.conf").read_text().splitlines()
+    jail = dict(line.split(" = ") for line in lines if " = " in line)
+    assert jail["protocol"] == "udp"
+    assert jail["port"].isdigit() or socket.getservbyname(jail["port"], "udp")
 
 
 @pytest.mark.parametrize("user", ["nobody-here", INJECTED, "a b", "root"])
