@@ -12,6 +12,7 @@ import typer.main
 from qsh.cli.arguments import FLAGS, WITH_VALUE
 from qsh.cli.control import app
 from qsh.cli.daemon_arguments import GETOPT
+from qsh.cli.daemon_reload import AT_START
 from qsh.config.daemon_schema import SCHEMA, UNUSED
 from qsh.config.schema import KEYWORDS
 from qsh.terminal.escape import Action
@@ -83,6 +84,15 @@ def test_qshd_config_keywords_are_in_their_place() -> None:
     effective = {keyword.name for keyword in SCHEMA} - unused
     assert keywords("qshd_config.5") == effective | {"Include", "Match"}
     assert set(re.findall(r"^\.Cm (\S+) [,.]$", idle, re.MULTILINE)) == unused
+
+
+def test_what_a_reload_cannot_change_is_named() -> None:
+    listed = (
+        (MAN / "qshd.8").read_text().partition("takes effect only when")[2].partition("a first")[0]
+    )
+    named = {keyword.name for keyword in SCHEMA if keyword.field in AT_START}
+    of_instances = {"QshInstanceIdle", "QshInstancePorts"}  # of a qshd that is not reloaded at all
+    assert set(re.findall(r"[A-Z]\w+", listed)) - {"Cm", "Nm"} == named - of_instances
 
 
 def test_qshctl_commands_and_options() -> None:
