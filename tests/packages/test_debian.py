@@ -6,8 +6,10 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -25,6 +27,18 @@ TREE = Path(__file__).parents[2]
 NEXT = "0.1.1~test"
 USERS = ("ann", "bob", "cyd")
 PROMPT = b"ready$ "
+SERVICE = """\
+import socket
+listener = socket.create_server(("127.0.0.1", 8000))
+while True:
+    with listener.accept()[0] as sock:
+        sock.sendall(b"served")
+"""
+CALL = """\
+import socket
+with socket.create_connection(("127.0.0.1", 9000), 30) as sock:
+    print(sock.recv(100).decode())
+"""
 
 pytestmark = [
     pytest.mark.root,
@@ -82,6 +96,25 @@ def test_nothing_is_started_and_nothing_opened(root: DebianRoot) -> None:
     assert not list(root.path.glob("etc/systemd/system/*.wants/qshd*"))
 
 
+def test_the_installation_says_what_comes_next(root: DebianRoot) -> None:
+    named = "/usr/share/doc/qshd/README.Debian"
+    assert f"qshd does not run yet; {named} says what to do." in root.said
+    text = (root.path / named.removeprefix("/")).read_text()
+    assert "systemctl enable --now qshd" in text
+    assert "qshctl import-sshd-config" in text
+
+
+def test_a_jail_is_there_and_off(root: DebianRoot) -> None:
+    assert "enabled = false" in (root.path / "etc/fail2ban/jail.d/qshd.conf").read_text()
+    assert (root.path / "etc/fail2ban/filter.d/qshd.conf").exists()
+    assert "/etc/fail2ban/jail.d/qshd.conf" in root.shell("dpkg-query -W -f '${Conffiles}' qshd")
+
+
+def test_a_server_that_does_not_run_is_not_reloaded(root: DebianRoot) -> None:
+    done = root.run("/etc/init.d/qshd", "reload", check=False)
+    assert (done.returncode, done.stderr) == (7, "qshd is not running\n")
+
+
 def test_files_are_where_debian_wants_them(root: DebianRoot) -> None:
     for name in (
         *("usr/bin/qsh", "usr/bin/qshctl", "usr/bin/qscp", "usr/bin/qsftp", "usr/sbin/qshd"),
@@ -114,6 +147,21 @@ def test_three_users_log_in_beside_sshd(root: DebianRoot) -> None:
     assert root.shell("/etc/init.d/qshd status").startswith("qshd is running")
 
 
+def test_modules_of_pam_write_in_the_name_of_qshd(root: DebianRoot) -> None:
+    """As sshd's do; filters and people look for it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        path = root.path / "dev" / "log"
+        log.bind(str(path))
+        log.settimeout(30.0)
+        try:
+            assert as_user(root, "bob", qsh("bob", "whoami")) == "bob\n"
+            while b"pam_unix(qshd:session)" not in (line := log.recv(4096)):
+                pass
+        finally:
+            path.unlink()
+    assert re.search(rb" qshd\[\d+\]: pam_unix\(qshd:session\): session opened for user bob", line)
+
+
 def test_who_runs_as_whom(root: DebianRoot) -> None:
     who = {
         tuple(line.split()) for line in root.run("ps", "axo", "user,comm").stdout.splitlines()[1:]
@@ -121,6 +169,19 @@ def test_who_runs_as_whom(root: DebianRoot) -> None:
     assert ("qsh", "qshd-front") in who
     assert ("qsh-sign", "qshd-sign") in who
     assert ("root", "qshd") in who
+
+
+def test_a_stop_does_not_wait_for_what_has_ended(root: DebianRoot) -> None:
+    """Nobody waits for children here, as in many containers: what has ended keeps its number."""
+    before = root.shell("cat /run/qshd.pid").strip()
+    root.shell(
+        "mkdir /shim; printf '#!/bin/sh\necho >> /shim/naps; exec /bin/sleep $1\n' > /shim/sleep\n"
+        "chmod 755 /shim/sleep; PATH=/shim:$PATH /etc/init.d/qshd stop; /etc/init.d/qshd start"
+    )
+    assert root.shell(f"ps -o stat= -p {before}").startswith("Z")
+    naps = root.path / "shim" / "naps"
+    assert not naps.exists() or len(naps.read_text()) < 40, "the script's patience"
+    assert root.shell("cat /run/qshd.pid").strip() != before
 
 
 def test_a_strange_key_does_not_get_in(root: DebianRoot) -> None:
@@ -135,15 +196,17 @@ def test_the_demo_needs_no_server(root: DebianRoot) -> None:
 
 
 def test_an_upgrade_under_load_loses_nothing(root: DebianRoot) -> None:
-    """Terminals of all users stay, one of them counting; what is typed while the packages change arrives once."""
+    """Terminals of all users stay, one of them counting, another with a forward; what is typed while the packages change
+    arrives once. A copy without a terminal ends, and its client says so."""
     newer = build(NEXT)
+    root.shell(f"python3 -c '{SERVICE}' </dev/null >/dev/null 2>&1 &")
     before = root.shell("cat /run/qshd.pid")
     terminals = [
         OnTerminal(
-            root.argv("su", "-", user, "-c", qsh(user, "env PS1=\\'ready$ \\' sh -i", "-t")),
+            root.argv("su", "-", user, "-c", qsh(user, "env PS1=\\'ready$ \\' sh -i", "-t", *more)),
             root.env,
         )
-        for user in USERS
+        for user, more in zip(USERS, ((), (), ("-L 9000:localhost:8000",)), strict=True)
     ]
     with contextlib.ExitStack() as stack:
         for terminal in terminals:
@@ -154,6 +217,18 @@ def test_an_upgrade_under_load_loses_nothing(root: DebianRoot) -> None:
         terminals[0].type(
             b"i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo line $i; done; echo do''ne\r"
         )
+        assert root.run("python3", "-c", CALL, check=False).stdout == "served\n"
+        copy = stack.enter_context(
+            subprocess.Popen(
+                root.argv("su", "-", "ann", "-c", qsh("ann", "cat /dev/zero")),
+                env=root.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+        assert copy.stdout is not None
+        assert copy.stdout.read(1 << 20) == bytes(1 << 20)
         terminals[1].type(b"echo before >> ~/typed\r")
         said = root.install(*newer)
         terminals[1].type(b"echo after >> ~/typed\r")
@@ -164,6 +239,10 @@ def test_an_upgrade_under_load_loses_nothing(root: DebianRoot) -> None:
         for terminal in terminals:
             terminal.type(b"echo still=$$ here\r")
             terminal.expect(b" here\r\n", 30.0)
+        _, complaint = copy.communicate(timeout=30.0)
+        assert copy.returncode == 255
+        assert b"server-stopped" in complaint
+        assert root.run("python3", "-c", CALL, check=False).stdout == "served\n"
         typed = root.path / "home" / "bob" / "typed"
         wait_until(lambda: typed.read_text() == "before\nafter\n", "both lines, once")
         for terminal in terminals:
@@ -178,11 +257,17 @@ def test_it_is_removed_again(root: DebianRoot) -> None:
     )
     with detached:
         detached.expect(PROMPT)
-        root.run("dpkg", "--remove", "qshd")
+        root.shell("update-rc.d qshd defaults")
+        assert list(root.path.glob("etc/rc?.d/*qshd"))
+        removed = root.run("dpkg", "--remove", "qshd").stdout
+        assert re.search(
+            r"^\d+ sessions go on, out of reach .* 'pkill -x qshd-session'", removed, re.M
+        )
         assert (root.path / "etc/qsh/qshd_config").exists()
         assert "qshd-session" in root.run("ps", "axo", "comm").stdout, "as sshd's sessions do"
         os.kill(detached.pid, signal.SIGKILL)
     root.run("dpkg", "--purge", "qshd", "qsh")
+    assert not list(root.path.glob("etc/rc?.d/*qshd"))
     for name in ("etc/qsh", "usr/lib/qsh", "etc/pam.d/qshd"):
         assert not (root.path / name).exists(), name
     ssh = "ssh -o StrictHostKeyChecking=yes ann@localhost whoami"

@@ -31,13 +31,19 @@ _ENV = {
 }
 
 
+_HASTY = "force-unsafe-io"
+"""dpkg waits for the disk after each file; the root is thrown away."""
+
+
 class DebianRoot:
     """Runs until :meth:`close`. The release is that of this machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.said = ""
         release = platform.freedesktop_os_release()["VERSION_CODENAME"]
         command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_BASE)}"]
+        command += [f"--dpkgopt={_HASTY}"]
         subprocess.run([*command, release, str(path)], check=True, stdin=subprocess.DEVNULL)
         # Its first process: what is started inside ends with it.
         self._init = subprocess.Popen(
@@ -66,7 +72,7 @@ class DebianRoot:
         (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self._enter = [
             *("nsenter", "--target", child, "--mount", "--pid", "--net", "--uts", "--ipc"),
-            *("--root", "--wd=/"),
+            *("--root", "--wd"),
         ]
         self.run("ip", "link", "set", "lo", "up", check=False)
 
@@ -104,13 +110,14 @@ class DebianRoot:
         return dict(_ENV)
 
     def install(self, *packages: Path) -> str:
-        """With dpkg, as an administrator would; returns what it said."""
+        """With dpkg, as an administrator would; returns what it said, which :attr:`said` keeps, too."""
         names = []
         for package in packages:
             shutil.copy(package, self.path / "var" / "cache" / package.name)
             names.append(f"/var/cache/{package.name}")
         done = self.run("dpkg", "--install", *names, limit_s=120.0)
-        return done.stdout + done.stderr
+        self.said = done.stdout + done.stderr
+        return self.said
 
     def close(self) -> None:
         """End all that runs there."""
