@@ -251,6 +251,29 @@ def test_an_upgrade_under_load_loses_nothing(root: DebianRoot) -> None:
     assert as_user(root, "cyd", qsh("cyd", "whoami")) == "cyd\n"
 
 
+def test_an_upgrade_with_a_bad_configuration_stops_nothing(root: DebianRoot) -> None:
+    """systemd ends the old qshd before it starts the new one."""
+    called = root.path / "shim" / "called"
+    bad = root.path / "etc/qsh/qshd_config.d/bad.conf"
+    root.shell(
+        "mkdir -p /shim /run/systemd/system; chmod 755 /shim\n"
+        "printf '#!/bin/sh\necho $* >> /shim/called\n' > /shim/systemctl; chmod 755 /shim/systemctl"
+    )
+    configure = "PATH=/shim:$PATH /var/lib/dpkg/info/qshd.postinst configure 0.0.1"
+    try:
+        bad.write_text("Prot 2\n")
+        done = root.run("sh", "-ec", configure)
+        assert "Bad configuration option: Prot" in done.stderr
+        assert "one that runs goes on" in done.stderr
+        assert called.read_text() == "daemon-reload\n"
+        bad.unlink()
+        root.shell(configure)
+        assert called.read_text().endswith("try-restart qshd.service\n"), "the control"
+    finally:
+        bad.unlink(missing_ok=True)
+        root.shell("rm -r /shim; rmdir /run/systemd/system /run/systemd")
+
+
 def test_it_is_removed_again(root: DebianRoot) -> None:
     detached = OnTerminal(
         root.argv("su", "-", "ann", "-c", qsh("ann", "env PS1=\\'ready$ \\' sh -i", "-t")), root.env

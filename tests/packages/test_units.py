@@ -39,6 +39,16 @@ def test_a_mistake_in_a_unit_is_found(tmp_path: Path) -> None:
     assert "kill mode" in done.stderr
 
 
+def test_what_users_do_is_not_the_services_fault() -> None:
+    """Their programs are in its control group: one that runs out of memory must not stop qshd, and none inherits more
+    descriptors than sshd's have (programs that close all that they might have take seconds with 524288)."""
+    lines = (PACKAGING / "systemd" / "qshd.service").read_text().splitlines()
+    unit = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    assert unit["OOMPolicy"] == "continue"
+    soft, _, hard = unit["LimitNOFILE"].partition(":")
+    assert int(soft) == 1024 < int(hard)
+
+
 @pytest.mark.tool("apparmor_parser")
 def test_apparmor_understands_the_profile() -> None:
     done = subprocess.run(
