@@ -113,7 +113,7 @@ def test_both_fine(uplink: TwoUplinks) -> None:
         numbers = range(100)
         for number in numbers:
             work.type(f"typed-{number} ")
-            work.screen.wait_for(f"heard typed-{number}")
+            work.hears(f"typed-{number}")
         work.end()
         assert uplink.choices() == []
         assert uplink.second.set()["up"]["largest"] < PROBE_BYTES, "what the kernel says there"
@@ -132,7 +132,7 @@ def test_the_first_uplink_goes_bad(uplink: TwoUplinks, bad: dict[str, float]) ->
         uplink.network.set(**bad)
         typing(work, lambda: SECOND_IP4 in uplink.moves(), "the move")
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         assert uplink.choices()[0].endswith(" by wan1")
         assert uplink.logins() == SINGLE_LOGIN, "the connection itself has moved"
         work.end()
@@ -154,7 +154,7 @@ def test_the_first_family_goes_bad(uplink: TwoUplinks, bad: dict[str, float]) ->
         uplink.network.set(**bad)
         typing(work, lambda: uplink.logins() > SINGLE_LOGIN, "the second connection")
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         assert uplink.choices() == [uplink.network.server.ip6]
         work.end()
     finally:
@@ -177,7 +177,7 @@ def test_a_better_way_that_the_servers_rules_forbid() -> None:
             assert len(uplink.choices()) == 1
             assert uplink.logins() == SINGLE_LOGIN
             work.type("after ")
-            work.screen.wait_for("heard after", LIMIT_S)
+            work.hears("after")
             work.end()
         finally:
             work.screen.close()
@@ -194,7 +194,7 @@ def test_a_second_uplink_that_dies_after_the_move(uplink: TwoUplinks) -> None:
         back = uplink.network.client.ip4
         typing(work, lambda: uplink.moves()[-1] == back, "the way back", "later")
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         assert uplink.logins() == SINGLE_LOGIN
         work.end()
     finally:
@@ -213,7 +213,7 @@ def test_an_uplink_that_is_good_and_bad_by_turns(uplink: TwoUplinks) -> None:
             typing(work, lambda end_s=end_s: time.monotonic() >= end_s, "a turn", f"turn{turn}")  # type: ignore[misc]
         assert 1 <= len(uplink.choices()) <= MOST_FLAPS, "each move makes the next one wait longer"
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         work.end()
     finally:
         work.screen.close()

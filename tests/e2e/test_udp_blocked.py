@@ -60,14 +60,14 @@ def test_a_terminal_goes_on_by_tcp_and_comes_back(site: BlockedUdp, rules: str) 
         site.block(rules)
         typing(work, lambda: site.said(LEAVING) == 1, "the move to TCP", "blocked")
         work.type("by-tcp ")
-        work.screen.wait_for("heard by-tcp", LIMIT_S)
+        work.hears("by-tcp")
         wait_until(lambda: site.status()["migrations"] == 1, "the move in the status")
         assert site.status()["transport"] == "tcp"
         site.unblock()
         typing(work, lambda: site.said(RETURNING) == 1, "the move back", "later")
         wait_until(lambda: site.status()["migrations"] == 2, "the move back in the status")
         work.type("by-udp ")
-        work.screen.wait_for("heard by-udp", LIMIT_S)
+        work.hears("by-udp")
         assert site.status()["transport"] == "udp"
         site.block(TCP)  # nothing needs it any more
         typing(work, lambda: "heard udp-3" in "\n".join(work.screen.lines()), "the end", "udp")
@@ -120,7 +120,7 @@ def test_loss_and_short_gaps_are_no_reasons(site: BlockedUdp) -> None:
             typing(work, lambda end_s=end_s: time.monotonic() >= end_s, "a gap", f"gap{number}")  # type: ignore[misc]
             site.network.set(cut=False)
             work.type(f"after-{number} ")
-            work.screen.wait_for(f"heard after-{number}", LIMIT_S)
+            work.hears(f"after-{number}")
         assert not site.said(LEAVING)
         assert site.logins() == SINGLE_LOGIN
         work.end()

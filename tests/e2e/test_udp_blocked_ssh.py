@@ -61,7 +61,7 @@ def test_a_terminal_goes_on_by_ssh_and_comes_back(site: BlockedUdp) -> None:
         site.block()
         typing(work, lambda: site.said(LEAVING + b"ssh") == 1, "the move to SSH", "blocked")
         work.type("by-ssh ")
-        work.screen.wait_for("heard by-ssh", LIMIT_S)
+        work.hears("by-ssh")
         wait_until(lambda: site.status()["migrations"] == 1, "the move in the status")
         assert site.status()["transport"] == "ssh"
         site.unblock()

@@ -48,10 +48,10 @@ def test_a_terminal_moves_within_a_family(uplink: Uplink, family: str) -> None:
     work = Work(uplink, host_of(uplink, family))
     try:
         work.type("before ")
-        work.screen.wait_for("heard before")
+        work.hears("before")
         uplink.move(family)
         work.type("after ")
-        work.screen.wait_for("heard after")
+        work.hears("after")
         uplink.await_move(family)
         work.end()
     finally:
@@ -98,11 +98,11 @@ def test_a_terminal_moves_between_families(uplink: Uplink, before: str, after: s
     work = Work(uplink, NAME)
     try:
         work.type("before ")
-        work.screen.wait_for("heard before")
+        work.hears("before")
         uplink.becomes(client, before, after)
         for number in range(20):
             work.type(f"after-{number} ")
-        work.screen.wait_for("heard after-19")
+        work.hears("after-19")
         work.end()
     finally:
         work.screen.close()
@@ -117,10 +117,10 @@ def test_a_terminal_follows_its_host_to_the_other_family(
     work = Work(uplink, NAME)
     try:
         work.type("before ")
-        work.screen.wait_for("heard before")
+        work.hears("before")
         uplink.becomes(server, before, after)
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         work.end()
     finally:
         work.screen.close()
@@ -151,10 +151,10 @@ def test_a_terminal_goes_on_by_another_interface_when_the_first_is_dead(uplink: 
     work = Work(uplink, uplink.network.server.ip4)
     try:
         work.type("before ")
-        work.screen.wait_for("heard before")
+        work.hears("before")
         uplink.network.set(cut=True)
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         wait_until(lambda: uplink.moves() == ["10.78.1.1"], "a line of qshd")
         work.end()
     finally:
@@ -171,10 +171,10 @@ def test_a_terminal_behind_a_jump_host_moves_between_families(
     work = Work(uplink, "127.0.0.1", "-J", f"{NAME}:{uplink.daemon.port}")
     try:
         work.type("before ")
-        work.screen.wait_for("heard before")
+        work.hears("before")
         uplink.becomes(client, before, after)
         work.type("after ")
-        work.screen.wait_for("heard after", LIMIT_S)
+        work.hears("after")
         work.end()
     finally:
         work.screen.close()

@@ -85,6 +85,11 @@ class Work:
         self.screen.type(text)
         self.typed += text.encode()
 
+    def hears(self, word: str) -> None:
+        """Wait until it has told of this; it may have left the screen by then."""
+        told = f"heard {word}"
+        wait_until(lambda: any(told in line for line in self.screen.lines()), told, limit_s=LIMIT_S)
+
     def end(self) -> None:
         self.type("\x04")
         assert self.screen.wait_end(LIMIT_S) == counter.STATUS
