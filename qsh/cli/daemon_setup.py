@@ -218,7 +218,8 @@ def start(config: DaemonConfig, arguments: Arguments, instance: socket.socket | 
         log.error(complaint)
     if not arguments.foreground:
         _daemonize()
-    _write_pid(options, log)
+    if not arguments.debug:  # as sshd: one that is looked at may run beside the one that serves
+        _write_pid(options, log)
     ours, theirs = packet_pair()
     monitor_end: PacketSocket[SpawnerReport] = PacketSocket(ours, SpawnerReport)
     secrets = front_secrets.make()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.live_server import LiveServer, free_port
+from tests.support.terminal import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +184,23 @@ def test_a_pid_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     server = LiveServer(tmp_path, extra=f'PidFile "{file}/pid"')
     server.stop()
     assert f"error: PidFile {file}/pid: File exists" in "".join(server.log)
+
+
+@pytest.mark.root
+def test_a_qshd_to_debug_with_leaves_the_pid_file_of_the_one_that_serves(
+    tmp_path: Path, key: Path
+) -> None:
+    file, log = tmp_path / "pid", tmp_path / "log"
+    file.write_text("1\n")
+    text = f"HostKey {key}\nListenAddress 127.0.0.1\nPort {free_port()}\nPidFile {file}\n"
+    path = config(tmp_path, text)
+    with log.open("w") as opened, subprocess.Popen([*QSHD, "-d", "-f", path], stderr=opened) as one:
+        try:
+            wait_until(lambda: "Server listening" in log.read_text(), "a line of the log")
+            assert file.read_text() == "1\n"
+        finally:
+            one.terminate()
+    assert file.read_text() == "1\n"
 
 
 @pytest.mark.root
