@@ -56,6 +56,7 @@ def _main(argv: list[str]) -> int:
         return 0
     if arguments.test:
         daemon_setup.check_own_files(arguments)
+        daemon_setup.check_addresses(config.options)
         daemon_setup.load_host_keys(config, make=False)
         daemon_setup.warn_of_files(config)
         return 0

@@ -337,6 +337,15 @@ def _listen(
     return found, failed
 
 
+def check_addresses(options: DaemonOptions) -> None:
+    """That there is what ListenAddress names. A start listens on the others. Raises StartupError."""
+    for host, port in (*options.listen(), *options.listen_tcp()):
+        try:
+            socket.getaddrinfo(host or None, port)
+        except OSError as error:
+            raise StartupError(f"qshd: ListenAddress {host}: {error.strerror}") from error
+
+
 def _patiently(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
     """The front of a qshd that was killed has the port until it notices that it is alone. Raises OSError."""
     deadline = monotonic_s() + PORT_S

@@ -45,6 +45,13 @@ def test_a_good_configuration_passes(tmp_path: Path, key: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_an_address_that_there_is_not(tmp_path: Path, key: Path) -> None:
+    text = f"HostKey {key}\nListenAddress 127.0.0.1\nListenAddress no.such.host.invalid\n"
+    done = qshd("-t", "-f", config(tmp_path, text))
+    assert done.returncode == 255
+    assert "ListenAddress no.such.host.invalid: " in done.stderr
+
+
 def test_dump(tmp_path: Path) -> None:
     text = "Port 2022\nMatch User root\n  PermitTTY no\n"
     path = config(tmp_path, text)
