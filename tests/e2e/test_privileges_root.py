@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import signal
 import socket
 import stat
@@ -23,19 +24,39 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-ROLES = ("qshd", "qshd-spawner", "qshd-sign", "qshd-front", "qshd-session")
+ROLES = (
+    "qshd",
+    "qshd-spawner",
+    "qshd-sign",
+    "qshd-front",
+    "qshd-session",
+    "qshd-keeper",
+    "qshd-recorder",
+)
 CONFINED = ("qshd-sign", "qshd-front")
 
 
-class Served(LiveServer):
-    """One qshd, a terminal of each of two users."""
+PAM = """\
+auth required pam_deny.so
+account required pam_permit.so
+session required pam_permit.so
+password required pam_deny.so
+"""
 
-    def __init__(self, home: Path) -> None:
+
+class Served(LiveServer):
+    """One qshd, a terminal of each of two users, with PAM and recorded."""
+
+    def __init__(self, home: Path, service: str) -> None:
         self.sockets = home / "sessions"
         self.metrics = home / "metrics" / "socket"
+        self.recordings = home / "recordings"
+        self.recordings.mkdir(mode=0o700)
         super().__init__(
             home,
-            f"MaxStartups 200\nSessionDirectory {self.sockets}\nQshMetricsSocket {self.metrics}",
+            f"MaxStartups 200\nSessionDirectory {self.sockets}\nQshMetricsSocket {self.metrics}\n"
+            f"UsePAM yes\nPAMServiceName {service}\n"
+            f"QshRecord open\nQshRecordPath {self.recordings}/%u/%t.cast",
         )
 
     def pids(self, role: str) -> list[int]:
@@ -80,7 +101,10 @@ def users(homes: Path) -> Iterator[tuple[User, User]]:
 def server(users: tuple[User, User]) -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as path, contextlib.ExitStack() as stack:
         os.chmod(path, 0o755)
-        server = Served(Path(path))
+        rules = Path("/etc/pam.d", f"qsht{secrets.token_hex(4)}")
+        rules.write_text(PAM)
+        stack.callback(rules.unlink)
+        server = Served(Path(path), rules.name)
         stack.callback(server.stop)
         for user in users:
             server.user = user.name
@@ -161,6 +185,32 @@ def test_the_monitor_has_few_of_roots_rights(server: Served) -> None:
     assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
+def test_a_keeper_and_a_recorder_are_root_and_that_is_all(server: Served) -> None:
+    """PAM's modules end what they began; recordings are written to files that root has made."""
+    for pid in server.pids("qshd-keeper"):
+        assert (status(pid)["Uid"].split()[0], status(pid)["Seccomp"]) == ("0", "2")
+    for pid in server.pids("qshd-recorder"):
+        found = status(pid)
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(found[kind], 16) == 0, kind
+        assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+
+
+def test_a_recorder_holds_its_own_recording_alone(server: Served) -> None:
+    held = []
+    for pid in server.pids("qshd-recorder"):
+        files = [fd for fd in os.listdir(f"/proc/{pid}/fd") if kind_of(pid, fd) == "file"]
+        (path,) = (Path(os.readlink(f"/proc/{pid}/fd/{fd}")) for fd in files)
+        assert path.is_relative_to(server.recordings)
+        held.append(path)
+    assert len(set(held)) == len(held) == 2
+
+
+def test_a_user_reads_no_recording(server: Served, users: tuple[User, User]) -> None:
+    (first, *_) = server.recordings.rglob("*.cast")
+    assert as_user(users[0], f"open({str(first)!r})") == str(errno.EACCES)
+
+
 @pytest.mark.parametrize("role", ["qshd-spawner", "qshd-session"])
 def test_sessions_may_do_what_their_user_may(server: Served, role: str) -> None:
     """Sudo, a debugger: nothing was given up that a shell would miss, in what it comes from either."""
@@ -204,6 +254,8 @@ MAY_HOLD = {
         "memory",
         "itself",
     },
+    "qshd-keeper": {"socket", "pipe", "device", "memory"},
+    "qshd-recorder": {"socket", "pipe", "device", "file"},
 }
 
 
@@ -234,7 +286,7 @@ def test_descriptors(server: Served, role: str) -> None:
         assert not [link for link in links.values() if "host_key" in link or "shadow" in link]
 
 
-@pytest.mark.parametrize("role", ["qshd", "qshd-spawner", "qshd-sign", "qshd-session"])
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "qshd-front"])
 def test_only_the_front_has_the_network(server: Served, role: str) -> None:
     (front,) = server.pids("qshd-front")
 
