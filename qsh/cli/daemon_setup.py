@@ -338,12 +338,17 @@ def _listen(
 
 
 def check_addresses(options: DaemonOptions) -> None:
-    """That there is what ListenAddress names. A start listens on the others. Raises StartupError."""
-    for host, port in (*options.listen(), *options.listen_tcp()):
-        try:
-            socket.getaddrinfo(host or None, port)
-        except OSError as error:
-            raise StartupError(f"qshd: ListenAddress {host}: {error.strerror}") from error
+    """Say which ListenAddress is nobody's; a start listens on the others. Raises StartupError if there are none."""
+    for wanted in (options.listen(), options.listen_tcp()):
+        failures = []
+        for host, port in wanted:
+            try:
+                socket.getaddrinfo(host or None, port)
+            except OSError as error:
+                failures.append(f"qshd: ListenAddress {host}: {error.strerror}")
+        if failures and len(failures) == len(wanted):
+            raise StartupError("\n".join(failures))
+        sys.stderr.write("".join(f"{failure}\n" for failure in failures))
 
 
 def _patiently(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
