@@ -345,10 +345,11 @@ def check_addresses(options: DaemonOptions) -> None:
             try:
                 socket.getaddrinfo(host or None, port)
             except OSError as error:
-                failures.append(f"qshd: ListenAddress {host}: {error.strerror}")
+                failures.append(f"ListenAddress {host}: {error.strerror}")
         if failures and len(failures) == len(wanted):
-            raise StartupError("\n".join(failures))
-        sys.stderr.write("".join(f"{failure}\n" for failure in failures))
+            raise StartupError("\n".join(f"qshd: {failure}" for failure in failures))
+        for failure in failures:
+            _warn(f"warning: {failure}")
 
 
 def _patiently(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
